@@ -1,0 +1,12 @@
+//! Facts about the UCServers: what they are, how they are, and the snapshot decisions read.
+
+pub mod document;
+pub mod health;
+mod score;
+mod server;
+mod view;
+
+pub use server::{
+    BindingAddress, HealthDocumentUse, NotAVersion, Server, ServerId, Version,
+};
+pub use view::{ClusterView, Failure, Proof, ServerView, State, Suspect, Suspicion};

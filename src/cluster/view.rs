@@ -1,0 +1,155 @@
+//! [`ClusterView`]: the immutable snapshot every decision reads.
+
+use std::sync::Arc;
+
+use crate::cluster::server::{ServerId, Version};
+use crate::now::Uptime;
+
+/// What the pool looks like at one moment. Swapped whole, never edited.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterView {
+    /// By [`ServerId`].
+    pub servers: Vec<ServerView>,
+    /// Set while the door suspects itself or something shared (H5).
+    pub suspicion: Option<Suspicion>,
+}
+
+impl ClusterView {
+    /// One server's line.
+    pub fn server(&self, id: ServerId) -> &ServerView {
+        &self.servers[id.index()]
+    }
+
+    /// All servers, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = (ServerId, &ServerView)> {
+        (0u16..).map(ServerId).zip(self.servers.iter())
+    }
+}
+
+/// One server in a [`ClusterView`].
+#[derive(Clone, Debug)]
+pub struct ServerView {
+    /// The name people and records use.
+    pub name: Arc<str>,
+    /// What the door takes it for.
+    pub state: State,
+    /// 0–100: how much it can be asked to do now; changes only by steps of at least 5 (H6).
+    pub score: u8,
+    /// Users it can serve: from its health document, else from configuration.
+    pub capacity: u32,
+    /// Its product version, where known.
+    pub version: Option<Version>,
+    /// Where it stands; `None` is everywhere.
+    pub site: Option<Arc<str>>,
+    /// Since when it is failed, and until when nobody is moved off it.
+    pub failure: Option<Failure>,
+    /// One number per life of the server's process (H8); rises when it restarted.
+    pub incarnation: u32,
+    /// Since when it is in `state`.
+    pub since: Uptime,
+}
+
+/// What the door takes a server for (H3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Just started: no verdict from missing observations.
+    Unknown,
+    /// Answers as it should.
+    Up,
+    /// Answers, but badly; serves its own, takes strangers last.
+    Degraded,
+    /// Failed.
+    Down,
+    /// Answers again after a failure; swept and watched before it counts.
+    Probation,
+    /// Healthy again, taking a growing share.
+    Ramp,
+}
+
+impl State {
+    /// Whether users whose current server this is are served there.
+    pub const fn serves_its_users(self) -> bool {
+        matches!(self, Self::Unknown | Self::Up | Self::Degraded | Self::Ramp)
+    }
+
+    /// Whether users may be placed here.
+    pub const fn takes_strangers(self) -> bool {
+        matches!(self, Self::Up | Self::Degraded | Self::Ramp)
+    }
+
+    /// The word in status, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Probation => "probation",
+            Self::Ramp => "ramp",
+        }
+    }
+
+    /// Every state, for label sets.
+    pub const ALL: [Self; 6] = [
+        Self::Unknown,
+        Self::Up,
+        Self::Degraded,
+        Self::Down,
+        Self::Probation,
+        Self::Ramp,
+    ];
+}
+
+/// Why and since when a server counts as failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What proved it.
+    pub proof: Proof,
+    /// When the door knew.
+    pub since: Uptime,
+    /// Until then answers are held and nobody is moved (`failover.hold`, H2).
+    pub hold_until: Uptime,
+}
+
+/// What kind of evidence a failure rests on (H1, H5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// Refused or reset by the server's own host: the path works, the process is gone.
+    Refused,
+    /// Nothing came back: it may be the server, it may be us.
+    Silence,
+    /// It answers, and every answer is a failure.
+    Errors,
+    /// The health document vanished or says so, and the probes agree.
+    Document,
+}
+
+impl Proof {
+    /// The word in status, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Silence => "silence",
+            Self::Errors => "errors",
+            Self::Document => "document",
+        }
+    }
+}
+
+/// Why nobody is moved although servers look failed (H5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    /// What is suspected.
+    pub of: Suspect,
+    /// Since when.
+    pub since: Uptime,
+}
+
+/// What the door suspects when too much fails at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Suspect {
+    /// Too many servers fell silent in one window: our own network.
+    OwnNetwork,
+    /// Every server gives the same 5xx: a shared telephone system, SQL or Redis.
+    SharedBackend,
+}

@@ -1,0 +1,12 @@
+//! Facts about the users: who they are, where they belong, where they are now.
+//!
+//! The directory is the ledger as it stands in memory: it changes only after the store has
+//! answered [`record::Recorded::Done`].
+
+mod aor;
+pub mod import;
+pub mod record;
+mod users;
+
+pub use aor::Aor;
+pub use users::{Directory, DuplicateOwner, Relocation, User, UserId};

@@ -1,0 +1,69 @@
+//! Counters of the core: plain numbers that only grow. The admin listener renders them.
+
+macro_rules! stats {
+    ($( $(#[doc = $doc:literal])+ $name:ident ),+ $(,)?) => {
+        /// Everything the core counts.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Stats { $( $(#[doc = $doc])+ pub $name: u64, )+ }
+
+        impl Stats {
+            /// Name, help and value of every counter, in one order.
+            pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![ $( (stringify!($name), concat!($($doc),+), self.$name), )+ ]
+            }
+        }
+    };
+}
+
+stats! {
+    /// SIP messages received.
+    received,
+    /// SIP messages sent, retransmissions included.
+    sent,
+    /// Messages dropped: they could not be read, and no answer was possible.
+    dropped_malformed,
+    /// Messages dropped: a response nobody waits for.
+    dropped_stray,
+    /// Requests refused: the transaction or waiting table is full.
+    shed_overload,
+    /// Retransmissions absorbed or answered again.
+    retransmissions_absorbed,
+    /// Messages retransmitted by the door (RFC 3261 timer E).
+    retransmissions_sent,
+    /// REGISTERs from phones.
+    registers,
+    /// REGISTERs answered by the door because nothing had changed.
+    registers_absorbed,
+    /// REGISTERs answered by the door while the server side was not done.
+    registers_held,
+    /// REGISTERs that went to a server for a phone that waited.
+    registers_passed_on,
+    /// REGISTERs refused by the door, all reasons.
+    registers_refused,
+    /// REGISTERs the door sent to servers, transmissions of timer E not counted.
+    upstream_registers,
+    /// REGISTERs that timed out at a server.
+    upstream_timeouts,
+    /// REGISTERs a server refused.
+    upstream_refused,
+    /// Requests carried along a Path to a phone.
+    path_requests,
+    /// Requests with a Path token that is not ours or names no binding.
+    path_rejected,
+    /// Bindings whose lease ran out.
+    leases_lapsed,
+    /// Users adopted at their first REGISTER.
+    users_adopted,
+    /// Relocations recorded.
+    relocations,
+    /// Bindings registered on another server by the door.
+    rehomed,
+    /// Steps dropped because the user or the binding had changed meanwhile (M4).
+    stale_steps,
+    /// Stale bindings removed from a server (M8).
+    swept,
+    /// Writes the store failed.
+    store_failures,
+    /// Writes that met somebody else's (L2).
+    store_conflicts,
+}

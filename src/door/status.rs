@@ -1,0 +1,141 @@
+//! What the door shows of itself: plain data for the admin listener, the demo and the tests.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole, without the users.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Nanoseconds of the machine's monotonic clock when this was true.
+    pub at_nanos: u64,
+    /// The servers, in configured order.
+    pub servers: Vec<ServerStatus>,
+    /// `own_network` or `shared_backend` while nobody is moved on suspicion (H5).
+    pub suspicion: Option<Arc<str>>,
+    /// Whether automatic distribution is disabled (D1).
+    pub distribution_disabled: bool,
+    /// Users known.
+    pub users: u64,
+    /// Users served elsewhere than at home.
+    pub relocated: u64,
+    /// Users of failed servers that have nowhere to go.
+    pub unplaced: u64,
+    /// Bindings whose lease runs.
+    pub bindings: u64,
+    /// Where those bindings stand (M12).
+    pub progress: Progress,
+    /// The most recent failovers, newest last, at most 16.
+    pub failovers: Vec<FailoverStatus>,
+    /// Store trouble, in words, while it lasts.
+    pub store: Option<Arc<str>>,
+}
+
+/// Bindings by where they stand (M12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Registered where their user is current.
+    pub settled: u64,
+    /// To be registered by the door; queued or in flight.
+    pub moving: u64,
+    /// The server wants credentials only the phone has: its next refresh goes to the new server.
+    pub awaiting_phone: u64,
+    /// Held: their server is failed and nobody is moved (yet).
+    pub held: u64,
+    /// Refused by the server, with a reason that speaks of the binding.
+    pub failed: u64,
+}
+
+/// One server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its state's name.
+    pub state: Arc<str>,
+    /// 0–100.
+    pub score: u8,
+    /// Users it can serve.
+    pub capacity: u32,
+    /// Users whose current server it is.
+    pub assigned: u32,
+    /// Users whose home it is.
+    pub home_to: u32,
+    /// Bindings the door holds registered there.
+    pub bindings: u64,
+    /// REGISTERs in flight to it.
+    pub in_flight: u32,
+    /// And waiting for their turn.
+    pub queued: u64,
+    /// Monotonic nanoseconds of its last change of state.
+    pub since_nanos: u64,
+    /// What proved its failure, while failed.
+    pub proof: Option<Arc<str>>,
+    /// How often its process was seen to start anew.
+    pub incarnation: u32,
+}
+
+/// One failover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverStatus {
+    /// Whose users had to go.
+    pub server: Arc<str>,
+    /// What proved the failure.
+    pub proof: Arc<str>,
+    /// Monotonic nanoseconds: the door knew.
+    pub detected_nanos: u64,
+    /// Monotonic nanoseconds: the plan was made.
+    pub planned_nanos: u64,
+    /// Monotonic nanoseconds: the relocations were durable; 0 before.
+    pub recorded_nanos: u64,
+    /// Users planned.
+    pub users: u64,
+    /// Users without a place.
+    pub unplaced: u64,
+    /// Bindings to be registered elsewhere.
+    pub bindings: u64,
+    /// Bindings registered elsewhere by now.
+    pub rehomed: u64,
+    /// Monotonic nanoseconds of the first and the last of them; 0 before.
+    pub first_nanos: u64,
+    /// See `first_nanos`.
+    pub last_nanos: u64,
+    /// Why nobody was moved, if nobody was.
+    pub why_not: Option<Arc<str>>,
+}
+
+/// One user, for `frontdoor users`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserStatus {
+    /// Login name.
+    pub name: Arc<str>,
+    /// Addresses-of-record.
+    pub aors: Vec<Arc<str>>,
+    /// Home server.
+    pub home: Option<Arc<str>>,
+    /// Current server.
+    pub current: Option<Arc<str>>,
+    /// `RelocationDate`, seconds since 1970, while relocated.
+    pub relocated_at: Option<u64>,
+    /// Epoch.
+    pub epoch: u64,
+    /// Bindings.
+    pub bindings: Vec<BindingStatus>,
+}
+
+/// One binding of a user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindingStatus {
+    /// The contact URI.
+    pub contact: Arc<str>,
+    /// The phone's address and transport.
+    pub from: Arc<str>,
+    /// Seconds left of its lease.
+    pub lease_s: u64,
+    /// `settled`, `moving`, `awaiting_phone`, `held`, `failed` (see [`Progress`]).
+    pub standing: Arc<str>,
+    /// Where the door holds it registered.
+    pub registered_at: Vec<Arc<str>>,
+    /// Why it failed or waits.
+    pub because: Option<Arc<str>>,
+}

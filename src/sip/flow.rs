@@ -1,0 +1,64 @@
+//! Where a message came from and where its answer goes.
+
+use std::net::SocketAddr;
+
+/// A transport protocol a SIP message travels on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Datagrams: retransmissions are ours (RFC 3261 §17).
+    Udp,
+    /// A stream: framed by Content-Length (RFC 3261 §18.3).
+    Tcp,
+}
+
+impl Transport {
+    /// Whether the transport delivers by itself, so that nothing is retransmitted.
+    pub const fn is_reliable(self) -> bool {
+        matches!(self, Self::Tcp)
+    }
+
+    /// The name in a Via, upper case (RFC 3261 §20.42).
+    pub const fn via_name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        }
+    }
+
+    /// The name in configuration and in a `transport=` parameter, lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// One of the sockets this program listens on, by its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u16);
+
+/// One stream connection; never reused while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+impl ConnectionId {
+    /// No connection: a datagram, or "open or reuse one".
+    pub const NONE: Self = Self(0);
+}
+
+/// The path a message arrived on (RFC 5626 §3): a datagram's listener and source, or a connection.
+///
+/// A stream flow with [`ConnectionId::NONE`] is a wish: the shell reuses or opens a connection
+/// from that listener's address to `remote`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// The socket of ours it came in by.
+    pub listener: ListenerId,
+    /// Its transport.
+    pub transport: Transport,
+    /// The peer's address, as seen from here.
+    pub remote: SocketAddr,
+    /// The connection, for streams.
+    pub connection: ConnectionId,
+}

@@ -1,0 +1,33 @@
+//! Bytes ⇄ SIP: codec, framing and transactions (RFC 3261). Knows no server and no user.
+//!
+//! A [`Message`] is a lazy index over the received bytes: nothing is copied, nothing that is not
+//! asked for is parsed, unknown headers travel untouched. Changes are made by splicing
+//! ([`Edit`]), new messages are written by [`Response`] and [`Request`].
+
+mod build;
+mod cseq;
+pub mod digest;
+mod edit;
+mod error;
+mod flow;
+pub mod framing;
+mod header;
+mod message;
+mod name_addr;
+mod params;
+mod scan;
+pub mod transaction;
+mod uri;
+mod via;
+
+pub use build::{Request, Response, reason_phrase};
+pub use cseq::CSeq;
+pub use edit::Edit;
+pub use error::ParseError;
+pub use flow::{ConnectionId, Flow, ListenerId, Transport};
+pub use header::HeaderName;
+pub use message::{Message, Start};
+pub use name_addr::{ContactValue, NameAddr};
+pub use params::Params;
+pub use uri::{Host, Uri};
+pub use via::Via;
