@@ -1,0 +1,1 @@
+//! Low-level scanning shared by the readers.
