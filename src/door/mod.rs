@@ -1,18 +1,64 @@
-//! The core machine: input in, output out, time as an argument.
+//! The core machine: one input in, all outputs out, time as an argument.
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | `edge` | a message arrives; what can be answered at once is |
+//! | `wish` | what a REGISTER asks for (RFC 3261 §10.2, §10.3) |
+//! | `absorb` | an unchanged refresh is answered by the door |
+//! | `waiting` | a REGISTER that needs the ledger, a server or the store before it is answered |
+//! | `upstream` | bindings are brought to where they should be registered, and away from where not |
+//! | `register` | the REGISTERs the door writes, and what their answers mean |
+//! | `path` | requests from servers along the Path to phones, and back |
+//! | `pool` | health: probes, documents, states |
+//! | `rehome` | a server failed: plan, record, enqueue |
+//! | `ledger` | writes under way and what happens when they are durable |
+//! | `report` | what the door shows of itself |
 
+mod absorb;
+mod binding;
+mod edge;
+mod lane;
+mod ledger;
+mod path;
+mod pool;
+mod register;
+mod rehome;
+mod report;
+mod restart;
 mod settings;
+mod slots;
 mod stats;
 mod status;
+mod token;
+mod upstream;
+mod waiting;
+mod wish;
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::cluster::document::{Document, DocumentFault};
-use crate::cluster::{Proof, ServerId, State, Suspect};
+use crate::cluster::health::Health;
+use crate::cluster::{ClusterView, Proof, ServerId, State, Suspect};
 use crate::directory::record::{Loaded, Record, Recorded};
+use crate::directory::{Aor, Directory, UserId};
+use crate::door::binding::{Binding, BindingsOfUser};
+use crate::door::lane::Lane;
+use crate::door::ledger::Ledger;
+use crate::door::path::Carried;
+use crate::door::pool::Probes;
+use crate::door::register::Sent;
+use crate::door::rehome::Failovers;
+use crate::door::report::Tally;
+use crate::door::slots::{SlotId, Slots};
+use crate::door::token::PathTokens;
+use crate::door::waiting::Waiting;
 use crate::now::{Now, Uptime};
+use crate::sip::transaction::Transactions;
 use crate::sip::{Flow, Transport};
+use crate::timers::Timers;
 
 pub use settings::{
     Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers,
@@ -145,46 +191,148 @@ pub enum Event {
 /// Law of use: after each [`Door::handle`], call [`Door::poll`] until `None`, then sleep until
 /// [`Door::next`] or the next input.
 #[derive(Debug)]
-pub struct Door {}
+pub struct Door {
+    settings: Settings,
+    /// Names this life of the door in Call-IDs and branches.
+    life: u64,
+    rng: fastrand::Rng,
+    tokens: PathTokens,
+    directory: Directory,
+    bindings: Slots<Binding>,
+    /// By [`UserId`].
+    by_user: Vec<BindingsOfUser>,
+    health: Health,
+    probes: Probes,
+    transactions: Transactions<Asked>,
+    /// By [`ServerId`].
+    lanes: Vec<Lane>,
+    waiting: Slots<Waiting>,
+    /// REGISTERs of one AoR are served one after the other; the first is being served.
+    turns: HashMap<Aor, VecDeque<SlotId>>,
+    ledger: Ledger,
+    failovers: Failovers,
+    timers: Timers<Timer>,
+    outputs: VecDeque<Output>,
+    tally: Tally,
+    stats: Stats,
+    branches: u64,
+}
+
+/// Why a client transaction of ours exists.
+#[derive(Debug)]
+enum Asked {
+    /// A REGISTER to a server.
+    Register(Sent),
+    /// A request carried along a Path to a phone.
+    Along(Carried),
+}
+
+/// Why the door wakes.
+#[derive(Clone, Copy, Debug)]
+enum Timer {
+    /// When a binding lapses, is to be refreshed, tried again, or forgotten by a server.
+    Binding(SlotId),
+    /// When a lane's pace allows its next REGISTER.
+    Lane(ServerId),
+    /// When a phone has waited long enough.
+    Patience(SlotId),
+    /// When a hold ends, or a plan that could not be made or recorded is tried again.
+    Failover,
+}
 
 impl Door {
     /// Starts with what the store held.
-    pub fn new(_settings: Settings, _loaded: Loaded, _now: Now) -> Self {
-        todo!()
+    pub fn new(settings: Settings, loaded: Loaded, now: Now) -> Self {
+        restart::start(settings, loaded, now)
     }
 
     /// Takes in one thing.
-    pub fn handle(&mut self, _now: Now, _input: Input) {
-        todo!()
+    pub fn handle(&mut self, now: Now, input: Input) {
+        debug_assert!(self.outputs.is_empty(), "drain the outputs after every input");
+        match input {
+            Input::Sip { flow, message } => self.on_message(now, flow, message),
+            Input::Closed { flow, refused } => self.on_closed(now, flow, refused),
+            Input::Unreachable { remote, transport, refused } => {
+                self.on_unreachable(now, remote, transport, refused);
+            }
+            Input::Fetched { server, document } => self.on_document(now, server, document),
+            Input::Recorded { ticket, outcome } => self.on_recorded(now, ticket, outcome),
+            Input::Timeout => self.on_timeout(now),
+        }
+        self.drive_pool(now);
     }
 
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Output> {
-        todo!()
+        self.outputs.pop_front()
     }
 
     /// When [`Input::Timeout`] is due.
     pub fn next(&self) -> Option<Uptime> {
-        todo!()
-    }
-
-    /// What the door shows of itself.
-    pub fn status(&self, _now: Now) -> Status {
-        todo!()
-    }
-
-    /// Users in canonical order, `count` of them from the `from`-th.
-    pub fn users(&self, _now: Now, _from: usize, _count: usize) -> Vec<UserStatus> {
-        todo!()
-    }
-
-    /// One user, by login name or AoR.
-    pub fn user(&self, _now: Now, _name: &str) -> Option<UserStatus> {
-        todo!()
+        [self.timers.next(), self.transactions.next(), self.health.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The counters.
     pub fn stats(&self) -> &Stats {
-        todo!()
+        &self.stats
+    }
+
+    fn on_timeout(&mut self, now: Now) {
+        self.health.tick(now.uptime);
+        self.drive_transactions(now);
+        while let Some(timer) = self.timers.pop_due(now.uptime) {
+            match timer {
+                Timer::Binding(id) => self.wake_binding(now, id),
+                Timer::Lane(server) => self.pump_lane(now, server),
+                Timer::Patience(id) => self.lose_patience(now, id),
+                Timer::Failover => self.check_failovers(now),
+            }
+        }
+    }
+
+    /// The servers as decisions see them. Cheap: a shared snapshot.
+    fn view(&self) -> Arc<ClusterView> {
+        Arc::clone(self.health.view())
+    }
+
+    fn current(&self, user: UserId) -> Option<ServerId> {
+        self.directory.get(user).current()
+    }
+
+    fn server_name(&self, server: ServerId) -> Arc<str> {
+        Arc::clone(&self.settings.servers[server.index()].name)
+    }
+
+    fn server_named(&self, name: &str) -> Option<ServerId> {
+        let index = self.settings.servers.iter().position(|server| &*server.name == name)?;
+        Some(ServerId(index as u16))
+    }
+
+    fn bindings_of(&self, user: UserId) -> &[SlotId] {
+        self.by_user.get(user.index()).map_or(&[], |bindings| bindings)
+    }
+
+    fn send(&mut self, flow: Flow, bytes: Bytes) {
+        self.stats.sent += 1;
+        self.outputs.push_back(Output::Send { flow, bytes });
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// A branch nobody else has: this life, then a count (RFC 3261 §8.1.1.7).
+    fn branch(&mut self) -> String {
+        self.branches += 1;
+        format!("z9hG4bK{:x}.{:x}", self.life, self.branches)
+    }
+
+    /// A whole number in `low..=high`, in milliseconds.
+    fn jitter(&mut self, low: std::time::Duration, high: std::time::Duration) -> std::time::Duration {
+        let (low, high) = (low.as_millis() as u64, high.as_millis() as u64);
+        std::time::Duration::from_millis(self.rng.u64(low..=high.max(low)))
     }
 }

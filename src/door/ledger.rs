@@ -1,0 +1,293 @@
+//! Writes under way, and what happens when they are durable.
+//!
+//! Nothing is told to anybody before the store says [`Recorded::Done`]: no home, no relocation, no
+//! 200 to a phone (L1, Q5).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::cluster::ServerId;
+use crate::directory::record::{BindingRecord, Change, Record, Recorded, UserRecord};
+use crate::directory::{Aor, User, UserId};
+use crate::door::binding::Binding;
+use crate::door::rehome::Move;
+use crate::door::slots::SlotId;
+use crate::door::{Door, Event};
+use crate::now::Now;
+use crate::sip::ConnectionId;
+
+/// Writes that are out, and who waits for what.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    tickets: u64,
+    pending: HashMap<u64, Continuation>,
+    /// Users with a write of theirs under way: one at a time (each user has one writer).
+    recording: HashSet<UserId>,
+    /// REGISTERs that decide again when their user's record or server changes.
+    wakeups: HashMap<UserId, Vec<SlotId>>,
+    /// Store trouble, while it lasts.
+    pub(crate) trouble: Option<Arc<str>>,
+}
+
+/// What to do when a write is durable.
+#[derive(Debug)]
+pub(crate) enum Continuation {
+    /// Nothing: the facts in memory are ahead, and nobody was promised anything.
+    None,
+    /// Answer a phone; these bindings are durable in these versions.
+    Answer { waiting: SlotId, written: Vec<(SlotId, u32)> },
+    /// A new user exists.
+    Adopt { waiting: SlotId, user: Box<User> },
+    /// A user has a home.
+    Home { user: UserId, server: ServerId, epoch: u64 },
+    /// Users are elsewhere now.
+    Relocate { moves: Vec<Move>, failover: Option<u32> },
+    /// Users' leftovers at a server are gone.
+    Swept { users: Vec<UserId>, server: ServerId },
+}
+
+impl Ledger {
+    pub(crate) fn is_recording(&self, user: UserId) -> bool {
+        self.recording.contains(&user)
+    }
+
+    pub(crate) fn finish_recording(&mut self, user: UserId) {
+        self.recording.remove(&user);
+    }
+
+    pub(crate) fn wake_with(&mut self, user: UserId, waiting: SlotId) {
+        let wakeups = self.wakeups.entry(user).or_default();
+        if !wakeups.contains(&waiting) {
+            wakeups.push(waiting);
+        }
+    }
+
+    pub(crate) fn take_wakeups(&mut self, user: UserId) -> Vec<SlotId> {
+        self.wakeups.remove(&user).unwrap_or_default()
+    }
+
+    /// In one order whatever the hash says.
+    pub(crate) fn users_with_wakeups(&self) -> Vec<UserId> {
+        let mut users: Vec<UserId> = self.wakeups.keys().copied().collect();
+        users.sort_unstable();
+        users
+    }
+}
+
+impl Door {
+    pub(super) fn record_changes(&mut self, changes: Vec<Change>, then: Continuation) {
+        self.ledger.tickets += 1;
+        let ticket = self.ledger.tickets;
+        self.ledger.pending.insert(ticket, then);
+        self.record(Record { ticket, changes });
+    }
+
+    /// A user of this AoR's own name, at home on `server`, is to exist.
+    pub(super) fn record_adoption(
+        &mut self,
+        _now: Now,
+        waiting: SlotId,
+        aor: &Aor,
+        server: ServerId,
+    ) {
+        let name: Arc<str> = aor.as_str().into();
+        let user = User {
+            name,
+            aors: vec![aor.clone()],
+            lines: Vec::new(),
+            home: Some(server),
+            enabled: true,
+            relocation: None,
+            epoch: 1,
+        };
+        let change = Change::User { record: self.user_record(&user), replaces: None };
+        self.record_changes(
+            vec![change],
+            Continuation::Adopt { waiting, user: Box::new(user) },
+        );
+    }
+
+    /// A user without a home gets one.
+    pub(super) fn record_home(&mut self, _now: Now, user: UserId, server: ServerId) {
+        let known = self.directory.get(user);
+        let (replaces, epoch) = (known.epoch, known.epoch + 1);
+        let record = self.user_record(&User { home: Some(server), epoch, ..known.clone() });
+        self.ledger.recording.insert(user);
+        let change = Change::User { record, replaces: Some(replaces) };
+        self.record_changes(vec![change], Continuation::Home { user, server, epoch });
+    }
+
+    /// Users go elsewhere; one write, all or none.
+    pub(super) fn record_moves(&mut self, moves: Vec<Move>, failover: Option<u32>) {
+        let mut changes = Vec::with_capacity(moves.len());
+        for step in &moves {
+            let known = self.directory.get(step.user);
+            let moved = step.apply(known);
+            let record = self.user_record(&moved);
+            changes.push(Change::User { record, replaces: Some(known.epoch) });
+            self.ledger.recording.insert(step.user);
+        }
+        self.record_changes(changes, Continuation::Relocate { moves, failover });
+    }
+
+    /// Leftovers of these users at `server` are gone; current does not change, so nor does epoch.
+    pub(super) fn record_swept(&mut self, users: Vec<UserId>, server: ServerId) {
+        let mut changes = Vec::with_capacity(users.len());
+        for &user in &users {
+            let known = self.directory.get(user);
+            let mut swept = known.clone();
+            if let Some(relocation) = &mut swept.relocation {
+                relocation.left_at.retain(|&left| left != server);
+            }
+            let record = self.user_record(&swept);
+            changes.push(Change::User { record, replaces: Some(known.epoch) });
+            self.ledger.recording.insert(user);
+        }
+        self.record_changes(changes, Continuation::Swept { users, server });
+    }
+
+    pub(super) fn on_recorded(&mut self, now: Now, ticket: u64, outcome: Recorded) {
+        let Some(then) = self.ledger.pending.remove(&ticket) else { return };
+        match outcome {
+            Recorded::Done => {
+                if self.ledger.trouble.take().is_some() {
+                    self.emit(Event::StoreRecovered);
+                }
+                self.on_durable(now, then);
+            }
+            Recorded::Conflict(theirs) => {
+                self.stats.store_conflicts += 1;
+                self.adopt_theirs(&theirs);
+                self.on_not_durable(now, then);
+            }
+            Recorded::Failed(why) => {
+                self.stats.store_failures += 1;
+                let why: Arc<str> = why.to_string().into();
+                if self.ledger.trouble.as_ref() != Some(&why) {
+                    self.ledger.trouble = Some(Arc::clone(&why));
+                    self.emit(Event::StoreFailed { why });
+                }
+                self.on_not_durable(now, then);
+            }
+        }
+    }
+
+    fn on_durable(&mut self, now: Now, then: Continuation) {
+        match then {
+            Continuation::None => {}
+            Continuation::Answer { waiting, written } => {
+                for (id, version) in written {
+                    if let Some(binding) = self.bindings.get_mut(id)
+                        && binding.version == version
+                    {
+                        binding.durable = true;
+                    }
+                }
+                self.answer_waiting(now, waiting);
+            }
+            Continuation::Adopt { waiting, user } => {
+                self.stats.users_adopted += 1;
+                // Somebody else's REGISTER may have made the same user meanwhile.
+                if self.directory.insert(*user).is_ok() && self.is_granted(waiting) {
+                    return self.finish_waiting(now, waiting);
+                }
+                self.decide_waiting(now, waiting);
+            }
+            Continuation::Home { user, server, epoch } => {
+                self.ledger.recording.remove(&user);
+                self.directory.set_home(user, server, epoch);
+                self.reconcile_user(now, user);
+                self.wake_waiting(now, user);
+            }
+            Continuation::Relocate { moves, failover } => self.on_moved(now, moves, failover),
+            Continuation::Swept { users, server } => {
+                for user in users {
+                    self.ledger.recording.remove(&user);
+                    self.directory.forget_left_at(user, server);
+                    self.wake_waiting(now, user);
+                }
+            }
+        }
+    }
+
+    /// Nothing was written, so nothing has happened: no move, no answer that promises anything.
+    fn on_not_durable(&mut self, now: Now, then: Continuation) {
+        match then {
+            Continuation::None => {}
+            Continuation::Answer { waiting, .. } => self.block_waiting(now, waiting, true),
+            Continuation::Adopt { waiting, .. } => {
+                let adopted = self.waiting.get(waiting).is_some_and(|waiting| {
+                    self.directory.by_aor(waiting.aor.as_str()).is_some()
+                });
+                if adopted {
+                    self.decide_waiting(now, waiting);
+                } else {
+                    self.block_waiting(now, waiting, true);
+                }
+            }
+            Continuation::Home { user, .. } => {
+                self.ledger.recording.remove(&user);
+                self.block_waiting_of(now, user);
+            }
+            Continuation::Relocate { moves, failover } => {
+                for step in &moves {
+                    self.ledger.recording.remove(&step.user);
+                    self.block_waiting_of(now, step.user);
+                }
+                self.on_moves_not_recorded(now, &moves, failover);
+            }
+            Continuation::Swept { users, .. } => {
+                for user in users {
+                    self.ledger.recording.remove(&user);
+                    self.wake_waiting(now, user);
+                }
+            }
+        }
+    }
+
+    /// Who waited for a record that could not be written is told to come back.
+    fn block_waiting_of(&mut self, now: Now, user: UserId) {
+        for waiting in self.ledger.take_wakeups(user) {
+            self.block_waiting(now, waiting, true);
+        }
+    }
+
+    /// Another door wrote first: theirs is the truth now.
+    fn adopt_theirs(&mut self, theirs: &[UserRecord]) {
+        for record in theirs {
+            let (user, _) = User::from_record_lossy(record, &|name| self.server_named(name));
+            match self.directory.by_name(&record.name) {
+                Some(id) => drop(self.directory.replace(id, user)),
+                None => drop(self.directory.insert(user)),
+            }
+        }
+    }
+
+    pub(super) fn user_record(&self, user: &User) -> UserRecord {
+        user.to_record(&|server| self.server_name(server))
+    }
+
+    pub(super) fn binding_record(&self, now: Now, id: SlotId, binding: &Binding) -> BindingRecord {
+        let listener = &self.settings.listeners[usize::from(binding.flow.listener.0)];
+        let current = self.current(binding.user);
+        BindingRecord {
+            id: id.to_u64(),
+            user: Arc::clone(&self.directory.get(binding.user).name),
+            aor: binding.aor.clone(),
+            listener: Arc::clone(&listener.name),
+            remote: binding.flow.remote,
+            stream: binding.flow.connection != ConnectionId::NONE,
+            body: binding.said.as_bytes().to_vec(),
+            lease: binding.lease,
+            lease_ends: now.wall + binding.lease_until.since(now.uptime),
+            expiry: binding.upstream.iter().map(|u| u.expiry).max().unwrap_or_default(),
+            gone: binding.gone,
+            left_at: binding
+                .upstream
+                .iter()
+                .filter(|upstream| binding.gone || Some(upstream.server) != current)
+                .map(|upstream| self.server_name(upstream.server))
+                .collect(),
+        }
+    }
+}

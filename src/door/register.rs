@@ -1,0 +1,585 @@
+//! The REGISTERs the door writes, and what their answers mean (M1, M2, M3, M5).
+//!
+//! Towards a server the door is its own user agent: one Call-ID per binding, server and life of
+//! the door, a rising CSeq; what the phone said (Request-URI, To, contact and its parameters) is
+//! kept.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::cluster::ServerId;
+use crate::cluster::health::Observation;
+use crate::door::binding::{By, Said, Trouble, Upstream};
+use crate::door::slots::SlotId;
+use crate::door::waiting::UpdateState;
+use crate::door::{Asked, Door};
+use crate::now::{Now, Uptime};
+use crate::sip::{HeaderName, Message, Request, Response, Transport, Uri};
+
+/// Between two tries at a server that fails: from here, doubled up to the other.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Failures at a backup after which its guest is planned again (M5).
+const FAILURES_BEFORE_REPLAN: u8 = 2;
+
+/// A REGISTER of ours that is out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) server: ServerId,
+    binding: Option<SlotId>,
+    by: By,
+    what: What,
+}
+
+/// What a [`Sent`] is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// An update of a waiting REGISTER.
+    Update { waiting: SlotId, index: usize },
+    /// A registration by the door, of this version.
+    Register { version: u32 },
+    /// A removal by the door.
+    Remove,
+}
+
+/// One REGISTER to be written.
+struct Draft<'a> {
+    server: ServerId,
+    binding: Option<SlotId>,
+    by: By,
+    said: &'a Said,
+    expires_s: u64,
+    cseq: u32,
+    /// The phone's request, whose credentials travel along.
+    credentials: Option<&'a Message>,
+    /// Ask only: no contact.
+    query: bool,
+}
+
+impl Door {
+    /// An update a phone waits for; credentials travel along.
+    pub(super) fn register_for_phone(
+        &mut self,
+        now: Now,
+        server: ServerId,
+        id: SlotId,
+        index: usize,
+    ) {
+        let Some(waiting) = self.waiting.get(id) else { return };
+        let Some(update) = waiting.updates.get(index) else { return };
+        let (request, binding, phone_cseq) =
+            (waiting.request.clone(), update.binding, update.cseq);
+        let by = self.lanes[server.index()].by;
+        let kept = binding.and_then(|binding| self.bindings.get(binding));
+        let said = update.said.clone().or_else(|| kept.map(|binding| binding.said.clone()));
+        let removes = update.said.is_none();
+        let Some(said) = said.or_else(|| said_of_query(&request)) else { return };
+        let expires_s = if removes { 0 } else { self.expiry_for(server) };
+        let cseq = match binding {
+            Some(binding) => self.next_cseq(binding),
+            None => phone_cseq,
+        };
+        let draft = Draft {
+            server,
+            binding,
+            by,
+            said: &said,
+            expires_s,
+            cseq,
+            credentials: Some(&request),
+            query: binding.is_none(),
+        };
+        let what = What::Update { waiting: id, index };
+        self.send_register(now, &draft, Sent { server, binding, by, what });
+    }
+
+    /// A first registration elsewhere, or a refresh, by the door alone.
+    pub(super) fn register_for_door(&mut self, now: Now, server: ServerId, id: SlotId) {
+        let by = self.lanes[server.index()].by;
+        let expires_s = self.expiry_for(server);
+        let Some(version) = self.bindings.get(id).map(|binding| binding.version) else { return };
+        self.send_for_door(now, server, by, id, expires_s, What::Register { version });
+    }
+
+    /// A removal by the door alone.
+    pub(super) fn remove_for_door(&mut self, now: Now, server: ServerId, by: By, id: SlotId) {
+        self.send_for_door(now, server, by, id, 0, What::Remove);
+    }
+
+    fn send_for_door(
+        &mut self,
+        now: Now,
+        server: ServerId,
+        by: By,
+        id: SlotId,
+        expires_s: u64,
+        what: What,
+    ) {
+        let cseq = self.next_cseq(id);
+        let Some(said) = self.bindings.get(id).map(|binding| binding.said.clone()) else { return };
+        let draft = Draft {
+            server,
+            binding: Some(id),
+            by,
+            said: &said,
+            expires_s,
+            cseq,
+            credentials: None,
+            query: false,
+        };
+        self.send_register(now, &draft, Sent { server, binding: Some(id), by, what });
+    }
+
+    fn send_register(&mut self, now: Now, draft: &Draft<'_>, sent: Sent) {
+        let branch = self.branch();
+        let bytes = self.write_register(draft, &branch);
+        let lane = &mut self.lanes[draft.server.index()];
+        lane.start(now.uptime);
+        let flow = lane.flow;
+        let request = self.transactions.request(
+            now.uptime,
+            flow,
+            branch.as_bytes(),
+            "REGISTER",
+            bytes.clone(),
+            Asked::Register(sent),
+        );
+        match request {
+            Ok(_) => {
+                self.stats.upstream_registers += 1;
+                self.send(flow, bytes);
+            }
+            Err(_) => {
+                self.stats.shed_overload += 1;
+                self.on_unanswered(now, sent);
+            }
+        }
+    }
+
+    fn write_register(&self, draft: &Draft<'_>, branch: &str) -> Bytes {
+        let lane = &self.lanes[draft.server.index()];
+        let listener = &self.settings.listeners[usize::from(lane.flow.listener.0)];
+        let saying = draft.said.saying();
+        let binding = draft.binding.map_or(0, SlotId::to_u64);
+        let via = format!(
+            "SIP/2.0/{} {};branch={branch};rport",
+            listener.transport.via_name(),
+            listener.advertised
+        );
+        let from = if saying.from.is_empty() {
+            saying.to.to_vec()
+        } else {
+            [b"<", saying.from, b">"].concat()
+        };
+        let tag = format!(";tag={:x}-{binding:x}", self.life);
+        let call_id = format!("{:x}-{binding:x}-{:x}", self.life, draft.server.0);
+        let mut request = Request::new("REGISTER", saying.request_uri)
+            .header(HeaderName::Via, via)
+            .header(HeaderName::MaxForwards, "70")
+            .header(HeaderName::From, [from.as_slice(), tag.as_bytes()].concat())
+            .header(HeaderName::To, saying.to)
+            .header(HeaderName::CallId, call_id)
+            .header(HeaderName::CSeq, format!("{} REGISTER", draft.cseq));
+        if let (false, Some(binding)) = (draft.query, draft.binding) {
+            let way_back = self.way_back(draft.server, binding);
+            let uri = match draft.by {
+                By::Path => saying.contact,
+                By::Contact => way_back.as_bytes(),
+            };
+            let mut contact = Vec::with_capacity(uri.len() + saying.params.len() + 32);
+            if !saying.display.is_empty() {
+                contact.extend_from_slice(saying.display);
+                contact.push(b' ');
+            }
+            contact.push(b'<');
+            contact.extend_from_slice(uri);
+            contact.push(b'>');
+            contact.extend_from_slice(saying.params);
+            contact.extend_from_slice(format!(";expires={}", draft.expires_s).as_bytes());
+            request = request.header(HeaderName::Contact, contact);
+            if draft.by == By::Path {
+                request = request.header(HeaderName::Path, format!("<{way_back};lr>"));
+                if !saying.path.is_empty() {
+                    request = request.header(HeaderName::Path, saying.path);
+                }
+                request = request.header(HeaderName::Supported, "path");
+            }
+        }
+        for name in [HeaderName::Authorization, HeaderName::ProxyAuthorization] {
+            for line in draft.credentials.iter().flat_map(|phone| phone.lines(name)) {
+                request = request.header(name, line);
+            }
+        }
+        request.finish()
+    }
+
+    /// The URI by which a server reaches a binding through the door.
+    pub(super) fn way_back(&self, server: ServerId, binding: SlotId) -> String {
+        let lane = &self.lanes[server.index()];
+        let listener = &self.settings.listeners[usize::from(lane.flow.listener.0)];
+        let token = self.tokens.issue(binding);
+        let transport = match listener.transport {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+        };
+        format!("sip:{token}@{}{transport}", listener.advertised)
+    }
+
+    fn next_cseq(&mut self, id: SlotId) -> u32 {
+        self.bindings.get_mut(id).map_or(1, |binding| {
+            // RFC 3261 §8.1.1.5: below 2**31.
+            binding.upstream_cseq = (binding.upstream_cseq + 1) & 0x7fff_ffff;
+            binding.upstream_cseq
+        })
+    }
+
+    fn expiry_for(&self, server: ServerId) -> u64 {
+        let least = u64::from(self.lanes[server.index()].expiry_min_s);
+        self.settings.sip.expiry.as_secs().max(least)
+    }
+
+    /// A server answered a REGISTER of ours.
+    pub(super) fn on_registered(
+        &mut self,
+        now: Now,
+        sent: Sent,
+        response: &Message,
+        latency: Duration,
+    ) {
+        let status = response.status().unwrap_or_default();
+        let retry_after = read_seconds(response.header(HeaderName::RetryAfter));
+        let seen = Observation::Answered { status, latency, retry_after };
+        self.health.observe(now.uptime, sent.server, seen);
+        let too_much = status >= 500;
+        let lane = &mut self.lanes[sent.server.index()];
+        if too_much { lane.lost() } else { lane.answered() }
+        match status {
+            200..=299 => self.on_granted(now, sent, response),
+            423 if self.raise_expiry(sent, response) => self.send_again(now, sent),
+            _ => self.on_refused(now, sent, status, Some(response)),
+        }
+        self.pump_lane(now, sent.server);
+    }
+
+    /// No answer: timed out, the connection is lost, or the server was declared down.
+    pub(super) fn on_unanswered(&mut self, now: Now, sent: Sent) {
+        self.stats.upstream_timeouts += 1;
+        self.lanes[sent.server.index()].lost();
+        // It may have arrived: the server may hold it, in a version nobody confirmed.
+        if let (Some(id), false) = (sent.binding, sent.what == What::Remove) {
+            let expiry = Duration::from_secs(self.expiry_for(sent.server));
+            let may_hold = Upstream {
+                server: sent.server,
+                by: sent.by,
+                version: None,
+                expires_at: now.uptime + expiry,
+                expiry,
+                refresh_at: now.uptime,
+            };
+            self.note_upstream(id, may_hold);
+        }
+        self.on_refused(now, sent, 0, None);
+        self.pump_lane(now, sent.server);
+    }
+
+    fn on_granted(&mut self, now: Now, sent: Sent, response: &Message) {
+        let Some(id) = sent.binding else {
+            // A query in pass-through: the server let the phone in.
+            if let What::Update { waiting, .. } = sent.what {
+                self.keep_relayed(waiting, response);
+                self.answer_waiting(now, waiting);
+            }
+            return;
+        };
+        if sent.by == By::Path && self.path_is_ignored(sent, response) {
+            return self.on_path_ignored(now, sent);
+        }
+        let granted = self.granted(now, sent, response);
+        match sent.what {
+            What::Update { waiting, index } => {
+                self.idle(id);
+                self.keep_relayed(waiting, response);
+                self.update_settled(now, waiting, index, granted);
+                self.reconcile(now, id);
+            }
+            What::Register { version } => {
+                if let Some(binding) = self.bindings.get_mut(id) {
+                    binding.trouble = None;
+                    self.note_upstream(id, Upstream { version: Some(version), ..granted });
+                    self.count_rehomed(now, id, sent.server);
+                }
+                self.end_step(now, id);
+            }
+            What::Remove => {
+                self.drop_upstream(id, sent.server, sent.by);
+                self.end_step(now, id);
+                self.check_swept(now, sent.server);
+            }
+        }
+    }
+
+    /// `status` 0 is no answer at all.
+    fn on_refused(&mut self, now: Now, sent: Sent, status: u16, response: Option<&Message>) {
+        if status != 0 {
+            self.stats.upstream_refused += 1;
+        }
+        let speaks_of_server = status == 0 || status >= 500;
+        match sent.what {
+            What::Update { waiting, .. } => {
+                if let Some(id) = sent.binding {
+                    self.idle(id);
+                }
+                self.mark_refused(sent);
+                self.refuse_update(now, waiting, sent.server, status, response);
+                if let Some(id) = sent.binding {
+                    self.reconcile(now, id);
+                }
+            }
+            What::Register { .. } => {
+                let Some(id) = sent.binding else { return };
+                let trouble = match status {
+                    401 | 407 => Trouble::Challenged,
+                    _ if speaks_of_server => self.backoff(now.uptime, id),
+                    _ => Trouble::Refused(status),
+                };
+                if let Some(binding) = self.bindings.get_mut(id) {
+                    binding.trouble = Some(trouble);
+                }
+                self.replan_if_backup_fails(now, id, sent.server, trouble);
+                self.end_step(now, id);
+            }
+            What::Remove => {
+                let Some(id) = sent.binding else { return };
+                if speaks_of_server {
+                    let trouble = self.backoff(now.uptime, id);
+                    if let Some(binding) = self.bindings.get_mut(id) {
+                        binding.trouble = Some(trouble);
+                    }
+                } else {
+                    // Not there, or not ours to remove: its expiry will do it.
+                    self.drop_upstream(id, sent.server, sent.by);
+                }
+                self.end_step(now, id);
+                self.check_swept(now, sent.server);
+            }
+        }
+    }
+
+    fn mark_refused(&mut self, sent: Sent) {
+        let What::Update { waiting, index } = sent.what else { return };
+        if let Some(waiting) = self.waiting.get_mut(waiting)
+            && let Some(update) = waiting.updates.get_mut(index)
+        {
+            update.state = UpdateState::Refused;
+        }
+    }
+
+    /// What a refusal means for the phone that waits.
+    fn refuse_update(
+        &mut self,
+        now: Now,
+        id: SlotId,
+        server: ServerId,
+        status: u16,
+        response: Option<&Message>,
+    ) {
+        let Some(waiting) = self.waiting.get(id) else { return };
+        let failed = self.health.view().server(server).failure.is_some();
+        match (status, response) {
+            (0, _) | (500.., _) if failed => self.redecide_waiting(now, id),
+            // A server's 503 is not relayed: the phone would drop the door. Nor is silence.
+            (0 | 500..=599, _) => self.block_waiting(now, id, true),
+            (_, Some(response)) => {
+                let answer = relay_refusal(&waiting.request, status, response);
+                self.refuse_waiting_with(now, id, status, answer);
+            }
+            (_, None) => self.refuse_waiting(now, id, status),
+        }
+    }
+
+    fn idle(&mut self, id: SlotId) {
+        if let Some(binding) = self.bindings.get_mut(id) {
+            binding.step = crate::door::binding::Step::Idle;
+        }
+    }
+
+    fn backoff(&mut self, now: Uptime, id: SlotId) -> Trouble {
+        let before = match self.bindings.get(id).and_then(|binding| binding.trouble) {
+            Some(Trouble::Backoff { failures, .. }) => failures,
+            _ => 0,
+        };
+        let wait = BACKOFF_MIN.saturating_mul(1 << before.min(6)).min(BACKOFF_MAX);
+        let until = now + self.jitter(wait / 2, wait);
+        Trouble::Backoff { until, failures: before.saturating_add(1) }
+    }
+
+    /// A backup that refuses its guest: the whole user is planned again (M5).
+    fn replan_if_backup_fails(
+        &mut self,
+        now: Now,
+        id: SlotId,
+        server: ServerId,
+        trouble: Trouble,
+    ) {
+        let Trouble::Backoff { failures, .. } = trouble else { return };
+        let Some(user) = self.bindings.get(id).map(|binding| binding.user) else { return };
+        let relocated = self.directory.get(user).relocation.is_some();
+        let there = self.current(user) == Some(server);
+        if failures >= FAILURES_BEFORE_REPLAN && relocated && there {
+            self.replan_user(now, user);
+        }
+    }
+
+    /// 423: the server wants a longer expiry; it gets one from now on.
+    fn raise_expiry(&mut self, sent: Sent, response: &Message) -> bool {
+        let least = read_seconds(response.header(HeaderName::MinExpires)).unwrap_or(0);
+        let lane = &mut self.lanes[sent.server.index()];
+        let asked = self.settings.sip.expiry.as_secs().max(u64::from(lane.expiry_min_s));
+        let raised = u64::from(least) > asked && sent.what != What::Remove;
+        if raised {
+            lane.expiry_min_s = least;
+        }
+        raised
+    }
+
+    fn send_again(&mut self, now: Now, sent: Sent) {
+        match (sent.what, sent.binding) {
+            (What::Update { waiting, index }, _) => {
+                self.register_for_phone(now, sent.server, waiting, index);
+            }
+            (What::Register { .. }, Some(id)) => self.register_for_door(now, sent.server, id),
+            (What::Remove, _) | (_, None) => {}
+        }
+    }
+
+    /// RFC 3327 §5.3: a registrar that understood Path returns it.
+    fn path_is_ignored(&self, sent: Sent, response: &Message) -> bool {
+        let removes = match sent.what {
+            What::Update { waiting, index } => self
+                .waiting
+                .get(waiting)
+                .and_then(|waiting| waiting.updates.get(index))
+                .is_some_and(|update| update.said.is_none()),
+            What::Register { .. } => false,
+            What::Remove => true,
+        };
+        let Some(id) = sent.binding else { return false };
+        let token = self.tokens.issue(id);
+        let returned = response
+            .lines(HeaderName::Path)
+            .any(|line| memchr::memmem::find(line, token.as_bytes()).is_some());
+        !removes && !returned
+    }
+
+    /// The server ignores Path: from now on its contacts point at the door, if they may (M2).
+    fn on_path_ignored(&mut self, now: Now, sent: Sent) {
+        let lane = &mut self.lanes[sent.server.index()];
+        let Some(id) = sent.binding else { return };
+        // What was just registered there leads past the door, to nobody; it is removed.
+        let stale = Upstream {
+            server: sent.server,
+            by: By::Path,
+            version: None,
+            expires_at: now.uptime + self.settings.sip.expiry,
+            expiry: self.settings.sip.expiry,
+            refresh_at: now.uptime,
+        };
+        let fixed = lane.by_is_fixed;
+        if !fixed {
+            lane.by = By::Contact;
+        }
+        self.note_upstream(id, stale);
+        if !fixed {
+            return self.send_again(now, Sent { by: By::Contact, ..sent });
+        }
+        match sent.what {
+            What::Update { waiting, .. } => {
+                self.idle(id);
+                self.mark_refused(sent);
+                self.refuse_waiting(now, waiting, 500);
+            }
+            What::Register { .. } | What::Remove => {
+                if let Some(binding) = self.bindings.get_mut(id) {
+                    binding.trouble = Some(Trouble::NoPath);
+                }
+            }
+        }
+        self.end_step(now, id);
+    }
+
+    /// What the server promised, and when the door comes back to it: at a random 50–90 % (M3).
+    fn granted(&mut self, now: Now, sent: Sent, response: &Message) -> Upstream {
+        let asked = self.expiry_for(sent.server);
+        let seconds = self.granted_seconds(sent, response).unwrap_or(asked);
+        let expiry = Duration::from_secs(seconds);
+        let refresh = self.jitter(expiry / 2, expiry * 9 / 10);
+        Upstream {
+            server: sent.server,
+            by: sent.by,
+            version: None,
+            expires_at: now.uptime + expiry,
+            expiry,
+            refresh_at: now.uptime + refresh,
+        }
+    }
+
+    fn granted_seconds(&self, sent: Sent, response: &Message) -> Option<u64> {
+        let id = sent.binding?;
+        let binding = self.bindings.get(id)?;
+        let token = self.tokens.issue(id);
+        let staged = match sent.what {
+            What::Update { waiting, index } => {
+                self.waiting.get(waiting)?.updates.get(index)?.said.as_ref()
+            }
+            What::Register { .. } | What::Remove => None,
+        };
+        let ours = staged.unwrap_or(&binding.said).saying().contact;
+        let ours = Uri::parse(ours).ok()?;
+        let listed = response.values(HeaderName::Contact).find_map(|value| {
+            let address = crate::sip::NameAddr::parse(value).ok()?;
+            let uri = address.parsed_uri().ok()?;
+            let is_ours = match sent.by {
+                By::Path => uri.equivalent(&ours),
+                By::Contact => uri.user == Some(token.as_bytes()),
+            };
+            is_ours.then(|| read_seconds(address.params.get("expires")))
+        });
+        let header = || read_seconds(response.header(HeaderName::Expires));
+        listed.flatten().or_else(header).map(u64::from)
+    }
+}
+
+/// What of a server's refusal reaches the phone: the status, and what it needs to try again.
+fn relay_refusal(request: &Message, status: u16, refusal: &Message) -> Response {
+    let mut response = Response::to(request, status);
+    for name in [
+        HeaderName::WwwAuthenticate,
+        HeaderName::ProxyAuthenticate,
+        HeaderName::MinExpires,
+        HeaderName::RetryAfter,
+        HeaderName::Unsupported,
+        HeaderName::Warning,
+    ] {
+        for line in refusal.lines(name) {
+            response = response.header(name, line);
+        }
+    }
+    response
+}
+
+fn read_seconds(value: Option<&[u8]>) -> Option<u32> {
+    let digits = value?.split(|byte| !byte.is_ascii_digit()).next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// A query has no contact, but a Request-URI and a To.
+fn said_of_query(request: &Message) -> Option<Said> {
+    let to = request.to().ok()?;
+    let to = [b"<", to.uri, b">"].concat();
+    Said::pack(&crate::door::binding::Saying {
+        request_uri: request.uri()?,
+        to: &to,
+        ..Default::default()
+    })
+}

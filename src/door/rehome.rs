@@ -1,0 +1,409 @@
+//! A server failed: its users are planned, recorded, and their bindings enqueued.
+//!
+//! Plan and execute are apart. The plan names every move; the ledger records them; only what is
+//! durable is carried out, and the lanes carry it out without choosing anything. The planner runs
+//! again from the facts whenever something changed: a record that failed, a score, a backup that
+//! died.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::cluster::{ServerId, State};
+use crate::decision::Reason;
+use crate::directory::record::RelocationReason;
+use crate::directory::{Relocation, User, UserId};
+use crate::door::slots::SlotId;
+use crate::door::status::FailoverStatus;
+use crate::door::{Door, Event, Timer};
+use crate::now::{Now, Uptime};
+use crate::placement;
+
+/// Users recorded in one write: few enough that the first are carried out while the last are
+/// being written, many enough that one disk flush serves them all.
+const MOVES_PER_RECORD: usize = 256;
+/// Between two plans for users who had no place, and after a store failure.
+const REPLAN_INTERVAL: Duration = Duration::from_secs(1);
+/// Failovers that status shows.
+const RUNS_MAX: usize = 16;
+
+/// One user goes from one server to another.
+#[derive(Clone, Debug)]
+pub(crate) struct Move {
+    pub(crate) user: UserId,
+    pub(crate) from: ServerId,
+    pub(crate) to: ServerId,
+    /// The user's epoch before the move.
+    pub(crate) epoch: u64,
+    pub(crate) why: RelocationReason,
+    pub(crate) date: SystemTime,
+}
+
+impl Move {
+    /// The user as they will be.
+    pub(crate) fn apply(&self, user: &User) -> User {
+        let before = user.relocation.as_ref();
+        let mut left_at = before.map(|before| before.left_at.clone()).unwrap_or_default();
+        if !left_at.contains(&self.from) {
+            left_at.push(self.from);
+        }
+        left_at.retain(|&server| server != self.to);
+        let origin = before.map(|before| before.origin).or(user.home).unwrap_or(self.from);
+        let relocation = (user.home != Some(self.to)).then_some(Relocation {
+            origin,
+            date: self.date,
+            target: self.to,
+            why: self.why,
+            left_at,
+        });
+        User { relocation, epoch: self.epoch + 1, ..user.clone() }
+    }
+}
+
+/// The failovers of this life of the door.
+#[derive(Debug, Default)]
+pub(crate) struct Failovers {
+    runs: VecDeque<Run>,
+    count: u32,
+    /// Said once per failure and reason, not at every look.
+    withheld: HashMap<ServerId, (Uptime, Reason)>,
+    unplaced: Vec<UserId>,
+    planned_at: Option<Uptime>,
+}
+
+#[derive(Debug)]
+struct Run {
+    number: u32,
+    server: ServerId,
+    status: FailoverStatus,
+    /// Users whose relocation is not durable yet.
+    recording: usize,
+    done: bool,
+}
+
+impl Failovers {
+    pub(crate) fn statuses(&self) -> Vec<FailoverStatus> {
+        self.runs.iter().map(|run| run.status.clone()).collect()
+    }
+
+    pub(crate) fn unplaced(&self) -> u64 {
+        self.unplaced.len() as u64
+    }
+
+    fn run(&mut self, number: u32) -> Option<&mut Run> {
+        self.runs.iter_mut().find(|run| run.number == number)
+    }
+
+    /// The run for this failure of this server, begun if there is none.
+    fn begin(&mut self, server: ServerId, status: FailoverStatus) -> u32 {
+        let same = |run: &&Run| {
+            run.server == server && run.status.detected_nanos == status.detected_nanos
+        };
+        if let Some(run) = self.runs.iter().find(same) {
+            return run.number;
+        }
+        if self.runs.len() >= RUNS_MAX {
+            self.runs.pop_front();
+        }
+        self.count += 1;
+        self.runs.push_back(Run {
+            number: self.count,
+            server,
+            status,
+            recording: 0,
+            done: false,
+        });
+        self.count
+    }
+}
+
+impl Door {
+    /// Looks at every failed server whose hold is over.
+    pub(super) fn check_failovers(&mut self, now: Now) {
+        let view = self.view();
+        let mut failed = Vec::new();
+        for (server, seen) in view.iter() {
+            let Some(failure) = seen.failure.filter(|_| seen.state == State::Down) else {
+                self.failovers.withheld.remove(&server);
+                continue;
+            };
+            if self.directory.assigned(server) == 0 {
+                continue;
+            }
+            if failure.hold_until > now.uptime {
+                self.timers.set(failure.hold_until, Timer::Failover);
+            } else {
+                failed.push(server);
+            }
+        }
+        self.failovers.unplaced.clear();
+        if failed.is_empty() {
+            return;
+        }
+        let because = if view.suspicion.is_some() {
+            Some(Reason::Suspicion)
+        } else if self.settings.decision.disable_automatic_user_distribution {
+            Some(Reason::DistributionDisabled)
+        } else {
+            None
+        };
+        match because {
+            Some(because) => self.withhold(now, &failed, because),
+            None => self.plan_failover(now, &failed),
+        }
+    }
+
+    fn withhold(&mut self, _now: Now, failed: &[ServerId], because: Reason) {
+        for &server in failed {
+            let view = self.view();
+            let Some(failure) = view.server(server).failure else { continue };
+            let said = (failure.since, because);
+            if self.failovers.withheld.insert(server, said) == Some(said) {
+                continue;
+            }
+            let would_move = u64::from(self.directory.assigned(server));
+            let name = self.server_name(server);
+            self.failovers.begin(
+                server,
+                FailoverStatus {
+                    server: Arc::clone(&name),
+                    proof: failure.proof.name().into(),
+                    detected_nanos: failure.since.as_nanos(),
+                    users: would_move,
+                    why_not: Some(because.name().into()),
+                    ..FailoverStatus::default()
+                },
+            );
+            let event =
+                Event::FailoverWithheld { server: name, because: because.name(), would_move };
+            self.emit(event);
+        }
+    }
+
+    fn plan_failover(&mut self, now: Now, failed: &[ServerId]) {
+        let view = self.view();
+        let users: Vec<UserId> = failed
+            .iter()
+            .flat_map(|&server| self.directory.on_server(server))
+            .filter(|&user| !self.ledger.is_recording(user))
+            .collect();
+        if users.is_empty() {
+            return;
+        }
+        let policy = &self.settings.decision.placement;
+        let plan = placement::plan(&users, &view, &self.directory, policy);
+        self.failovers.planned_at = Some(now.uptime);
+        self.failovers.unplaced = plan.unplaced.iter().map(|&(user, _)| user).collect();
+        for &server in failed {
+            self.begin_run(now, server, &plan);
+        }
+        let mut by_run: HashMap<u32, Vec<Move>> = HashMap::new();
+        for planned in &plan.moves {
+            let number = self.run_of(planned.from);
+            by_run.entry(number).or_default().push(Move {
+                user: planned.user,
+                from: planned.from,
+                to: planned.to,
+                epoch: planned.epoch,
+                why: RelocationReason::Failover,
+                date: now.wall,
+            });
+        }
+        let mut numbers: Vec<u32> = by_run.keys().copied().collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            let moves = by_run.remove(&number).unwrap_or_default();
+            if let Some(run) = self.failovers.run(number) {
+                run.recording += moves.len();
+            }
+            for chunk in moves.chunks(MOVES_PER_RECORD) {
+                self.record_moves(chunk.to_vec(), Some(number));
+            }
+        }
+        if !self.failovers.unplaced.is_empty() {
+            self.timers.set(now.uptime + REPLAN_INTERVAL * 30, Timer::Failover);
+        }
+    }
+
+    fn begin_run(&mut self, now: Now, server: ServerId, plan: &placement::Plan) {
+        let view = self.view();
+        let Some(failure) = view.server(server).failure else { return };
+        let users = plan.moves.iter().filter(|planned| planned.from == server).count() as u64;
+        let stay = |&&(user, _): &&(UserId, placement::Refusal)| self.current(user) == Some(server);
+        let unplaced = plan.unplaced.iter().filter(stay).count() as u64;
+        let name = self.server_name(server);
+        let number = self.failovers.begin(
+            server,
+            FailoverStatus {
+                server: Arc::clone(&name),
+                proof: failure.proof.name().into(),
+                detected_nanos: failure.since.as_nanos(),
+                ..FailoverStatus::default()
+            },
+        );
+        if let Some(run) = self.failovers.run(number) {
+            run.status.planned_nanos = now.uptime.as_nanos();
+            run.status.users += users;
+            run.status.unplaced = unplaced;
+            run.status.why_not = None;
+            run.done = false;
+        }
+        self.emit(Event::FailoverPlanned { server: name, users, unplaced });
+    }
+
+    fn run_of(&self, server: ServerId) -> u32 {
+        let newest = self.failovers.runs.iter().rev().find(|run| run.server == server);
+        newest.map_or(0, |run| run.number)
+    }
+
+    /// One login asks for a move of its own: a straggler the plan did not see.
+    pub(super) fn record_relocation(&mut self, now: Now, user: UserId, to: ServerId) {
+        let Some(from) = self.current(user) else { return };
+        let epoch = self.directory.get(user).epoch;
+        let why = RelocationReason::Failover;
+        let step = Move { user, from, to, epoch, why, date: now.wall };
+        let run = Some(self.run_of(from)).filter(|&number| number != 0);
+        if let Some(run) = run.and_then(|number| self.failovers.run(number)) {
+            run.recording += 1;
+            run.status.users += 1;
+        }
+        self.record_moves(vec![step], run);
+    }
+
+    /// A backup that does not take its guest: another one is looked for (M5).
+    pub(super) fn replan_user(&mut self, now: Now, user: UserId) {
+        if self.ledger.is_recording(user) {
+            return;
+        }
+        let Some(from) = self.current(user) else { return };
+        let policy = &self.settings.decision.placement;
+        let Ok(to) = placement::place(user, &self.view(), &self.directory, policy) else { return };
+        let epoch = self.directory.get(user).epoch;
+        let why = RelocationReason::Replanned;
+        self.record_moves(vec![Move { user, from, to, epoch, why, date: now.wall }], None);
+    }
+
+    /// The relocations are durable: now, and not before, they are carried out.
+    pub(super) fn on_moved(&mut self, now: Now, moves: Vec<Move>, failover: Option<u32>) {
+        let mut bindings = 0;
+        let mut moved = Vec::with_capacity(moves.len());
+        for step in &moves {
+            self.ledger.finish_recording(step.user);
+            let known = self.directory.get(step.user);
+            if known.epoch != step.epoch {
+                self.stats.stale_steps += 1;
+                continue;
+            }
+            let after = step.apply(known);
+            match after.relocation {
+                Some(relocation) => self.directory.relocate(step.user, relocation, after.epoch),
+                None => self.directory.clear_relocation(step.user, after.epoch),
+            }
+            self.stats.relocations += 1;
+            moved.push(step.user);
+            for &id in &self.bindings_of(step.user).to_vec() {
+                let Some(binding) = self.bindings.get_mut(id) else { continue };
+                binding.trouble = None;
+                if binding.is_live(now.uptime) && binding.failover.is_none() {
+                    binding.failover = failover;
+                    bindings += u64::from(failover.is_some());
+                }
+            }
+        }
+        if let Some(run) = failover.and_then(|number| self.failovers.run(number)) {
+            run.status.bindings += bindings;
+            run.status.recorded_nanos = now.uptime.as_nanos();
+            run.recording = run.recording.saturating_sub(moves.len());
+        }
+        for user in moved {
+            self.reconcile_user(now, user);
+            self.wake_waiting(now, user);
+        }
+        if let Some(number) = failover {
+            self.check_done(number);
+        }
+        // The backup may have died while this was being written.
+        self.timers.set(now.uptime + REPLAN_INTERVAL, Timer::Failover);
+    }
+
+    /// The moves could not be recorded, so nobody has moved; the planner tries again.
+    pub(super) fn on_moves_not_recorded(
+        &mut self,
+        now: Now,
+        moves: &[Move],
+        failover: Option<u32>,
+    ) {
+        if let Some(run) = failover.and_then(|number| self.failovers.run(number)) {
+            run.recording = run.recording.saturating_sub(moves.len());
+            run.status.users = run.status.users.saturating_sub(moves.len() as u64);
+        }
+        self.timers.set(now.uptime + REPLAN_INTERVAL, Timer::Failover);
+    }
+
+    /// The pool has changed: perhaps there is room now.
+    pub(super) fn try_unplaced_again(&mut self, now: Now) {
+        if self.failovers.unplaced.is_empty() {
+            return;
+        }
+        let soonest = self.failovers.planned_at.map_or(now.uptime, |at| at + REPLAN_INTERVAL);
+        self.timers.set(soonest.max(now.uptime), Timer::Failover);
+    }
+
+    /// A binding is registered where its user is current now.
+    pub(super) fn count_rehomed(&mut self, now: Now, id: SlotId, server: ServerId) {
+        let Some(binding) = self.bindings.get(id) else { return };
+        let Some(number) = binding.failover else { return };
+        if self.current(binding.user) != Some(server) || binding.gone {
+            return;
+        }
+        if let Some(binding) = self.bindings.get_mut(id) {
+            binding.failover = None;
+        }
+        self.stats.rehomed += 1;
+        if let Some(run) = self.failovers.run(number) {
+            run.status.rehomed += 1;
+            run.status.last_nanos = now.uptime.as_nanos();
+            if run.status.first_nanos == 0 {
+                run.status.first_nanos = run.status.last_nanos;
+            }
+        }
+        self.check_done(number);
+    }
+
+    /// A binding that ends while it is being moved is no part of the failover any more.
+    pub(super) fn leave_failover(&mut self, id: SlotId) {
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        let Some(number) = binding.failover.take() else { return };
+        if let Some(run) = self.failovers.run(number) {
+            run.status.bindings = run.status.bindings.saturating_sub(1);
+        }
+        self.check_done(number);
+    }
+
+    fn check_done(&mut self, number: u32) {
+        let Some(run) = self.failovers.run(number) else { return };
+        let over = run.recording == 0 && run.status.rehomed >= run.status.bindings;
+        if run.done || !over {
+            return;
+        }
+        run.done = true;
+        let (server, rehomed) = (Arc::clone(&run.status.server), run.status.rehomed);
+        self.emit(Event::FailoverDone { server, rehomed });
+    }
+
+    /// Nothing of anybody is left at `server`: the ledger says so too, for the next start.
+    pub(super) fn forget_left_at(&mut self, server: ServerId) {
+        let users: Vec<UserId> = self
+            .directory
+            .iter()
+            .filter(|(id, user)| {
+                let left = user.relocation.as_ref().is_some_and(|r| r.left_at.contains(&server));
+                left && !self.ledger.is_recording(*id)
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for chunk in users.chunks(MOVES_PER_RECORD) {
+            self.record_swept(chunk.to_vec(), server);
+        }
+    }
+}

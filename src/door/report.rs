@@ -1,0 +1,150 @@
+//! What the door shows of itself: the truth as the core holds it (V, M12).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::cluster::{ServerId, Suspect};
+use crate::directory::{User, UserId};
+use crate::door::Door;
+use crate::door::binding::{Binding, Standing, Trouble};
+use crate::door::status::{BindingStatus, Progress, ServerStatus, Status, UserStatus};
+use crate::now::Now;
+
+/// Bindings by where they stand, counted as they change.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    progress: Progress,
+}
+
+impl Tally {
+    pub(crate) fn change(&mut self, from: Standing, to: Standing) {
+        if let Some(count) = self.count(from) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(count) = self.count(to) {
+            *count += 1;
+        }
+    }
+
+    const fn count(&mut self, standing: Standing) -> Option<&mut u64> {
+        match standing {
+            Standing::Settled => Some(&mut self.progress.settled),
+            Standing::Moving => Some(&mut self.progress.moving),
+            Standing::AwaitingPhone => Some(&mut self.progress.awaiting_phone),
+            Standing::Held => Some(&mut self.progress.held),
+            Standing::Failed => Some(&mut self.progress.failed),
+            Standing::Gone => None,
+        }
+    }
+
+    const fn live(&self) -> u64 {
+        let p = &self.progress;
+        p.settled + p.moving + p.awaiting_phone + p.held + p.failed
+    }
+}
+
+impl Door {
+    /// What the door shows of itself.
+    pub fn status(&self, now: Now) -> Status {
+        let view = self.health.view();
+        let servers = view
+            .iter()
+            .map(|(id, server)| {
+                let lane = &self.lanes[id.index()];
+                ServerStatus {
+                    name: Arc::clone(&server.name),
+                    state: server.state.name().into(),
+                    score: server.score,
+                    capacity: server.capacity,
+                    assigned: self.directory.assigned(id),
+                    home_to: self.directory.home_to(id),
+                    bindings: lane.bindings,
+                    in_flight: lane.in_flight,
+                    queued: lane.queued() as u64,
+                    since_nanos: server.since.as_nanos(),
+                    proof: server.failure.map(|failure| failure.proof.name().into()),
+                    incarnation: server.incarnation,
+                }
+            })
+            .collect();
+        Status {
+            at_nanos: now.uptime.as_nanos(),
+            servers,
+            suspicion: view.suspicion.map(|suspicion| {
+                Arc::from(match suspicion.of {
+                    Suspect::OwnNetwork => "own_network",
+                    Suspect::SharedBackend => "shared_backend",
+                })
+            }),
+            distribution_disabled: self.settings.decision.disable_automatic_user_distribution,
+            users: self.directory.len() as u64,
+            relocated: self.directory.relocated() as u64,
+            unplaced: self.failovers.unplaced(),
+            bindings: self.tally.live(),
+            progress: self.tally.progress,
+            failovers: self.failovers.statuses(),
+            store: self.ledger.trouble.clone(),
+        }
+    }
+
+    /// Users in the order in which they became known, `count` of them from the `from`-th.
+    pub fn users(&self, now: Now, from: usize, count: usize) -> Vec<UserStatus> {
+        let users = self.directory.iter().skip(from).take(count);
+        users.map(|(id, user)| self.user_status(now, id, user)).collect()
+    }
+
+    /// One user, by login name or AoR.
+    pub fn user(&self, now: Now, name: &str) -> Option<UserStatus> {
+        let id = self.directory.by_name(name).or_else(|| self.directory.by_aor(name))?;
+        Some(self.user_status(now, id, self.directory.get(id)))
+    }
+
+    fn user_status(&self, now: Now, id: UserId, user: &User) -> UserStatus {
+        let relocation = user.relocation.as_ref();
+        UserStatus {
+            name: Arc::clone(&user.name),
+            aors: user.aors.iter().map(|aor| aor.as_str().into()).collect(),
+            home: user.home.map(|server| self.server_name(server)),
+            current: user.current().map(|server| self.server_name(server)),
+            relocated_at: relocation.map(|relocation| {
+                let since = relocation.date.duration_since(SystemTime::UNIX_EPOCH);
+                since.unwrap_or_default().as_secs()
+            }),
+            epoch: user.epoch,
+            bindings: self
+                .bindings_of(id)
+                .iter()
+                .filter_map(|&binding| self.bindings.get(binding))
+                .filter(|binding| binding.is_live(now.uptime))
+                .map(|binding| self.binding_status(now, binding))
+                .collect(),
+        }
+    }
+
+    fn binding_status(&self, now: Now, binding: &Binding) -> BindingStatus {
+        let because = match binding.trouble {
+            Some(Trouble::Challenged) => {
+                Some("the server wants credentials that only the phone has; its next refresh goes there".into())
+            }
+            Some(Trouble::Refused(status)) => Some(format!("the server refused it with {status}").into()),
+            Some(Trouble::Backoff { failures, .. }) => {
+                Some(format!("the server failed {failures} times in a row").into())
+            }
+            Some(Trouble::NoPath) => Some(
+                "the server ignores Path; set binding_address = \"auto\" or \"contact\" for it".into(),
+            ),
+            None => None,
+        };
+        let registered = |server: &ServerId| binding.is_registered_at(*server, now.uptime);
+        let mut at: Vec<ServerId> = binding.upstream.iter().map(|u| u.server).collect();
+        at.dedup();
+        BindingStatus {
+            contact: String::from_utf8_lossy(binding.said.saying().contact).into(),
+            from: format!("{}:{}", binding.flow.transport.name(), binding.flow.remote).into(),
+            lease_s: binding.lease_until.since(now.uptime).as_secs(),
+            standing: binding.standing.name().into(),
+            registered_at: at.iter().filter(|s| registered(s)).map(|&s| self.server_name(s)).collect(),
+            because,
+        }
+    }
+}
