@@ -203,6 +203,7 @@ impl<C> Transactions<C> {
         let make = |context| Client::new(now, flow, request, context, &self.timings);
         let handle = self.clients.insert(&draft, context, make)?;
         self.waiting.insert((flow.remote, handle));
+        debug_assert!(self.waiting.len() <= self.clients.len(), "what waits is open");
         self.arm_client(handle);
         Ok(ClientTransactionId(handle))
     }

@@ -22,12 +22,15 @@
 //! What RFC 4320 asks of non-INVITE transactions stays with the owner, who writes the responses:
 //! no 408, no provisional response but 100, and none at all over a reliable transport.
 
+#[cfg(test)]
+mod bookkeeping;
 mod client;
 mod key;
 mod layer;
 mod server;
 mod table;
 #[cfg(test)]
+#[expect(clippy::panic, reason = "a test says what came instead")]
 mod timelines;
 
 use std::time::Duration;

@@ -141,6 +141,7 @@ impl<M> Table<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sip::transaction::server::Server;
 
     fn draft(name: &str) -> Draft {
         Draft::client(name.as_bytes(), "OPTIONS")
@@ -175,6 +176,11 @@ mod tests {
         assert_eq!(table.woken(0, early), Some(second));
         assert_eq!(table.woken(0, late), None, "superseded");
         assert!(!table.arm(second, Uptime::NEVER));
+    }
+
+    #[test]
+    fn an_answered_request_costs_little_beside_its_octets() {
+        assert!(size_of::<Slot<Server>>() <= 128, "{} octets", size_of::<Slot<Server>>());
     }
 
     #[test]
