@@ -1,82 +1,266 @@
 //! [`Response`] and [`Request`]: messages of our own.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
+use crate::sip::name_addr::NameAddr;
+use crate::sip::scan;
+use crate::sip::via::Via;
 
 /// A response in the making.
+///
+/// A CR or LF in a value becomes a space, so no value can end its line.
 #[derive(Debug)]
 pub struct Response {
-    out: Vec<u8>,
+    draft: Draft,
+    /// The first Via element.
+    top_via: Range<usize>,
+    /// Where a To tag goes, unless To has one.
+    to_end: Option<usize>,
 }
 
-/// A request in the making.
+/// A request in the making; headers stand in the order they were given.
+///
+/// A CR or LF in a value becomes a space, so no value can end its line.
 #[derive(Debug)]
 pub struct Request {
-    out: Vec<u8>,
+    draft: Draft,
 }
 
-#[expect(unused_variables, clippy::todo, reason = "signatures first")]
 impl Response {
-    /// Starts the response to a request (RFC 3261 §8.2.6).
+    /// Starts the response to a request with what every response repeats: all Via lines, From, To,
+    /// Call-ID, CSeq, and in a 100 the Timestamp (RFC 3261 §8.2.6). The reason phrase is the
+    /// default one.
     pub fn to(request: &Message, status: u16) -> Self {
-        todo!()
+        let mut draft = Draft::new(request.index().body() + 256);
+        // Writing to a Vec cannot fail.
+        let _ = write!(draft.head, "SIP/2.0 {status} {}\r\n", reason_phrase(status));
+        let mut top_via = 0..0;
+        for via in request.lines(HeaderName::Via) {
+            let range = draft.line(HeaderName::Via.as_str(), via);
+            if top_via.is_empty() {
+                let len = scan::element_len(scan::span(&draft.head, range.clone()));
+                top_via = range.start..range.start + len;
+            }
+        }
+        let mut to_end = None;
+        for name in [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq] {
+            let Some(value) = request.header(name) else { continue };
+            let range = draft.line(name.as_str(), value);
+            if name == HeaderName::To {
+                let lacks_tag = NameAddr::parse(value).is_ok_and(|to| to.tag().is_none());
+                to_end = lacks_tag.then_some(range.end);
+            }
+        }
+        if let Some(timestamp) = request.header_named("Timestamp").filter(|_| status == 100) {
+            draft.line("Timestamp", timestamp);
+        }
+        Self { draft, top_via, to_end }
     }
-    /// Notes in the top Via where the request came from (RFC 3261 §18.2.1, RFC 3581 §4).
-    pub fn received(self, source: SocketAddr) -> Self {
-        todo!()
+
+    /// Notes in the top Via where the request came from: `received` where the sent-by differs or
+    /// rport is asked for, and rport's value (RFC 3261 §18.2.1, RFC 3581 §4).
+    pub fn received(mut self, source: SocketAddr) -> Self {
+        let top = scan::span(&self.draft.head, self.top_via.clone());
+        if let Some(noted) = Via::with_source(top, source) {
+            let (before, after) = (self.top_via.len(), noted.len());
+            self.draft.head.splice(self.top_via.clone(), noted);
+            self.top_via.end = self.top_via.start + after;
+            self.to_end = self.to_end.map(|end| end - before + after);
+        }
+        self
     }
-    /// Adds a To tag unless To has one.
-    pub fn to_tag(self, tag: &str) -> Self {
-        todo!()
+
+    /// Adds a To tag, a token, unless To has one.
+    pub fn to_tag(mut self, tag: &str) -> Self {
+        debug_assert!(scan::is_token(tag.as_bytes()), "a tag is a token: {tag:?}");
+        if let Some(end) = self.to_end.take() {
+            let mut param = b";tag=".to_vec();
+            scan::append_value(&mut param, tag.as_bytes());
+            self.draft.head.splice(end..end, param);
+        }
+        self
     }
-    /// Appends a header.
-    pub fn header(self, name: HeaderName, value: impl AsRef<[u8]>) -> Self {
-        todo!()
+
+    /// Appends a header. Content-Length is not taken: it is written by [`Response::finish`].
+    pub fn header(mut self, name: HeaderName, value: impl AsRef<[u8]>) -> Self {
+        self.draft.header(name.as_str(), value.as_ref());
+        self
     }
-    /// Appends a header by name.
-    pub fn named(self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        todo!()
+
+    /// Appends a header by its name, a token.
+    pub fn named(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.draft.header(name, value.as_ref());
+        self
     }
-    /// Sets the body.
-    pub fn body(self, content_type: &str, body: &[u8]) -> Self {
-        todo!()
+
+    /// Sets the body and appends its Content-Type.
+    pub fn body(mut self, content_type: &str, body: &[u8]) -> Self {
+        self.draft.set_body(content_type, body);
+        self
     }
-    /// The response.
+
+    /// The response, with its Content-Length.
     pub fn finish(self) -> Bytes {
-        todo!()
+        self.draft.finish()
     }
 }
 
-#[expect(unused_variables, clippy::todo, reason = "signatures first")]
 impl Request {
-    /// Starts a request.
+    /// Starts a request; white space and control characters in the Request-URI are escaped.
     pub fn new(method: &str, uri: &[u8]) -> Self {
-        todo!()
+        debug_assert!(scan::is_token(method.as_bytes()), "a method is a token: {method:?}");
+        let mut draft = Draft::new(512);
+        scan::append_uri(&mut draft.head, method.as_bytes());
+        draft.head.push(b' ');
+        scan::append_uri(&mut draft.head, uri);
+        draft.head.extend_from_slice(b" SIP/2.0\r\n");
+        Self { draft }
     }
-    /// Appends a header.
-    pub fn header(self, name: HeaderName, value: impl AsRef<[u8]>) -> Self {
-        todo!()
+
+    /// Appends a header. Content-Length is not taken: it is written by [`Request::finish`].
+    pub fn header(mut self, name: HeaderName, value: impl AsRef<[u8]>) -> Self {
+        self.draft.header(name.as_str(), value.as_ref());
+        self
     }
-    /// Appends a header by name.
-    pub fn named(self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        todo!()
+
+    /// Appends a header by its name, a token.
+    pub fn named(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.draft.header(name, value.as_ref());
+        self
     }
-    /// Sets the body.
-    pub fn body(self, content_type: &str, body: &[u8]) -> Self {
-        todo!()
+
+    /// Sets the body and appends its Content-Type.
+    pub fn body(mut self, content_type: &str, body: &[u8]) -> Self {
+        self.draft.set_body(content_type, body);
+        self
     }
-    /// The request.
+
+    /// The request, with its Content-Length.
     pub fn finish(self) -> Bytes {
-        todo!()
+        self.draft.finish()
     }
 }
 
-/// The default reason phrase of a status code.
-#[expect(unused_variables, clippy::todo, reason = "signatures first")]
-pub fn reason_phrase(status: u16) -> &'static str {
-    todo!()
+/// The default reason phrase of a status code (RFC 3261 §21 and its extensions); that of the class
+/// for a code without one.
+pub const fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Trying",
+        180 => "Ringing",
+        181 => "Call Is Being Forwarded",
+        182 => "Queued",
+        183 => "Session Progress",
+        200 => "OK",
+        202 => "Accepted",
+        204 => "No Notification",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Moved Temporarily",
+        305 => "Use Proxy",
+        380 => "Alternative Service",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        410 => "Gone",
+        412 => "Conditional Request Failed",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Unsupported URI Scheme",
+        420 => "Bad Extension",
+        421 => "Extension Required",
+        422 => "Session Interval Too Small",
+        423 => "Interval Too Brief",
+        430 => "Flow Failed",
+        439 => "First Hop Lacks Outbound Support",
+        440 => "Max-Breadth Exceeded",
+        480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
+        482 => "Loop Detected",
+        483 => "Too Many Hops",
+        484 => "Address Incomplete",
+        485 => "Ambiguous",
+        486 => "Busy Here",
+        487 => "Request Terminated",
+        488 => "Not Acceptable Here",
+        489 => "Bad Event",
+        491 => "Request Pending",
+        493 => "Undecipherable",
+        494 => "Security Agreement Required",
+        500 => "Server Internal Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Server Time-out",
+        505 => "Version Not Supported",
+        513 => "Message Too Large",
+        600 => "Busy Everywhere",
+        603 => "Decline",
+        604 => "Does Not Exist Anywhere",
+        606 => "Not Acceptable",
+        100..=199 => "In Progress",
+        200..=299 => "Success",
+        300..=399 => "Redirected",
+        400..=499 => "Request Failed",
+        500..=599 => "Server Failed",
+        _ => "Failed Everywhere",
+    }
+}
+
+/// A message in the making: what both kinds share.
+#[derive(Debug)]
+struct Draft {
+    /// Start line and headers, each with its CRLF.
+    head: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Draft {
+    fn new(capacity: usize) -> Self {
+        Self { head: Vec::with_capacity(capacity), body: Vec::new() }
+    }
+
+    fn header(&mut self, name: &str, value: &[u8]) {
+        let is_length = HeaderName::recognise(name.as_bytes()) == HeaderName::ContentLength;
+        let is_name = scan::is_token(name.as_bytes());
+        debug_assert!(is_name, "a header name is a token: {name:?}");
+        if is_name && !is_length {
+            self.line(name, value);
+        }
+    }
+
+    /// Appends a line and says where its value is.
+    fn line(&mut self, name: &str, value: &[u8]) -> Range<usize> {
+        self.head.extend_from_slice(name.as_bytes());
+        self.head.extend_from_slice(b": ");
+        let start = self.head.len();
+        scan::append_value(&mut self.head, value);
+        let end = self.head.len();
+        self.head.extend_from_slice(b"\r\n");
+        start..end
+    }
+
+    fn set_body(&mut self, content_type: &str, body: &[u8]) {
+        self.header(HeaderName::ContentType.as_str(), content_type.as_bytes());
+        self.body = body.to_vec();
+    }
+
+    fn finish(mut self) -> Bytes {
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.head, "Content-Length: {}\r\n\r\n", self.body.len());
+        self.head.extend_from_slice(&self.body);
+        Bytes::from(self.head)
+    }
 }

@@ -1,12 +1,35 @@
 //! [`Framer`]: a stream cut into messages (RFC 3261 §18.3).
 
+use bytes::Buf as _;
 use bytes::Bytes;
+use bytes::BytesMut;
+use memchr::memchr;
+use memchr::memmem;
 use thiserror::Error;
 
+use crate::sip::header::HeaderName;
+use crate::sip::message;
+use crate::sip::scan;
+use crate::sip::scan::Step;
+
 /// Cuts one stream into messages and keep-alives.
+///
+/// Take frames until there is none, then push what was received next: a stream that is pushed and
+/// drained in turn holds at most one unfinished message, which [`Limits`] bound. The messages and
+/// pings are the same however the network cuts the stream.
 #[derive(Debug)]
 pub struct Framer {
     limits: Limits,
+    buffer: BytesMut,
+    /// Octets in which the end of the header section is known not to be.
+    searched: usize,
+    /// The length of the message at the front, once its header section is there.
+    message_len: Option<usize>,
+    /// Whether the line at the front is known to be a start line.
+    has_start_line: bool,
+    /// Whether the CRLF that was just told as a pong may be the first half of a ping.
+    pong_may_be_half_a_ping: bool,
+    failed: Option<FrameError>,
 }
 
 /// How much of a stream may wait for its end.
@@ -14,24 +37,27 @@ pub struct Framer {
 pub struct Limits {
     /// Octets of one message, body included.
     pub message: usize,
-    /// Octets until the empty line.
+    /// Octets of one message up to its empty line, this included.
     pub headers: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message: 64 * 1024, headers: 16 * 1024 }
+        Self { message: message::MAX_MESSAGE_BYTES, headers: 16 * 1024 }
     }
 }
 
 /// What a stream holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// One message, whole.
+    /// One message, whole; it may still be no good SIP.
     Message(Bytes),
     /// CRLFCRLF: answer with CRLF (RFC 5626 §4.4.1).
     Ping,
     /// A single CRLF: the answer to our ping.
+    ///
+    /// It is told at once, because nothing may follow it. If its second half comes later, the
+    /// ping is told then: who waits for a pong should take either for a sign of life.
     Pong,
 }
 
@@ -39,36 +65,171 @@ pub enum Frame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FrameError {
     /// A message or header section beyond the limit.
-    #[error("the stream's message exceeds the limit; close the connection")]
+    #[error("the peer's message exceeds the limit; close the connection")]
     TooLarge,
-    /// No Content-Length, which streams need.
-    #[error("the stream's message has no Content-Length; close the connection")]
+    /// No Content-Length, which streams need (RFC 3261 §20.14).
+    #[error(
+        "the peer's message has no Content-Length, so its end is unknown; close the connection"
+    )]
     NoContentLength,
     /// Content-Length is no number or contradicts itself.
-    #[error("the stream's message has a bad Content-Length; close the connection")]
+    #[error("the peer's Content-Length is no number or contradicts itself; close the connection")]
     ContentLength,
     /// The octets cannot be SIP.
-    #[error("the stream does not speak SIP; close the connection")]
+    #[error("the peer does not speak SIP; close the connection")]
     NotSip,
 }
 
-#[expect(unused_variables, clippy::todo, reason = "signatures first")]
 impl Framer {
     /// An empty stream.
     pub fn new(limits: Limits) -> Self {
-        Self { limits }
+        Self {
+            limits,
+            buffer: BytesMut::new(),
+            searched: 0,
+            message_len: None,
+            has_start_line: false,
+            pong_may_be_half_a_ping: false,
+            failed: None,
+        }
     }
-    /// Takes received octets.
+
+    /// Takes received octets; after an error they are dropped.
     pub fn push(&mut self, bytes: &[u8]) {
-        todo!()
+        if self.failed.is_none() {
+            self.buffer.extend_from_slice(bytes);
+        }
     }
+
     /// The next frame; None until more octets are there.
-    #[expect(clippy::should_implement_trait, reason = "an error ends it")]
+    ///
+    /// # Errors
+    /// Once the stream cannot be cut any further, and from then on always.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a stream that fails has no end to iterate to"
+    )]
     pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
-        todo!()
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let next = match self.buffer.first() {
+            None => Ok(None),
+            Some(b'\r') => self.keep_alive(),
+            Some(_) => self.message(),
+        };
+        if let Err(error) = next {
+            self.failed = Some(error);
+            self.buffer = BytesMut::new();
+        }
+        next
     }
-    /// Octets that wait.
+
+    /// Octets that wait for their end.
     pub fn buffered(&self) -> usize {
-        todo!()
+        self.buffer.len()
     }
+
+    /// Reads the empty lines at the front. Those before a message are pings and pongs too.
+    fn keep_alive(&mut self) -> Result<Option<Frame>, FrameError> {
+        let (len, frame) = match &self.buffer[..] {
+            [b'\r'] => return Ok(None),
+            [b'\r', b'\n', ..] if self.pong_may_be_half_a_ping => (2, Frame::Ping),
+            [b'\r', b'\n', b'\r', b'\n', ..] => (4, Frame::Ping),
+            [b'\r', b'\n', b'\r'] => return Ok(None),
+            [b'\r', b'\n', ..] => (2, Frame::Pong),
+            _ => return Err(FrameError::NotSip),
+        };
+        self.pong_may_be_half_a_ping = frame == Frame::Pong;
+        self.buffer.advance(len);
+        Ok(Some(frame))
+    }
+
+    fn message(&mut self) -> Result<Option<Frame>, FrameError> {
+        self.pong_may_be_half_a_ping = false;
+        let len = match self.message_len {
+            Some(len) => len,
+            None => match self.read_head()? {
+                Some(len) => len,
+                None => return Ok(None),
+            },
+        };
+        if self.buffer.len() < len {
+            self.message_len = Some(len);
+            return Ok(None);
+        }
+        self.message_len = None;
+        self.searched = 0;
+        self.has_start_line = false;
+        Ok(Some(Frame::Message(self.buffer.split_to(len).freeze())))
+    }
+
+    /// Looks for the end of the header section, and says how long the message is.
+    fn read_head(&mut self) -> Result<Option<usize>, FrameError> {
+        if !self.has_start_line {
+            self.has_start_line = starts_like_sip(&self.buffer, self.searched)?;
+        }
+        // The four octets may have come in two pieces.
+        let from = self.searched.saturating_sub(3);
+        let end = memmem::find(scan::tail(&self.buffer, from), b"\r\n\r\n").map(|at| from + at + 4);
+        let Some(head_len) = end else {
+            self.searched = self.buffer.len();
+            let is_endless = self.buffer.len() >= self.limits.headers;
+            return if is_endless { Err(FrameError::TooLarge) } else { Ok(None) };
+        };
+        if head_len > self.limits.headers {
+            return Err(FrameError::TooLarge);
+        }
+        let body_len = announced_body(scan::head(&self.buffer, head_len))?;
+        head_len
+            .checked_add(body_len)
+            .filter(|len| *len <= self.limits.message)
+            .map(Some)
+            .ok_or(FrameError::TooLarge)
+    }
+}
+
+/// Whether the first line is there and is a start line of some SIP version; an error as soon as it
+/// cannot become one.
+fn starts_like_sip(bytes: &[u8], seen: usize) -> Result<bool, FrameError> {
+    if !bytes.first().is_some_and(|&byte| scan::is_token_byte(byte)) {
+        return Err(FrameError::NotSip);
+    }
+    let line_end = memchr(b'\r', bytes);
+    let unseen = scan::span(bytes, seen..line_end.unwrap_or(bytes.len()).max(seen));
+    if unseen.iter().any(|byte| *byte < b' ') {
+        return Err(FrameError::NotSip);
+    }
+    let Some(end) = line_end.filter(|end| end + 1 < bytes.len()) else { return Ok(false) };
+    let line = scan::head(bytes, end);
+    let first = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let last = line.rsplit(|byte| *byte == b' ').find(|word| !word.is_empty()).unwrap_or_default();
+    let is_status_line = message::is_sip_version(first);
+    let is_request_line = scan::is_token(first) && message::is_sip_version(last);
+    let is_line = bytes.get(end + 1) == Some(&b'\n');
+    if is_line && (is_status_line || is_request_line) { Ok(true) } else { Err(FrameError::NotSip) }
+}
+
+/// What Content-Length says in a header section. Lines that are none are passed over: they are for
+/// the reader of the message to refuse.
+fn announced_body(head: &[u8]) -> Result<usize, FrameError> {
+    let mut at = memmem::find(head, b"\r\n").map_or(head.len(), |end| end + 2);
+    let lengths = std::iter::from_fn(|| {
+        loop {
+            match scan::step(head, at) {
+                Step::Line(line) => {
+                    at = line.end;
+                    let name = scan::span(head, line.name);
+                    if HeaderName::recognise(name) == HeaderName::ContentLength {
+                        return Some(scan::span(head, line.value));
+                    }
+                }
+                Step::Bad { end } => at = end,
+                Step::Empty { .. } | Step::Truncated => return None,
+            }
+        }
+    });
+    message::content_length(lengths)
+        .map_err(|_| FrameError::ContentLength)?
+        .ok_or(FrameError::NoContentLength)
 }

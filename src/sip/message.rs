@@ -1,5 +1,7 @@
 //! [`Message`]: a lazy index over received bytes.
 
+use std::fmt;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -8,7 +10,16 @@ use crate::sip::error::ParseError;
 use crate::sip::header::HeaderName;
 use crate::sip::name_addr::ContactValue;
 use crate::sip::name_addr::NameAddr;
+use crate::sip::scan;
+use crate::sip::uri::Uri;
 use crate::sip::via::Via;
+
+mod index;
+
+use index::Index;
+pub(in crate::sip) use index::Line;
+pub(in crate::sip) use index::content_length;
+pub(in crate::sip) use index::is_sip_version;
 
 /// Header lines read in one message; more are refused.
 pub const MAX_HEADER_LINES: usize = 128;
@@ -16,9 +27,13 @@ pub const MAX_HEADER_LINES: usize = 128;
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// One SIP message: the received bytes and where its lines are.
-#[derive(Clone, Debug)]
+///
+/// Nothing but Content-Length is read until it is asked for, and nothing is allocated for a
+/// message of up to 24 header lines. All readers borrow from the received bytes.
+#[derive(Clone)]
 pub struct Message {
     bytes: Bytes,
+    index: Index,
 }
 
 /// The first line of a message.
@@ -43,101 +58,235 @@ pub enum Start<'m> {
 /// The elements of all Contact lines.
 pub type Contacts<'m> = SmallVec<[ContactValue<'m>; 2]>;
 
-#[expect(unused_variables, clippy::todo, reason = "signatures first")]
-#[expect(unreachable_code, reason = "signatures first")]
 impl Message {
     /// Indexes one datagram or one framed stream message.
+    ///
+    /// Empty lines before the start line are passed over (RFC 3261 §7.5). The body is what
+    /// Content-Length says, and without one all that follows; more octets than that are not part
+    /// of the message (§18.3).
+    ///
+    /// # Errors
+    /// Whatever keeps the message from being cut into lines; header values are not looked at.
     pub fn parse(bytes: Bytes) -> Result<Self, ParseError> {
-        todo!()
+        let (bytes, index) = Index::read(bytes)?;
+        Ok(Self { bytes, index })
     }
-    /// Indexes a request that [`Message::parse`] refused, as far as an error answer needs it.
+
+    /// Indexes a request that [`Message::parse`] refused as far as a 400 or 505 needs it: lines
+    /// that are none are passed over, the body is empty.
+    ///
+    /// None if it is no request, or lacks what its answer has to repeat (RFC 3261 §8.2.6).
     pub fn parse_for_refusal(bytes: Bytes) -> Option<Self> {
-        todo!()
+        let (bytes, index) = Index::read_for_refusal(bytes)?;
+        let message = Self { bytes, index };
+        let is_answerable = message.top_via().is_ok()
+            && [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
+                .into_iter()
+                .all(|name| message.header(name).is_some());
+        is_answerable.then_some(message)
     }
-    /// The octets of this message.
-    pub fn bytes(&self) -> &Bytes {
+
+    /// The octets of this message: without empty lines before it, and nothing behind its body.
+    pub const fn bytes(&self) -> &Bytes {
         &self.bytes
     }
+
     /// The first line.
     pub fn start(&self) -> Start<'_> {
-        todo!()
+        self.index.start(&self.bytes)
     }
+
     /// The method; None for a response.
     pub fn method(&self) -> Option<&str> {
-        todo!()
+        match self.start() {
+            Start::Request { method, .. } => Some(method),
+            Start::Response { .. } => None,
+        }
     }
-    /// The Request-URI; None for a response.
+
+    /// The Request-URI as written; None for a response.
     pub fn uri(&self) -> Option<&[u8]> {
-        todo!()
+        match self.start() {
+            Start::Request { uri, .. } => Some(uri),
+            Start::Response { .. } => None,
+        }
     }
+
     /// The status code; None for a request.
-    pub fn status(&self) -> Option<u16> {
-        todo!()
+    pub const fn status(&self) -> Option<u16> {
+        self.index.status()
     }
-    /// The first raw value of that name, trimmed.
+
+    /// The value of the first line of that name, trimmed; a folded one still holds CRLF and white
+    /// space, which all readers take for white space.
     pub fn header(&self, name: HeaderName) -> Option<&[u8]> {
-        todo!()
+        self.lines(name).next()
     }
-    /// The first raw value of a header [`HeaderName`] does not know.
+
+    /// The value of the first line of that name (in any case), for names [`HeaderName`] does not
+    /// know. Of those, compact forms are not found by the long name.
     pub fn header_named(&self, name: &str) -> Option<&[u8]> {
-        todo!()
+        match HeaderName::recognise(name.as_bytes()) {
+            HeaderName::Other => self.index.find(&self.bytes, name.as_bytes()),
+            known => self.header(known),
+        }
     }
-    /// The raw value of every line of that name.
+
+    /// The value of every line of that name.
     pub fn lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        todo!();
-        std::iter::empty()
+        self.index.values(&self.bytes, name)
     }
-    /// Every element of that name.
+
+    /// Every element of every line of that name: comma lists are cut outside quotes and angle
+    /// brackets, for the headers that are lists ([`HeaderName::is_list`]).
     pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        todo!();
-        std::iter::empty()
+        let is_list = name.is_list();
+        self.lines(name).flat_map(move |value| {
+            let whole = (!is_list).then_some(value);
+            let elements = if is_list { value } else { &[] };
+            whole.into_iter().chain(scan::Elements::of(elements))
+        })
     }
+
     /// How many lines of that name there are.
     pub fn count(&self, name: HeaderName) -> usize {
-        todo!()
+        self.lines(name).count()
     }
-    /// The body.
+
+    /// The body, any octets.
     pub fn body(&self) -> &[u8] {
-        todo!()
+        scan::tail(&self.bytes, self.index.body())
     }
-    /// Checks what every request needs (RFC 3261 §8.1.1).
+
+    /// Checks what every request needs (RFC 3261 §8.1.1): a readable Via, one readable From, To,
+    /// Call-ID and CSeq each, the CSeq of the request's method, at most one readable Max-Forwards,
+    /// and a Request-URI that is one (§19.1.1: a SIP one without headers).
     pub fn check_request(&self) -> Result<(), ParseError> {
-        todo!()
+        self.check_common()?;
+        self.max_forwards()?;
+        let Start::Request { method, uri } = self.start() else {
+            return Err(ParseError::StartLine);
+        };
+        if self.cseq()?.method != method {
+            return Err(ParseError::Header(HeaderName::CSeq));
+        }
+        let scheme = Uri::scheme_of(uri).ok_or(ParseError::Uri)?;
+        let is_sip = scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips");
+        if is_sip && !Uri::parse(uri)?.headers.is_empty() {
+            return Err(ParseError::Uri);
+        }
+        Ok(())
     }
-    /// Checks what every response needs.
+
+    /// Checks what every response needs: a readable Via, one readable From, To, Call-ID and CSeq
+    /// each.
     pub fn check_response(&self) -> Result<(), ParseError> {
-        todo!()
+        if self.status().is_none() {
+            return Err(ParseError::StartLine);
+        }
+        self.check_common()?;
+        self.cseq().map(|_| ())
     }
-    /// The first Via element.
+
+    /// The first element of the first Via line.
     pub fn top_via(&self) -> Result<Via<'_>, ParseError> {
-        todo!()
+        let line = self.header(HeaderName::Via).ok_or(ParseError::Missing(HeaderName::Via))?;
+        Via::parse(scan::head(line, scan::element_len(line)))
     }
+
     /// The CSeq.
     pub fn cseq(&self) -> Result<CSeq<'_>, ParseError> {
-        todo!()
+        CSeq::parse(self.needed(HeaderName::CSeq)?)
     }
-    /// The Call-ID.
+
+    /// The Call-ID as written; compared octet by octet.
     pub fn call_id(&self) -> Result<&[u8], ParseError> {
-        todo!()
+        let value = self.needed(HeaderName::CallId)?;
+        if value.is_empty() || value.iter().any(|&byte| scan::is_white(byte)) {
+            return Err(ParseError::Header(HeaderName::CallId));
+        }
+        Ok(value)
     }
+
     /// The To.
     pub fn to(&self) -> Result<NameAddr<'_>, ParseError> {
-        todo!()
+        self.address(HeaderName::To)
     }
+
     /// The From.
     pub fn from(&self) -> Result<NameAddr<'_>, ParseError> {
-        todo!()
+        self.address(HeaderName::From)
     }
-    /// The Max-Forwards, if there is one.
+
+    /// The Max-Forwards, if there is one; more than 255 is an error (RFC 3261 §20.22).
     pub fn max_forwards(&self) -> Result<Option<u8>, ParseError> {
-        todo!()
+        let Some(value) = self.header(HeaderName::MaxForwards) else { return Ok(None) };
+        scan::number(value)
+            .and_then(|hops| u8::try_from(hops).ok())
+            .map(Some)
+            .ok_or(ParseError::Header(HeaderName::MaxForwards))
     }
-    /// The Expires header, delta seconds.
+
+    /// The Expires header in seconds; a number beyond 32 bits saturates.
+    ///
+    /// Junk is an error, which a registrar takes for 3600 (RFC 3261 §10.2.1.1): the caller decides.
     pub fn expires(&self) -> Option<Result<u32, ParseError>> {
-        todo!()
+        let value = self.header(HeaderName::Expires)?;
+        Some(
+            scan::number(value)
+                .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX))
+                .ok_or(ParseError::Header(HeaderName::Expires)),
+        )
     }
-    /// Every Contact element; `*` only alone.
+
+    /// Every Contact element; `*` only if it is alone (RFC 3261 §10.3 step 6).
     pub fn contacts(&self) -> Result<Contacts<'_>, ParseError> {
-        todo!()
+        let contacts: Contacts<'_> =
+            self.values(HeaderName::Contact).map(ContactValue::parse).collect::<Result<_, _>>()?;
+        let has_star = contacts.iter().any(|contact| matches!(contact, ContactValue::Star));
+        if has_star && contacts.len() > 1 {
+            return Err(ParseError::Header(HeaderName::Contact));
+        }
+        Ok(contacts)
+    }
+
+    /// The index of the lines, for those that copy them.
+    pub(in crate::sip) const fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn check_common(&self) -> Result<(), ParseError> {
+        const ONCE: [HeaderName; 5] = [
+            HeaderName::From,
+            HeaderName::To,
+            HeaderName::CallId,
+            HeaderName::CSeq,
+            HeaderName::MaxForwards,
+        ];
+        self.top_via()?;
+        if let Some(name) = ONCE.into_iter().find(|name| self.count(*name) > 1) {
+            return Err(ParseError::Duplicate(name));
+        }
+        self.from()?;
+        self.to()?;
+        self.call_id()?;
+        Ok(())
+    }
+
+    fn needed(&self, name: HeaderName) -> Result<&[u8], ParseError> {
+        self.header(name).ok_or(ParseError::Missing(name))
+    }
+
+    fn address(&self, name: HeaderName) -> Result<NameAddr<'_>, ParseError> {
+        NameAddr::parse(self.needed(name)?).map_err(|_| ParseError::Header(name))
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.start() {
+            Start::Request { method, uri } => write!(f, "{method} {}", uri.escape_ascii()),
+            Start::Response { status, reason } => write!(f, "{status} {}", reason.escape_ascii()),
+        }
     }
 }
