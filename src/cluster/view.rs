@@ -27,7 +27,7 @@ impl ClusterView {
 }
 
 /// One server in a [`ClusterView`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerView {
     /// The name people and records use.
     pub name: Arc<str>,

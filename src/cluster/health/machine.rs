@@ -1,0 +1,440 @@
+//! [`Machine`]: the states of one server (H3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cluster::document::{Document, DocumentFault};
+use crate::cluster::health::Settings;
+use crate::cluster::health::dossier::Dossier;
+use crate::cluster::health::signs::Signs;
+use crate::cluster::score::{self, Parts};
+use crate::cluster::{Failure, Proof, Server, ServerView, State, Suspect};
+use crate::now::Uptime;
+
+/// A failure this soon after a return is a flap.
+const FLAP_WITHIN: Duration = Duration::from_secs(600);
+/// Doublings of probation at most: 32 times.
+const FLAPS_MAX: u32 = 5;
+/// No interval is shorter, whatever is configured: the door must not spin.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// One server.
+///
+/// ```text
+///            rise                        trouble
+///  Unknown ────────────────────▶ Up ◀──────────────▶ Degraded
+///     │                          ▲  └──────┐           │     each: proof of failure ─▶ Down
+///     │ proof     in the hold,   │         │ proof     │
+///     ▼           one answer:    │         ▼           ▼
+///    Down ───── back to what it was ───── Down ──────────── hold over, then rise ──▶ Probation
+///                                                                                      │
+///                     Up ◀─────────────── ramp over ─────────── Ramp ◀── dwell over, swept
+/// ```
+///
+/// *Trouble* is silence beyond a stall, soft failures in a row, a 503's time, a missing document;
+/// `rise` good answers end it. In probation and ramp it starts the dwell anew. A server that never
+/// was up in this life of the door needs no dwell and no ramp, only the sweep: a whole pool that
+/// starts after its door must not wait a minute and a half.
+#[derive(Debug)]
+pub(super) struct Machine {
+    name: Arc<str>,
+    site: Option<Arc<str>>,
+    state: State,
+    since: Uptime,
+    /// Where probation's dwell or the ramp counts from.
+    dwell_from: Uptime,
+    failure: Option<Failure>,
+    /// When it fell silent, for a failure that is silence.
+    fell_silent: Option<Uptime>,
+    /// What it was when it failed.
+    before: State,
+    /// Whether its hold ran out while nothing was suspected: its users may have been moved.
+    exposed: bool,
+    was_up: bool,
+    swept: bool,
+    flaps: u32,
+    /// When it was last back from a failure; `None` while it is not.
+    returned_at: Option<Uptime>,
+    failed_before: bool,
+    incarnation: u32,
+    score: u8,
+    signs: Signs,
+    dossier: Dossier,
+    probe_at: Uptime,
+    probed_at: Option<Uptime>,
+    fetch_at: Uptime,
+    /// Deadlines up to here have been judged.
+    judged_at: Uptime,
+}
+
+/// A change of state.
+pub(super) type Change = (State, State);
+
+impl Machine {
+    /// A server nothing is known of yet. `delay` spreads its first probe and fetch.
+    pub(super) fn new(server: &Server, now: Uptime, delay: Duration) -> Self {
+        Self {
+            name: Arc::clone(&server.name),
+            site: server.site.clone(),
+            state: State::Unknown,
+            since: now,
+            dwell_from: now,
+            failure: None,
+            fell_silent: None,
+            before: State::Unknown,
+            exposed: false,
+            was_up: false,
+            swept: false,
+            flaps: 0,
+            returned_at: None,
+            failed_before: false,
+            incarnation: 0,
+            score: 0,
+            signs: Signs::default(),
+            dossier: Dossier::new(server),
+            probe_at: now + delay,
+            probed_at: None,
+            fetch_at: now + delay,
+            judged_at: now,
+        }
+    }
+
+    /// What decisions see of it.
+    pub(super) fn view(&self) -> ServerView {
+        ServerView {
+            name: Arc::clone(&self.name),
+            state: self.state,
+            score: self.score,
+            capacity: self.dossier.capacity(),
+            version: self.dossier.version(),
+            site: self.site.clone(),
+            failure: self.failure,
+            incarnation: self.incarnation,
+            since: self.since,
+        }
+    }
+
+    pub(super) const fn signs(&self) -> &Signs {
+        &self.signs
+    }
+
+    /// When it fell silent, if it is down and silence is the proof.
+    pub(super) fn fell_silent(&self) -> Option<Uptime> {
+        self.fell_silent.filter(|_| self.state == State::Down)
+    }
+
+    /// Whether an answer can be expected of it at all: not dead, or dead only by its errors.
+    pub(super) fn can_be_asked(&self) -> bool {
+        self.state != State::Down
+            || self.failure.is_some_and(|failure| failure.proof == Proof::Errors)
+    }
+
+    /// Takes in an answer; `false` if it can change no state.
+    pub(super) fn answered(
+        &mut self,
+        now: Uptime,
+        status: u16,
+        latency: Duration,
+        retry_after: Option<u32>,
+        settings: &Settings,
+    ) -> bool {
+        let matters = self.state != State::Up || !self.signs.nothing_to_decide(status);
+        let was_quiet = self.signs.unanswered() > 1;
+        self.signs.answered(now, status, latency, retry_after);
+        let usual = self.probed_at.unwrap_or(now) + probe_interval(settings);
+        if self.state == State::Down {
+            self.probe_at = self.probe_at.min(usual.max(now));
+        } else if was_quiet {
+            self.probe_at = usual.max(now);
+        }
+        matters
+    }
+
+    /// Takes in a refusal.
+    pub(super) fn refused(&mut self, now: Uptime, settings: &Settings) {
+        let counted = self.signs.refused(now, settings);
+        let known = self.failure.is_some_and(|failure| failure.proof == Proof::Refused);
+        if counted && !(self.state == State::Down && known) {
+            self.probe_at = now + settings.refused_interval.max(INTERVAL_MIN);
+        }
+    }
+
+    /// Takes in a sign that proves nothing: look soon.
+    pub(super) fn look_soon(&mut self, now: Uptime, settings: &Settings) {
+        if self.state == State::Down {
+            return;
+        }
+        let pause = settings.refused_interval.max(INTERVAL_MIN);
+        let earliest = self.probed_at.map_or(now, |last| now.max(last + pause));
+        self.probe_at = self.probe_at.min(earliest);
+    }
+
+    /// Takes in a document; `true` if the process is another one than before.
+    pub(super) fn file(&mut self, now: Uptime, result: Result<Document, DocumentFault>) -> bool {
+        let restarted = self.dossier.file(now, result);
+        if restarted {
+            self.incarnation = self.incarnation.saturating_add(1);
+        }
+        restarted
+    }
+
+    /// The door removed what it had left there.
+    pub(super) fn sweep(&mut self) {
+        self.swept |= self.state == State::Probation;
+    }
+
+    /// The door itself was stalled: probes under way prove nothing.
+    pub(super) fn void_probes(&mut self, now: Uptime) {
+        self.signs.void_probes();
+        self.probe_at = now;
+        self.fetch_at = self.fetch_at.max(now);
+    }
+
+    /// A suspicion began: whose hold is over by now was exposed to a move before.
+    pub(super) fn suspicion_began(&mut self, now: Uptime) {
+        self.exposed |= self.failure.is_some_and(|failure| failure.hold_until < now);
+    }
+
+    /// A suspicion ended. Servers come back one after the other, so those still silent get a hold
+    /// once more: the end of a panic must not be a mass move.
+    pub(super) fn suspicion_ended(&mut self, now: Uptime, settings: &Settings) {
+        self.signs.forget_soft();
+        let exposed = self.exposed;
+        let held = self.failure.as_mut().filter(|failure| failure.proof != Proof::Refused);
+        if let Some(failure) = held.filter(|_| !exposed) {
+            failure.hold_until = failure.hold_until.max(now + settings.hold_silence);
+        }
+    }
+
+    /// Applies what was seen and how much time passed: one change of state at most.
+    pub(super) fn judge(
+        &mut self,
+        now: Uptime,
+        settings: &Settings,
+        suspect: Option<Suspect>,
+    ) -> Option<Change> {
+        self.judged_at = now;
+        let proof = self.proof(now, settings, suspect);
+        if self.state == State::Down {
+            return match proof {
+                None => self.come_back(now, settings, suspect),
+                Some(Proof::Refused) => {
+                    self.sharpen(now, settings);
+                    None
+                }
+                Some(Proof::Silence | Proof::Errors | Proof::Document) => None,
+            };
+        }
+        if let Some(proof) = proof {
+            return Some(self.fail(now, proof, settings));
+        }
+        let troubled = self.signs.is_troubled(now, settings);
+        let at_fault = troubled || self.dossier.is_at_fault();
+        let risen = self.signs.good_run() >= settings.rise;
+        let known = self.signs.answers() >= settings.rise;
+        match self.state {
+            State::Unknown if known && at_fault => Some(self.enter(now, State::Degraded)),
+            State::Unknown if risen => Some(self.enter(now, State::Up)),
+            State::Up if at_fault => Some(self.enter(now, State::Degraded)),
+            State::Degraded if risen && !at_fault => Some(self.enter(now, State::Up)),
+            State::Probation | State::Ramp if troubled => {
+                self.dwell_from = now;
+                None
+            }
+            State::Probation if risen && self.swept && self.has_dwelt(now, settings) => {
+                let next = if self.was_up { State::Ramp } else { State::Up };
+                Some(self.enter(now, next))
+            }
+            State::Ramp if now.since(self.dwell_from) >= settings.ramp => {
+                Some(self.enter(now, State::Up))
+            }
+            State::Unknown
+            | State::Up
+            | State::Degraded
+            | State::Down
+            | State::Probation
+            | State::Ramp => None,
+        }
+    }
+
+    /// Sends the probe that is due.
+    pub(super) fn probe(
+        &mut self,
+        now: Uptime,
+        settings: &Settings,
+        rng: &mut fastrand::Rng,
+    ) -> bool {
+        if now < self.probe_at {
+            return false;
+        }
+        let interval = probe_interval(settings);
+        let pause = if self.signs.unanswered() == 0 {
+            interval
+        } else if self.state == State::Down {
+            interval * 2
+        } else {
+            // Packets get lost. More of them tell a lost one from a dead server in the same time.
+            interval / 4
+        };
+        self.signs.probe_sent(now);
+        self.probed_at = Some(now);
+        self.probe_at = now + jittered(pause, rng).max(INTERVAL_MIN);
+        true
+    }
+
+    /// Fetches the document that is due.
+    pub(super) fn fetch(
+        &mut self,
+        now: Uptime,
+        settings: &Settings,
+        rng: &mut fastrand::Rng,
+    ) -> bool {
+        if !self.dossier.is_wanted() || now < self.fetch_at {
+            return false;
+        }
+        self.fetch_at = now + jittered(settings.document_interval, rng).max(INTERVAL_MIN);
+        true
+    }
+
+    /// Computes the score anew and publishes it if it is a step away.
+    pub(super) fn rescore(&mut self, now: Uptime, settings: &Settings) {
+        let ramped = now.since(self.dwell_from).as_millis() * 100;
+        let ramp_percent = ramped / settings.ramp.as_millis().max(1);
+        let parts = Parts {
+            state: self.state,
+            ramp_percent: u8::try_from(ramp_percent).unwrap_or(100),
+            latency: self.signs.latency(),
+            users: self.dossier.users(),
+            cpu_percent: self.dossier.cpu_percent(),
+            overloaded: self.signs.is_overloaded(now),
+        };
+        self.score = score::step(self.score, score::score(&parts));
+    }
+
+    /// When something here is due. Dwells and ramps end at a probe: those never stop.
+    pub(super) fn next(&self, settings: &Settings) -> Uptime {
+        let mut next = self.probe_at;
+        if self.dossier.is_wanted() {
+            next = next.min(self.fetch_at);
+        }
+        if let Some(since) = self.signs.silent_since().filter(|_| self.state != State::Down) {
+            for deadline in [since + settings.degraded_after, since + settings.down_after] {
+                if deadline > self.judged_at {
+                    next = next.min(deadline);
+                }
+            }
+        }
+        next
+    }
+
+    fn proof(&self, now: Uptime, settings: &Settings, suspect: Option<Suspect>) -> Option<Proof> {
+        if self.signs.proves_refused(settings) {
+            Some(Proof::Refused)
+        } else if self.signs.proves_silence(now, settings) {
+            Some(Proof::Silence)
+        } else if self.dossier.is_at_fault() && self.signs.is_quiet(now, settings) {
+            Some(Proof::Document)
+        } else if suspect != Some(Suspect::SharedBackend) && self.signs.proves_errors(now) {
+            Some(Proof::Errors)
+        } else {
+            None
+        }
+    }
+
+    fn fail(&mut self, now: Uptime, proof: Proof, settings: &Settings) -> Change {
+        self.fell_silent = match proof {
+            Proof::Silence | Proof::Document => self.signs.silent_since(),
+            Proof::Refused | Proof::Errors => None,
+        };
+        if let Some(failure) = self.failure.as_mut() {
+            // In probation: the same outage goes on, its users had their hold.
+            failure.proof = proof;
+        } else {
+            let hold_until = now + hold(proof, settings);
+            self.failure = Some(Failure { proof, since: now, hold_until });
+            self.exposed = false;
+        }
+        let flap = self
+            .returned_at
+            .take()
+            .map_or(self.failed_before, |at| self.failed_before && now.since(at) < FLAP_WITHIN);
+        self.flaps = if flap { (self.flaps + 1).min(FLAPS_MAX) } else { 0 };
+        self.failed_before = true;
+        // Silence degrades before it kills: what it was is what it was before that.
+        let fading = self.state == State::Degraded
+            && self.signs.silent_since().is_some_and(|since| since <= self.since);
+        self.before = if fading { State::Up } else { self.state };
+        self.signs.restart_run();
+        self.enter(now, State::Down)
+    }
+
+    /// The host refuses what was only silent: the path works, so there is less to wait for.
+    fn sharpen(&mut self, now: Uptime, settings: &Settings) {
+        if let Some(failure) =
+            self.failure.as_mut().filter(|failure| failure.proof != Proof::Refused)
+        {
+            failure.proof = Proof::Refused;
+            failure.hold_until = failure.hold_until.min(now + settings.hold_refused);
+            self.fell_silent = None;
+        }
+    }
+
+    fn come_back(
+        &mut self,
+        now: Uptime,
+        settings: &Settings,
+        suspect: Option<Suspect>,
+    ) -> Option<Change> {
+        let good = self.signs.good_run();
+        let failure = self.failure?;
+        let on_hold = suspect.is_some() && failure.proof != Proof::Refused;
+        self.exposed |= !on_hold && now >= failure.hold_until;
+        if good > 0 && !self.exposed {
+            return Some(self.enter(now, self.before));
+        }
+        (good >= settings.rise).then(|| self.enter(now, State::Probation))
+    }
+
+    fn enter(&mut self, now: Uptime, state: State) -> Change {
+        let from = self.state;
+        self.state = state;
+        self.since = now;
+        self.dwell_from = now;
+        match state {
+            State::Unknown | State::Ramp => self.failure = None,
+            State::Up | State::Degraded => {
+                self.failure = None;
+                self.was_up = true;
+                self.returned_at.get_or_insert(now);
+            }
+            State::Down => {}
+            // Still failed to its users, until it serves them again.
+            State::Probation => self.swept = false,
+        }
+        if state == State::Degraded {
+            self.signs.restart_run();
+        }
+        (from, state)
+    }
+
+    fn has_dwelt(&self, now: Uptime, settings: &Settings) -> bool {
+        let dwell = settings.probation.saturating_mul(1 << self.flaps);
+        !self.was_up || now.since(self.dwell_from) >= dwell
+    }
+}
+
+const fn hold(proof: Proof, settings: &Settings) -> Duration {
+    match proof {
+        Proof::Refused => settings.hold_refused,
+        Proof::Silence | Proof::Errors | Proof::Document => settings.hold_silence,
+    }
+}
+
+fn probe_interval(settings: &Settings) -> Duration {
+    settings.probe_interval.max(INTERVAL_MIN)
+}
+
+/// ±10 %.
+fn jittered(interval: Duration, rng: &mut fastrand::Rng) -> Duration {
+    interval.saturating_mul(rng.u32(900..=1100)) / 1000
+}

@@ -1,0 +1,238 @@
+//! Observations in, states out: [`Health`] (H1–H3, H5, H6, H8, H9). Pure.
+//!
+//! [`signs`] boils down what was seen of one server, [`dossier`] what its documents told,
+//! [`machine`] makes states of it, [`suspicion`] looks at all servers together.
+
+mod dossier;
+mod machine;
+mod settings;
+mod signs;
+mod suspicion;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cluster::document::{Document, DocumentFault};
+use crate::cluster::{ClusterView, Server, ServerId, State};
+use crate::now::Uptime;
+
+use machine::Machine;
+use suspicion::Watch;
+
+pub use settings::Settings;
+
+/// One thing seen of a server.
+#[derive(Clone, Debug)]
+pub enum Observation {
+    /// An application's answer to a probe or to traffic, whatever its status.
+    Answered {
+        /// The SIP status.
+        status: u16,
+        /// From the request's first transmission.
+        latency: Duration,
+        /// Seconds of a Retry-After, where a 503 carried one.
+        retry_after: Option<u32>,
+    },
+    /// Refused or reset by the server's own host (ICMP port unreachable, RST).
+    Refused,
+    /// Some other host said unreachable: a sign, not a proof.
+    Unreachable,
+    /// A transaction (not a probe) ran out of time.
+    TimedOut,
+    /// The health document, pulled or pushed.
+    Document(Result<Document, DocumentFault>),
+    /// The door has removed what it had left there (M8): probation may end. Counts only in
+    /// probation, and is needed anew for each.
+    Swept,
+}
+
+/// What [`Health`] wants done or known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Send one OPTIONS; report [`Observation::Answered`] or [`Observation::Refused`]. Silence is
+    /// noticed here.
+    Probe(ServerId),
+    /// Fetch the health document; report [`Observation::Document`].
+    Fetch(ServerId),
+    /// A server changed its state (the view is new already).
+    Changed {
+        /// Which.
+        server: ServerId,
+        /// What it was.
+        from: State,
+        /// What it is.
+        to: State,
+    },
+    /// A server's process is another one than before: what it kept in memory is gone (H8).
+    Restarted(ServerId),
+    /// Suspicion began or ended (see the view).
+    Suspicion,
+}
+
+/// Changes of state one server can go through at one instant (probation, ramp of no length, up).
+const CHANGES_MAX: usize = 4;
+
+/// The health of every server.
+///
+/// Law of use: after each [`Health::observe`] or [`Health::tick`], call
+/// [`Health::poll`] until `None`, then come back with [`Health::tick`] not later than
+/// [`Health::next`]. That a hold ran out ([`crate::cluster::Failure::hold_until`]) is no change
+/// here: whoever moves users keeps that deadline.
+#[derive(Debug)]
+pub struct Health {
+    settings: Settings,
+    machines: Vec<Machine>,
+    watch: Watch,
+    wanted: VecDeque<Wanted>,
+    view: Arc<ClusterView>,
+    rng: fastrand::Rng,
+    late_ticks: u64,
+}
+
+impl Health {
+    /// Starts with every server `unknown`. `seed` feeds the jitter of probes.
+    pub fn new(servers: &[Server], settings: Settings, now: Uptime, seed: u64) -> Self {
+        let count = u32::try_from(servers.len()).unwrap_or(u32::MAX).max(1);
+        let machines: Vec<Machine> = (0..count)
+            .zip(servers)
+            .map(|(place, server)| {
+                let delay = settings.probe_interval.saturating_mul(place) / count;
+                Machine::new(server, now, delay)
+            })
+            .collect();
+        let servers = machines.iter().map(Machine::view).collect();
+        Self {
+            settings,
+            machines,
+            watch: Watch::default(),
+            wanted: VecDeque::new(),
+            view: Arc::new(ClusterView { servers, suspicion: None }),
+            rng: fastrand::Rng::with_seed(seed),
+            late_ticks: 0,
+        }
+    }
+
+    /// Takes in one observation. One of a server that is not there is ignored.
+    pub fn observe(&mut self, now: Uptime, server: ServerId, seen: Observation) {
+        self.void_if_late(now);
+        let calm = self.watch.current().is_none();
+        let Some(machine) = self.machines.get_mut(server.index()) else { return };
+        match seen {
+            Observation::Answered { status, latency, retry_after } => {
+                let matters = machine.answered(now, status, latency, retry_after, &self.settings);
+                if calm && !matters {
+                    // The way of nearly every answer of a healthy pool.
+                    return;
+                }
+            }
+            Observation::Refused => machine.refused(now, &self.settings),
+            Observation::Unreachable | Observation::TimedOut => {
+                machine.look_soon(now, &self.settings);
+                return;
+            }
+            Observation::Document(result) => {
+                if machine.file(now, result) {
+                    self.wanted.push_back(Wanted::Restarted(server));
+                }
+            }
+            Observation::Swept => machine.sweep(),
+        }
+        self.look_at_all(now);
+        self.judge(now, server);
+        self.look_at_all(now);
+        self.publish(now);
+    }
+
+    /// Lets time pass. When called much later than [`Health::next`] asked, the door itself was
+    /// stalled, and the probes that this covers are void (H5): silence counts anew from a fresh
+    /// probe. So a door that is late all the time sees no silence; watch [`Health::late_ticks`].
+    pub fn tick(&mut self, now: Uptime) {
+        self.void_if_late(now);
+        for server in self.ids() {
+            self.judge(now, server);
+        }
+        self.look_at_all(now);
+        for (id, machine) in (0u16..).map(ServerId).zip(&mut self.machines) {
+            if machine.probe(now, &self.settings, &mut self.rng) {
+                self.wanted.push_back(Wanted::Probe(id));
+            }
+            if machine.fetch(now, &self.settings, &mut self.rng) {
+                self.wanted.push_back(Wanted::Fetch(id));
+            }
+        }
+        self.publish(now);
+    }
+
+    /// The next thing wanted.
+    pub fn poll(&mut self) -> Option<Wanted> {
+        self.wanted.pop_front()
+    }
+
+    /// When [`Health::tick`] is due; `None` without servers. After a tick it is always later than
+    /// that tick.
+    pub fn next(&self) -> Option<Uptime> {
+        self.machines.iter().map(|machine| machine.next(&self.settings)).min()
+    }
+
+    /// The snapshot decisions read. It is another one only when something in it changed.
+    pub fn view(&self) -> &Arc<ClusterView> {
+        &self.view
+    }
+
+    /// How often the driver came so late that probes were void.
+    pub fn late_ticks(&self) -> u64 {
+        self.late_ticks
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ServerId> + use<> {
+        (0u16..).map(ServerId).take(self.machines.len())
+    }
+
+    fn void_if_late(&mut self, now: Uptime) {
+        if self.next().is_some_and(|due| now.since(due) > self.settings.late_tick) {
+            self.late_ticks += 1;
+            for machine in &mut self.machines {
+                machine.void_probes(now);
+            }
+        }
+    }
+
+    fn judge(&mut self, now: Uptime, server: ServerId) {
+        let suspect = self.watch.suspect();
+        let Some(machine) = self.machines.get_mut(server.index()) else { return };
+        for _ in 0..CHANGES_MAX {
+            let Some((from, to)) = machine.judge(now, &self.settings, suspect) else { break };
+            self.wanted.push_back(Wanted::Changed { server, from, to });
+        }
+    }
+
+    fn look_at_all(&mut self, now: Uptime) {
+        let before = self.watch.suspect();
+        if !self.watch.look(now, &self.machines, &self.settings) {
+            return;
+        }
+        self.wanted.push_back(Wanted::Suspicion);
+        for machine in &mut self.machines {
+            if before.is_none() {
+                machine.suspicion_began(now);
+            }
+            if self.watch.current().is_none() {
+                machine.suspicion_ended(now, &self.settings);
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Uptime) {
+        for machine in &mut self.machines {
+            machine.rescore(now, &self.settings);
+        }
+        let servers: Vec<_> = self.machines.iter().map(Machine::view).collect();
+        let suspicion = self.watch.current();
+        if servers != self.view.servers || suspicion != self.view.suspicion {
+            self.view = Arc::new(ClusterView { servers, suspicion });
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! [`Watch`]: when too much fails at once, it may be us, or something all servers share (H5).
+//!
+//! A pool of one server is no exception: its silence is the silence of more than half of the
+//! servers. There is nowhere to move its users anyway, and held answers serve them better.
+
+use crate::cluster::health::Settings;
+use crate::cluster::health::machine::Machine;
+use crate::cluster::{Suspect, Suspicion};
+use crate::now::Uptime;
+
+/// Looks at all servers together.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    current: Option<Suspicion>,
+    /// Servers that fell silent earlier have nothing to do with the current suspicion.
+    silent_from: Option<Uptime>,
+}
+
+impl Watch {
+    /// What is suspected.
+    pub(super) const fn current(&self) -> Option<Suspicion> {
+        self.current
+    }
+
+    /// What is suspected, without the time.
+    pub(super) fn suspect(&self) -> Option<Suspect> {
+        self.current.map(|suspicion| suspicion.of)
+    }
+
+    /// Looks again; `true` if the suspicion began, ended or turned.
+    pub(super) fn look(&mut self, now: Uptime, machines: &[Machine], settings: &Settings) -> bool {
+        self.silent_from = self.silent_from(machines, settings);
+        let suspect = if self.silent_from.is_some() {
+            Some(Suspect::OwnNetwork)
+        } else if self.errors_are_shared(machines, settings) {
+            Some(Suspect::SharedBackend)
+        } else {
+            None
+        };
+        if suspect == self.suspect() {
+            return false;
+        }
+        self.current = suspect.map(|of| Suspicion { of, since: now });
+        true
+    }
+
+    fn silent_from(&self, machines: &[Machine], settings: &Settings) -> Option<Uptime> {
+        let too_many = |silent: usize| {
+            silent * 100 > machines.len() * settings.panic_threshold_percent as usize
+        };
+        let mut onsets: Vec<Uptime> = machines.iter().filter_map(Machine::fell_silent).collect();
+        if let Some(from) = self.silent_from {
+            let silent = onsets.iter().filter(|onset| **onset >= from).count();
+            return too_many(silent).then_some(from);
+        }
+        onsets.sort_unstable();
+        let window = |from: &Uptime| {
+            let inside =
+                |onset: &&Uptime| *onset >= from && onset.since(*from) <= settings.panic_window;
+            onsets.iter().filter(inside).count()
+        };
+        onsets.iter().find(|from| too_many(window(from))).copied()
+    }
+
+    /// Whether every server that can be asked gives the same 5xx. It is over when one of them has
+    /// recovered; one good answer among failures is not yet that.
+    fn errors_are_shared(&self, machines: &[Machine], settings: &Settings) -> bool {
+        let mut asked = machines.iter().filter(|machine| machine.can_be_asked()).peekable();
+        let Some(first) = asked.peek().map(|machine| machine.signs().same_error()) else {
+            return false;
+        };
+        let mut count = 0;
+        let mut all_same = first.is_some();
+        let mut one_recovered = false;
+        for machine in asked {
+            count += 1;
+            all_same &= machine.signs().same_error() == first;
+            one_recovered |= machine.signs().good_run() >= settings.rise;
+        }
+        let lasts = self.suspect() == Some(Suspect::SharedBackend) && !one_recovered;
+        count >= 2 && (all_same || lasts)
+    }
+}
