@@ -6,7 +6,9 @@
 mod aor;
 pub mod import;
 pub mod record;
+mod user;
 mod users;
 
 pub use aor::Aor;
-pub use users::{Directory, DuplicateOwner, Relocation, User, UserId};
+pub use user::{Dropped, Relocation, UnknownServer, User};
+pub use users::{Directory, DuplicateOwner, UserId};

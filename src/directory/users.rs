@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::cluster::ServerId;
-use crate::directory::Aor;
-use crate::directory::record::RelocationReason;
+use crate::directory::record::{RelocationRecord, UserRecord};
+use crate::directory::{Aor, Relocation, User};
 
 /// A user, by place in the [`Directory`] of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,47 +16,6 @@ impl UserId {
     pub const fn index(self) -> usize {
         self.0 as usize
     }
-}
-
-/// One person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// The login name; the canonical order of users is the order of their names.
-    pub name: Arc<str>,
-    /// Addresses-of-record.
-    pub aors: Vec<Aor>,
-    /// Lines.
-    pub lines: Vec<Arc<str>>,
-    /// Where the user belongs.
-    pub home: Option<ServerId>,
-    /// A disabled user is refused everywhere.
-    pub enabled: bool,
-    /// Set while current ≠ home.
-    pub relocation: Option<Relocation>,
-    /// Raised by every change of current.
-    pub epoch: u64,
-}
-
-impl User {
-    /// Where the user is served now: the relocation's target, else home.
-    pub fn current(&self) -> Option<ServerId> {
-        self.relocation.as_ref().map(|relocation| relocation.target).or(self.home)
-    }
-}
-
-/// A user is served elsewhere than at home.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Relocation {
-    /// `RelocationHomeserverOrigin`.
-    pub origin: ServerId,
-    /// `RelocationDate`.
-    pub date: SystemTime,
-    /// Where the user is served now.
-    pub target: ServerId,
-    /// Why.
-    pub why: RelocationReason,
-    /// Servers that may still hold bindings of this user (M8).
-    pub left_at: Vec<ServerId>,
 }
 
 /// An AoR or line was offered to a second user.
@@ -71,6 +29,9 @@ pub struct DuplicateOwner {
 }
 
 /// All users. Changes only after they are durable.
+///
+/// A [`UserId`] is a place in it and is never given to another user: users are disabled, not
+/// removed.
 #[derive(Debug, Default)]
 pub struct Directory {
     users: Vec<User>,
@@ -78,5 +39,481 @@ pub struct Directory {
     by_aor: HashMap<Aor, UserId, foldhash::fast::RandomState>,
     by_line: HashMap<Arc<str>, UserId>,
     /// Users whose current server this is, by [`ServerId`].
-    assigned: Vec<u32>,
+    assigned: Counts,
+    /// Users whose home this is, by [`ServerId`].
+    home_to: Counts,
+    /// Places kept for users who are on their way there, by [`ServerId`].
+    reserved: Counts,
+    relocated: usize,
+}
+
+impl Directory {
+    /// No users yet, in front of `servers` servers.
+    pub fn new(servers: usize) -> Self {
+        Self {
+            assigned: Counts(vec![0; servers]),
+            home_to: Counts(vec![0; servers]),
+            reserved: Counts(vec![0; servers]),
+            ..Self::default()
+        }
+    }
+
+    /// How many users there are, disabled ones included.
+    pub const fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Whether there is no user.
+    pub const fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// All users, in the order they were inserted.
+    pub fn iter(&self) -> impl Iterator<Item = (UserId, &User)> {
+        (0u32..).map(UserId).zip(self.users.iter())
+    }
+
+    /// One user. `id` must come from this directory.
+    pub fn get(&self, id: UserId) -> &User {
+        &self.users[id.index()]
+    }
+
+    /// Whose this address-of-record is; `aor` in canonical form ([`Aor`]). Allocates nothing.
+    pub fn by_aor(&self, aor: &str) -> Option<UserId> {
+        self.by_aor.get(aor).copied()
+    }
+
+    /// Who has this login name.
+    pub fn by_name(&self, name: &str) -> Option<UserId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Who has this line.
+    pub fn by_line(&self, line: &str) -> Option<UserId> {
+        self.by_line.get(line).copied()
+    }
+
+    /// How many users' current server this is: what counts against its capacity (P2).
+    pub fn assigned(&self, server: ServerId) -> u32 {
+        self.assigned.of(server)
+    }
+
+    /// How many users' home this is.
+    pub fn home_to(&self, server: ServerId) -> u32 {
+        self.home_to.of(server)
+    }
+
+    /// Keeps one place for a user whose way to this server is being recorded: the directory does
+    /// not show them there yet, and the place must not be given away meanwhile.
+    pub fn reserve(&mut self, server: ServerId) {
+        *self.reserved.slot(server) += 1;
+    }
+
+    /// Gives up one reserved place: the store has answered, whatever it said.
+    pub fn release(&mut self, server: ServerId) {
+        let reserved = self.reserved.slot(server);
+        debug_assert!(*reserved > 0, "a place is released that was not reserved");
+        *reserved = reserved.saturating_sub(1);
+    }
+
+    /// How many places are reserved.
+    pub fn reserved(&self, server: ServerId) -> u32 {
+        self.reserved.of(server)
+    }
+
+    /// How many users are served elsewhere than at home.
+    pub const fn relocated(&self) -> usize {
+        self.relocated
+    }
+
+    /// Whose current server this is, in the canonical order. Reads every user once: for a
+    /// failover or a listing, not for a packet.
+    pub fn on_server(&self, server: ServerId) -> Vec<UserId> {
+        let mut ids: Vec<UserId> = self
+            .iter()
+            .filter(|(_, user)| user.current() == Some(server))
+            .map(|(id, _)| id)
+            .collect();
+        self.sort(&mut ids);
+        ids
+    }
+
+    /// Puts users into the canonical order: by name, byte by byte.
+    pub fn sort(&self, ids: &mut [UserId]) {
+        ids.sort_unstable_by(|a, b| self.get(*a).name.cmp(&self.get(*b).name));
+    }
+
+    /// Takes in a new user.
+    ///
+    /// # Errors
+    ///
+    /// The name, an AoR or a line belongs to somebody already; nothing was inserted.
+    pub fn insert(&mut self, user: User) -> Result<UserId, DuplicateOwner> {
+        self.check_owner(&user, None)?;
+        // Four thousand million users do not fit into memory; the limit on users is far below.
+        let id = UserId(u32::try_from(self.users.len()).unwrap_or(u32::MAX));
+        self.index(id, &user);
+        self.count(&user);
+        self.users.push(user);
+        Ok(id)
+    }
+
+    /// Puts another record in the place of a user: somebody else's write is adopted, or an import
+    /// changes who the user is.
+    ///
+    /// # Errors
+    ///
+    /// The new name, AoR or line belongs to somebody else; nothing was changed.
+    pub fn replace(&mut self, id: UserId, user: User) -> Result<(), DuplicateOwner> {
+        self.check_owner(&user, Some(id))?;
+        let old = self.get(id).clone();
+        self.by_name.remove(&old.name);
+        for aor in &old.aors {
+            self.by_aor.remove(aor);
+        }
+        for line in &old.lines {
+            self.by_line.remove(line);
+        }
+        self.discount(&old);
+        self.index(id, &user);
+        self.count(&user);
+        self.users[id.index()] = user;
+        Ok(())
+    }
+
+    /// Gives a user a home: the first one, or another by hand (D7: while relocated the origin
+    /// follows and the user stays; a home where the user is served already ends the relocation).
+    pub fn set_home(&mut self, id: UserId, home: ServerId, epoch: u64) {
+        self.change(id, epoch, |user| {
+            user.home = Some(home);
+            if let Some(relocation) = &mut user.relocation {
+                relocation.origin = home;
+            }
+            end_relocation_at_home(user);
+        });
+    }
+
+    /// Records that a user is served elsewhere. A relocation to the home is none.
+    pub fn relocate(&mut self, id: UserId, relocation: Relocation, epoch: u64) {
+        self.change(id, epoch, |user| {
+            user.relocation = Some(relocation);
+            end_relocation_at_home(user);
+        });
+    }
+
+    /// Records that a user is at home again.
+    pub fn clear_relocation(&mut self, id: UserId, epoch: u64) {
+        self.change(id, epoch, |user| user.relocation = None);
+    }
+
+    /// What survives a restart of this user; `name` tells a server's name.
+    pub fn to_record(&self, id: UserId, name: &dyn Fn(ServerId) -> Arc<str>) -> UserRecord {
+        let user = self.get(id);
+        UserRecord {
+            name: Arc::clone(&user.name),
+            aors: user.aors.clone(),
+            lines: user.lines.clone(),
+            home: user.home.map(name),
+            enabled: user.enabled,
+            relocation: user.relocation.as_ref().map(|relocation| RelocationRecord {
+                origin: name(relocation.origin),
+                date: relocation.date,
+                target: name(relocation.target),
+                why: relocation.why,
+                left_at: relocation.left_at.iter().copied().map(name).collect(),
+            }),
+            epoch: user.epoch,
+        }
+    }
+
+    /// The only way current or home change in place: the counts follow.
+    fn change(&mut self, id: UserId, epoch: u64, change: impl FnOnce(&mut User)) {
+        let user = &mut self.users[id.index()];
+        let (home, current, away) = (user.home, user.current(), user.relocation.is_some());
+        change(user);
+        user.epoch = epoch;
+        let user = &self.users[id.index()];
+        self.home_to.moved(home, user.home);
+        self.assigned.moved(current, user.current());
+        self.relocated -= usize::from(away);
+        self.relocated += usize::from(user.relocation.is_some());
+    }
+
+    fn check_owner(&self, user: &User, but: Option<UserId>) -> Result<(), DuplicateOwner> {
+        let taken = |owner: Option<UserId>, what: &dyn Fn() -> String| match owner {
+            Some(owner) if Some(owner) != but => {
+                Err(DuplicateOwner { what: what(), owner: Arc::clone(&self.get(owner).name) })
+            }
+            _ => Ok(()),
+        };
+        taken(self.by_name(&user.name), &|| format!("the name {:?}", user.name))?;
+        for aor in &user.aors {
+            taken(self.by_aor(aor.as_str()), &|| format!("the address-of-record {aor}"))?;
+        }
+        for line in &user.lines {
+            taken(self.by_line(line), &|| format!("the line {line:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn index(&mut self, id: UserId, user: &User) {
+        self.by_name.insert(Arc::clone(&user.name), id);
+        for aor in &user.aors {
+            self.by_aor.insert(aor.clone(), id);
+        }
+        for line in &user.lines {
+            self.by_line.insert(Arc::clone(line), id);
+        }
+    }
+
+    fn count(&mut self, user: &User) {
+        self.home_to.moved(None, user.home);
+        self.assigned.moved(None, user.current());
+        self.relocated += usize::from(user.relocation.is_some());
+    }
+
+    fn discount(&mut self, user: &User) {
+        self.home_to.moved(user.home, None);
+        self.assigned.moved(user.current(), None);
+        self.relocated -= usize::from(user.relocation.is_some());
+    }
+}
+
+/// Users by [`ServerId`].
+#[derive(Debug, Default)]
+struct Counts(Vec<u32>);
+
+impl Counts {
+    fn of(&self, server: ServerId) -> u32 {
+        self.0.get(server.index()).copied().unwrap_or(0)
+    }
+
+    fn moved(&mut self, from: Option<ServerId>, to: Option<ServerId>) {
+        if let Some(from) = from {
+            *self.slot(from) -= 1;
+        }
+        if let Some(to) = to {
+            *self.slot(to) += 1;
+        }
+    }
+
+    fn slot(&mut self, server: ServerId) -> &mut u32 {
+        if self.0.len() <= server.index() {
+            self.0.resize(server.index() + 1, 0);
+        }
+        &mut self.0[server.index()]
+    }
+}
+
+fn end_relocation_at_home(user: &mut User) {
+    if user.relocation.as_ref().is_some_and(|relocation| Some(relocation.target) == user.home) {
+        user.relocation = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::directory::record::RelocationReason;
+
+    const SERVERS: u16 = 4;
+
+    fn user(name: &str, aors: &[&str], lines: &[&str]) -> User {
+        User {
+            name: Arc::from(name),
+            aors: aors.iter().map(|aor| Aor::from_canonical(*aor)).collect(),
+            lines: lines.iter().map(|line| Arc::from(*line)).collect(),
+            home: Some(ServerId(0)),
+            enabled: true,
+            relocation: None,
+            epoch: 1,
+        }
+    }
+
+    fn relocation(origin: u16, target: u16) -> Relocation {
+        Relocation {
+            origin: ServerId(origin),
+            date: SystemTime::UNIX_EPOCH,
+            target: ServerId(target),
+            why: RelocationReason::Failover,
+            left_at: vec![ServerId(origin)],
+        }
+    }
+
+    #[test]
+    fn a_user_is_found_by_name_address_and_line() {
+        let mut directory = Directory::new(1);
+        let anna = directory.insert(user("anna", &["sip:a@x", "sip:b@x"], &["1", "2"])).unwrap();
+        assert_eq!(directory.by_name("anna"), Some(anna));
+        assert_eq!(directory.by_aor("sip:b@x"), Some(anna));
+        assert_eq!(directory.by_line("2"), Some(anna));
+        assert_eq!(directory.by_aor("anna"), None);
+    }
+
+    #[test]
+    fn a_duplicate_is_refused_whole() {
+        let mut directory = Directory::new(1);
+        directory.insert(user("anna", &["sip:a@x"], &["1"])).unwrap();
+        for (second, what) in [
+            (user("anna", &["sip:new@x"], &[]), "the name \"anna\""),
+            (user("bert", &["sip:new@x", "sip:a@x"], &[]), "the address-of-record sip:a@x"),
+            (user("bert", &["sip:new@x"], &["9", "1"]), "the line \"1\""),
+        ] {
+            let refused = directory.insert(second).unwrap_err();
+            assert_eq!((&*refused.what, &*refused.owner), (what, "anna"));
+            assert_eq!((directory.len(), directory.assigned(ServerId(0))), (1, 1));
+            assert_eq!(directory.by_aor("sip:new@x"), None);
+            assert_eq!(directory.by_name("bert"), None);
+        }
+    }
+
+    #[test]
+    fn a_replaced_user_gives_up_what_is_no_longer_theirs() {
+        let mut directory = Directory::new(2);
+        let anna = directory.insert(user("anna", &["sip:a@x", "sip:b@x"], &["1"])).unwrap();
+        let bert = directory.insert(user("bert", &["sip:c@x"], &[])).unwrap();
+        assert!(directory.replace(bert, user("bert", &["sip:a@x"], &[])).is_err());
+        assert_eq!(directory.by_aor("sip:c@x"), Some(bert));
+        directory.replace(anna, user("anne", &["sip:b@x"], &["1"])).unwrap();
+        assert_eq!((directory.by_name("anna"), directory.by_name("anne")), (None, Some(anna)));
+        directory.replace(bert, user("bert", &["sip:a@x"], &[])).unwrap();
+        assert_eq!((directory.by_aor("sip:a@x"), directory.by_aor("sip:c@x")), (Some(bert), None));
+    }
+
+    #[test]
+    fn a_new_home_while_relocated_changes_home_and_origin_and_moves_nobody() {
+        let mut directory = Directory::new(3);
+        let anna = directory.insert(user("anna", &[], &[])).unwrap();
+        directory.relocate(anna, relocation(0, 1), 2);
+        directory.set_home(anna, ServerId(2), 3);
+        let user = directory.get(anna);
+        assert_eq!((user.home, user.current()), (Some(ServerId(2)), Some(ServerId(1))));
+        assert_eq!(user.relocation.as_ref().map(|away| away.origin), Some(ServerId(2)));
+        assert_eq!((user.epoch, directory.relocated()), (3, 1));
+    }
+
+    #[test]
+    fn a_user_who_is_served_at_home_is_not_relocated() {
+        let mut directory = Directory::new(2);
+        let anna = directory.insert(user("anna", &[], &[])).unwrap();
+        directory.relocate(anna, relocation(0, 1), 2);
+        directory.set_home(anna, ServerId(1), 3);
+        assert_eq!(directory.get(anna).relocation, None);
+        directory.relocate(anna, relocation(1, 1), 4);
+        assert_eq!((directory.get(anna).relocation.as_ref(), directory.relocated()), (None, 0));
+    }
+
+    #[test]
+    fn users_of_a_server_come_in_the_order_of_their_names() {
+        let mut directory = Directory::new(2);
+        for name in ["carl", "Zoe", "anna", "änne", "bert"] {
+            directory.insert(user(name, &[], &[])).unwrap();
+        }
+        let bert = directory.by_name("bert").unwrap();
+        directory.relocate(bert, relocation(0, 1), 2);
+        let names = |server| -> Vec<String> {
+            let ids = directory.on_server(ServerId(server));
+            ids.into_iter().map(|id| directory.get(id).name.to_string()).collect()
+        };
+        assert_eq!(names(0), ["Zoe", "anna", "carl", "änne"]);
+        assert_eq!(names(1), ["bert"]);
+    }
+
+    #[test]
+    fn a_server_nobody_configured_counts_as_empty() {
+        assert_eq!(Directory::new(1).assigned(ServerId(9)), 0);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Change {
+        Insert(u8, Option<u16>),
+        Replace(u8, u8, Option<u16>, Option<u16>),
+        SetHome(u8, u16),
+        Relocate(u8, u16),
+        Clear(u8),
+    }
+
+    fn changes() -> impl Strategy<Value = Change> {
+        let server = 0..SERVERS;
+        let maybe = proptest::option::of(0..SERVERS);
+        prop_oneof![
+            (0u8..20, maybe.clone()).prop_map(|(name, home)| Change::Insert(name, home)),
+            (any::<u8>(), 0u8..20, maybe.clone(), maybe)
+                .prop_map(|(who, name, home, target)| Change::Replace(who, name, home, target)),
+            (any::<u8>(), server.clone()).prop_map(|(who, home)| Change::SetHome(who, home)),
+            (any::<u8>(), server).prop_map(|(who, target)| Change::Relocate(who, target)),
+            any::<u8>().prop_map(Change::Clear),
+        ]
+    }
+
+    fn apply(directory: &mut Directory, change: Change, epoch: u64) {
+        let numbered = |n: u8| User {
+            home: None,
+            ..user(&n.to_string(), &[&format!("sip:{}@x", n / 2)], &[&format!("{}", n / 3)])
+        };
+        if let Change::Insert(name, home) = change {
+            let _ = directory.insert(User { home: home.map(ServerId), ..numbered(name) });
+            return;
+        }
+        if directory.is_empty() {
+            return;
+        }
+        let id = |who: u8| UserId(u32::from(who) % u32::try_from(directory.len()).unwrap());
+        match change {
+            Change::Insert(..) => {}
+            Change::Replace(who, name, home, target) => {
+                let relocation = target.map(|target| relocation(home.unwrap_or(target), target));
+                let home = home.map(ServerId);
+                let _ = directory.replace(id(who), User { home, relocation, ..numbered(name) });
+            }
+            Change::SetHome(who, home) => directory.set_home(id(who), ServerId(home), epoch),
+            Change::Relocate(who, target) => {
+                directory.relocate(id(who), relocation(0, target), epoch);
+            }
+            Change::Clear(who) => directory.clear_relocation(id(who), epoch),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn counts_and_indexes_agree_with_a_recount(
+            changes in proptest::collection::vec(changes(), 0..60),
+        ) {
+            let mut directory = Directory::new(usize::from(SERVERS) - 1);
+            for (epoch, change) in (2..).zip(changes) {
+                apply(&mut directory, change, epoch);
+                let count = |of: &dyn Fn(&User) -> bool| {
+                    directory.iter().filter(|(_, user)| of(user)).count()
+                };
+                for server in (0..SERVERS).map(ServerId) {
+                    let on = count(&|user| user.current() == Some(server));
+                    prop_assert_eq!(directory.assigned(server) as usize, on);
+                    prop_assert_eq!(directory.on_server(server).len(), on);
+                    let home = count(&|user| user.home == Some(server));
+                    prop_assert_eq!(directory.home_to(server) as usize, home);
+                }
+                prop_assert_eq!(directory.relocated(), count(&|user| user.relocation.is_some()));
+                for n in 0u8..20 {
+                    let name = n.to_string();
+                    let owner = |of: &dyn Fn(&User) -> bool| {
+                        directory.iter().find(|(_, user)| of(user)).map(|(id, _)| id)
+                    };
+                    let aor = format!("sip:{n}@x");
+                    prop_assert_eq!(directory.by_name(&name), owner(&|user| *user.name == *name));
+                    prop_assert_eq!(
+                        directory.by_aor(&aor),
+                        owner(&|user| user.aors.iter().any(|of| of.as_str() == aor))
+                    );
+                    prop_assert_eq!(
+                        directory.by_line(&name),
+                        owner(&|user| user.lines.iter().any(|of| **of == *name))
+                    );
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,179 @@
+//! [`plan`]: one batch of users, all at once.
+
+use std::collections::BTreeMap;
+
+use crate::cluster::{ClusterView, ServerId};
+use crate::directory::{Directory, User, UserId};
+use crate::placement::quota::{Demand, Room, quotas};
+use crate::placement::rank::{NameHash, Rank};
+use crate::placement::{
+    Plan, Planned, Policy, Refusal, admits, free, same_site, site, takes_guests, tier, weight,
+};
+
+/// Plans one batch: `users` leave the servers they are on. The same facts give the same plan,
+/// whatever the order of `users`, of the directory and of the configuration (P3).
+///
+/// Nobody else moves (P1). Users whose home can serve them again go home; the others are spread
+/// by quotas (P2). No server gets more users than it has room for. A user given twice is planned
+/// once; disabled users are left out, because a place kept for somebody who is refused everywhere
+/// is lost to the others, and so are users who are nowhere yet, because they have no server to
+/// leave ([`crate::placement::place`] finds them one).
+///
+/// Takes time in proportion to users × servers, and n · log n for the canonical order.
+pub fn plan(users: &[UserId], view: &ClusterView, directory: &Directory, policy: &Policy) -> Plan {
+    let mut batch = Batch::new(view, directory, policy);
+    let mut leaving = users.to_vec();
+    directory.sort(&mut leaving);
+    leaving.dedup();
+
+    let mut moves: Vec<Planned> = Vec::with_capacity(leaving.len());
+    let mut guests = Vec::with_capacity(leaving.len());
+    for id in leaving {
+        let user = directory.get(id);
+        let Some(from) = user.current().filter(|_| user.enabled) else { continue };
+        match batch.go_home(user, 1) {
+            Some((home, 1)) => moves.push(Planned { user: id, from, to: home, epoch: user.epoch }),
+            _ => guests.push((id, from, batch.ask(user, from, 1))),
+        }
+    }
+    let homebound = moves.len();
+
+    let mut seats = batch.seats();
+    let mut unplaced = Vec::new();
+    for (id, from, kind) in guests {
+        let user = directory.get(id);
+        match batch.take_best(user, &mut seats[kind]) {
+            Some(to) => moves.push(Planned { user: id, from, to, epoch: user.epoch }),
+            None => unplaced.push((id, batch.refusal(user))),
+        }
+    }
+    if homebound > 0 {
+        moves.sort_by(|a, b| directory.get(a.user).name.cmp(&directory.get(b.user).name));
+    }
+    Plan { moves, unplaced }
+}
+
+/// A server that takes guests.
+struct Host<'v> {
+    id: ServerId,
+    name: &'v str,
+    hash: NameHash,
+    site: Option<&'v str>,
+    weight: u64,
+    tier: u8,
+}
+
+/// What the users of a batch share.
+pub(super) struct Batch<'v> {
+    view: &'v ClusterView,
+    policy: &'v Policy,
+    /// By [`ServerId`]; falls as users are planned.
+    free: Vec<u32>,
+    /// Servers that take guests, by name.
+    hosts: Vec<Host<'v>>,
+    /// Users who may go to the same hosts are of one kind.
+    kinds: Vec<Demand>,
+    by_constraint: BTreeMap<(Option<ServerId>, Option<&'v str>), usize>,
+}
+
+/// What one kind of users may still take, by host.
+pub(super) type Seats = Vec<u64>;
+
+impl<'v> Batch<'v> {
+    pub(super) fn new(view: &'v ClusterView, directory: &Directory, policy: &'v Policy) -> Self {
+        let mut hosts: Vec<Host<'v>> = view
+            .iter()
+            .filter(|(_, server)| takes_guests(server, true, policy).is_ok())
+            .map(|(id, server)| Host {
+                id,
+                name: &server.name,
+                hash: NameHash::of(&server.name),
+                site: server.site.as_deref(),
+                weight: 0,
+                tier: tier(server),
+            })
+            .collect();
+        hosts.sort_by(|a, b| a.name.cmp(b.name));
+        Self {
+            view,
+            policy,
+            free: view.iter().map(|(id, server)| free(id, server, directory)).collect(),
+            hosts,
+            kinds: Vec::new(),
+            by_constraint: BTreeMap::new(),
+        }
+    }
+
+    /// How many of `users` users of the same home and current server their home takes, and which
+    /// it is, if it can serve them again; they have their places then.
+    pub(super) fn go_home(&mut self, user: &User, users: u32) -> Option<(ServerId, u32)> {
+        let home = user.home?;
+        let free = &mut self.free[home.index()];
+        admits(user, home, self.view, self.policy, *free).ok()?;
+        let taken = users.min(*free);
+        *free -= taken;
+        Some((home, taken))
+    }
+
+    /// Asks for places for `users` users like this one; the kind they are of.
+    pub(super) fn ask(&mut self, user: &User, from: ServerId, users: u32) -> usize {
+        // Leaving a server that takes no guests excludes nothing that is not excluded already.
+        let from = self.hosts.iter().any(|host| host.id == from).then_some(from);
+        let site = site(user, self.view);
+        let kind = *self.by_constraint.entry((from, site)).or_insert_with(|| {
+            let allows = |host: &Host<'_>| Some(host.id) != from && same_site(site, host.site);
+            let allowed: Vec<bool> = self.hosts.iter().map(allows).collect();
+            let same = self.kinds.iter().position(|kind| kind.allowed == allowed);
+            same.unwrap_or_else(|| {
+                self.kinds.push(Demand { users: 0, allowed });
+                self.kinds.len() - 1
+            })
+        });
+        self.kinds[kind].users += u64::from(users);
+        kind
+    }
+
+    /// Divides the room that is left, by kind. Weights are what is free now, when those who go
+    /// home have their places.
+    pub(super) fn seats(&mut self) -> Vec<Seats> {
+        for host in &mut self.hosts {
+            host.weight = weight(self.view.server(host.id), self.free[host.id.index()]);
+        }
+        let room = |host: &Host<'_>| Room {
+            free: u64::from(self.free[host.id.index()]),
+            weight: host.weight,
+            tier: host.tier,
+        };
+        quotas(&self.hosts.iter().map(room).collect::<Vec<_>>(), &self.kinds)
+    }
+
+    /// The host this user ranks highest among those with a seat left; takes the seat.
+    fn take_best(&self, user: &User, seats: &mut Seats) -> Option<ServerId> {
+        let name = NameHash::of(&user.name);
+        let mut best: Option<(usize, Rank)> = None;
+        for (place, (host, left)) in self.hosts.iter().zip(seats.iter()).enumerate() {
+            if *left == 0 {
+                continue;
+            }
+            let rank = Rank::of(name, host.hash, host.weight);
+            // Equal ranks: hosts are in the order of their names, and the first wins.
+            if best.is_none_or(|(_, best)| rank > best) {
+                best = Some((place, rank));
+            }
+        }
+        let (place, _) = best?;
+        seats[place] -= 1;
+        Some(self.hosts[place].id)
+    }
+
+    /// Why nobody takes this user: what the server that came closest says. Whoever would have
+    /// taken them is full by now.
+    fn refusal(&self, user: &User) -> Refusal {
+        self.view
+            .iter()
+            .map(|(id, _)| admits(user, id, self.view, self.policy, 0))
+            .filter_map(Result::err)
+            .max()
+            .unwrap_or(Refusal::Full)
+    }
+}

@@ -1,0 +1,225 @@
+//! [`plan`]: which user goes to which server when a server fails (P). Pure.
+//!
+//! Quotas first, then names: how many users each server gets follows from scores and free
+//! capacity alone ([`quota`]); who they are follows from each user's own ranking of the servers
+//! ([`rank`]), so that two plans of the same facts agree, whoever makes them.
+
+mod batch;
+mod guard;
+mod quota;
+mod rank;
+
+use std::cmp::Ordering;
+
+use crate::cluster::{ClusterView, ServerId, ServerView, State, Version};
+use crate::directory::{Directory, User, UserId};
+use crate::placement::rank::{NameHash, Rank};
+
+pub use batch::plan;
+pub use guard::{Shortfall, one_more_failure};
+
+/// Where everybody of one batch goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In the canonical order of users.
+    pub moves: Vec<Planned>,
+    /// Who does not fit anywhere, and why.
+    pub unplaced: Vec<(UserId, Refusal)>,
+}
+
+/// One user's part of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Who.
+    pub user: UserId,
+    /// From where.
+    pub from: ServerId,
+    /// To where.
+    pub to: ServerId,
+    /// The user's epoch the plan was made for; work that carries an older one is dropped.
+    pub epoch: u64,
+}
+
+/// Why a server does not take a user, in the order it is asked: of two, the greater is the server
+/// that came closer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// It is where the user is already.
+    Current,
+    /// Its state takes no strangers.
+    State,
+    /// Its version cannot host guests, or is not known (H7).
+    Version,
+    /// Its score is below the minimum.
+    Score,
+    /// It stands elsewhere (P4).
+    Site,
+    /// It has no room left.
+    Full,
+}
+
+impl Refusal {
+    /// The word in status, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::State => "state",
+            Self::Version => "version",
+            Self::Score => "score",
+            Self::Site => "site",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// What placement may do.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Below this score a server takes no strangers.
+    pub score_min: u8,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { score_min: 20 }
+    }
+}
+
+/// The best server for one user alone: a first home, or a relocation outside a batch.
+///
+/// The user's home, if it can serve them again; else the highest-ranked server with room, degraded
+/// ones last. Allocates nothing.
+///
+/// # Errors
+///
+/// No server takes the user; why the one that came closest does not.
+pub fn place(
+    user: UserId,
+    view: &ClusterView,
+    directory: &Directory,
+    policy: &Policy,
+) -> Result<ServerId, Refusal> {
+    let user = directory.get(user);
+    let name = NameHash::of(&user.name);
+    let mut closest = Refusal::Current;
+    let mut best: Option<(ServerId, Choice<'_>)> = None;
+    for (id, server) in view.iter() {
+        let free = free(id, server, directory);
+        match admits(user, id, view, policy, free) {
+            Err(refusal) => closest = closest.max(refusal),
+            Ok(()) if user.home == Some(id) => return Ok(id),
+            Ok(()) => {
+                let choice = Choice {
+                    tier: tier(server),
+                    rank: Rank::of(name, NameHash::of(&server.name), weight(server, free)),
+                    name: &server.name,
+                };
+                if best.as_ref().is_none_or(|(_, best)| choice.beats(best)) {
+                    best = Some((id, choice));
+                }
+            }
+        }
+    }
+    best.map(|(id, _)| id).ok_or(closest)
+}
+
+/// Every server, in the order of the configuration, and why it would not take this user (D8).
+pub fn candidates(
+    user: UserId,
+    view: &ClusterView,
+    directory: &Directory,
+    policy: &Policy,
+) -> Vec<(ServerId, Result<(), Refusal>)> {
+    let user = directory.get(user);
+    view.iter()
+        .map(|(id, server)| (id, admits(user, id, view, policy, free(id, server, directory))))
+        .collect()
+}
+
+/// Whether one server with `free` room takes one user.
+fn admits(
+    user: &User,
+    id: ServerId,
+    view: &ClusterView,
+    policy: &Policy,
+    free: u32,
+) -> Result<(), Refusal> {
+    let server = view.server(id);
+    if user.current() == Some(id) {
+        return Err(Refusal::Current);
+    }
+    let as_guest = takes_guests(server, user.current().is_some(), policy).and_then(|()| {
+        let fits = same_site(site(user, view), server.site.as_deref());
+        if fits { Ok(()) } else { Err(Refusal::Site) }
+    });
+    match as_guest {
+        // At home nobody is a guest: version, score and site speak of guests only.
+        Err(refusal) if refusal == Refusal::State || user.home != Some(id) => Err(refusal),
+        _ if free == 0 => Err(Refusal::Full),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a server takes anybody who is not at home there, room apart. An old server may still
+/// become somebody's first home: it takes part as a home (H7).
+fn takes_guests(server: &ServerView, relocation: bool, policy: &Policy) -> Result<(), Refusal> {
+    if !server.state.takes_strangers() {
+        return Err(Refusal::State);
+    }
+    let hosts = server.version.is_some_and(|known| known >= Version::FIRST_WITH_DISTRIBUTION);
+    if relocation && !hosts {
+        return Err(Refusal::Version);
+    }
+    if server.score < policy.score_min {
+        return Err(Refusal::Score);
+    }
+    Ok(())
+}
+
+/// Where a user belongs, for P4: a relocation does not change it.
+fn site<'v>(user: &User, view: &'v ClusterView) -> Option<&'v str> {
+    user.home.or_else(|| user.current()).and_then(|server| view.server(server).site.as_deref())
+}
+
+/// `None` is everywhere.
+fn same_site(a: Option<&str>, b: Option<&str>) -> bool {
+    a.is_none() || b.is_none() || a == b
+}
+
+/// Room for more users: what is assigned or on its way counts, not who is logged in (P2).
+fn free(id: ServerId, server: &ServerView, directory: &Directory) -> u32 {
+    let taken = directory.assigned(id).saturating_add(directory.reserved(id));
+    server.capacity.saturating_sub(taken)
+}
+
+/// A server's share among the others.
+fn weight(server: &ServerView, free: u32) -> u64 {
+    // A policy may admit a score of 0; its room then still counts for something.
+    u64::from(server.score.max(1)) * u64::from(free)
+}
+
+/// A degraded server takes strangers only when the others are full.
+fn tier(server: &ServerView) -> u8 {
+    u8::from(server.state == State::Degraded)
+}
+
+/// One server, as one user ranks it.
+struct Choice<'v> {
+    tier: u8,
+    rank: Rank,
+    name: &'v str,
+}
+
+impl Choice<'_> {
+    fn beats(&self, other: &Self) -> bool {
+        let order = other
+            .tier
+            .cmp(&self.tier)
+            .then(self.rank.cmp(&other.rank))
+            .then_with(|| other.name.cmp(self.name));
+        order == Ordering::Greater
+    }
+}
+
+#[cfg(test)]
+mod tests;
