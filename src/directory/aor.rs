@@ -34,7 +34,7 @@ impl Borrow<str> for Aor {
 
 impl fmt::Debug for Aor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::private::Masked(&self.0).fmt(f)
+        fmt::Display::fmt(&crate::private::Masked(&self.0), f)
     }
 }
 
