@@ -8,3 +8,4 @@ pub mod directory;
 pub mod decision;
 pub mod placement;
 pub mod door;
+pub mod ucserver;
