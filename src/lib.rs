@@ -9,3 +9,4 @@ pub mod decision;
 pub mod placement;
 pub mod door;
 pub mod store;
+pub mod ucserver;

@@ -1,0 +1,248 @@
+//! The simulated server on real sockets: a small loop around [`UcServer`].
+//!
+//! ```text
+//! UDP, TCP ─► wire ─┐                        ┌─► wire ─► UDP, TCP
+//! GET      ─► http ─┼─► loop ─► UcServer ────┼─► http: the health document
+//! stdin    ─► control ┘                      └─► control ─► stdout, JSON lines
+//! ```
+//!
+//! While it is [`Mood::Dead`] its sockets are closed, so that the kernel refuses; the control
+//! lines stay open.
+
+mod control;
+mod http;
+mod wire;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::now::Uptime;
+use crate::ucserver::mood::Mood;
+use crate::ucserver::run::control::{Command, Control, Told};
+use crate::ucserver::run::http::Question;
+use crate::ucserver::run::wire::{Arrived, Wire};
+use crate::ucserver::server::{Input, Output, UcServer};
+use crate::ucserver::settings::Settings;
+
+/// How long happenings are collected before they are told in one line.
+const TELL_EVERY: Duration = Duration::from_millis(20);
+
+/// How long the loop sleeps when nothing is due.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Where a simulated server listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Listen {
+    /// SIP over UDP and TCP. Port 0: any, the line `ready` says which.
+    pub sip: SocketAddr,
+    /// The health document over HTTP; `None`: not served. Port 0: any.
+    pub health: Option<SocketAddr>,
+    /// End when standard input does: the parent process is gone.
+    pub until_stdin_ends: bool,
+}
+
+/// Why a simulated server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address is taken, or not this machine's.
+    #[error(
+        "cannot listen on {address} for {what}: {source}; choose a free address of this machine"
+    )]
+    Bind {
+        /// What it is for.
+        what: &'static str,
+        /// Which.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The system gives no event loop, thread or clock.
+    #[error("the system refuses what every program needs: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs a server in `mood` until standard input ends (if [`Listen::until_stdin_ends`]) or the
+/// process is stopped. Its clock is `CLOCK_MONOTONIC`; [`Settings::address`] and
+/// [`Settings::wall`] are filled in here.
+pub fn run(settings: Settings, listen: Listen, mood: Mood, seed: u64) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(settings, listen, mood, seed))
+}
+
+async fn serve(
+    mut settings: Settings,
+    listen: Listen,
+    mood: Mood,
+    seed: u64,
+) -> Result<(), RunError> {
+    let (questions, mut asked) = mpsc::channel(http::QUEUE);
+    let wire = Wire::open(listen, questions.clone())?;
+    settings.address = wire.sip();
+    settings.wall = wall()?;
+    // From here on the same ports, even if any would have done.
+    let listen = Listen { sip: wire.sip(), health: wire.health(), ..listen };
+    let (control, mut commands) = Control::start();
+    let server = UcServer::new(settings, uptime()?, seed);
+    control.ready(&server, &wire);
+    let (wire, told) = (Some(wire), Told::default());
+    let mut looped = Loop { server, listen, questions, wire, control, told };
+    if mood != Mood::Healthy {
+        looped.set_mood(mood)?;
+    }
+    let (mut tell_at, mut stdin_open) = (None, true);
+    loop {
+        looped.send_outputs();
+        looped.tell_round();
+        if tell_at.is_none() && looped.has_news() {
+            tell_at = Some(Instant::now() + TELL_EVERY);
+        }
+        let due = looped.due()?;
+        tokio::select! {
+            arrival = Wire::next(looped.wire.as_mut()) => looped.on_arrival(arrival)?,
+            Some(question) = asked.recv() => looped.on_question(question)?,
+            command = commands.recv(), if stdin_open => match command {
+                Some(command) => looped.on_command(command)?,
+                None if listen.until_stdin_ends => break,
+                None => stdin_open = false,
+            },
+            () = sleep_until(due) => looped.server.handle(uptime()?, Input::Timeout),
+            () = sleep_until(tell_at.unwrap_or(due)), if tell_at.is_some() => {
+                tell_at = None;
+                looped.tell();
+            }
+        }
+    }
+    looped.tell();
+    Ok(())
+}
+
+/// What the loop holds together.
+struct Loop {
+    server: UcServer,
+    listen: Listen,
+    questions: mpsc::Sender<Question>,
+    /// `None` while dead.
+    wire: Option<Wire>,
+    control: Control,
+    told: Told,
+}
+
+impl Loop {
+    fn on_arrival(&mut self, arrival: Arrived) -> Result<(), RunError> {
+        let Some(wire) = &mut self.wire else { return Ok(()) };
+        let input = match arrival {
+            Arrived::Datagrams => return self.on_datagrams(),
+            Arrived::Stream(stream, remote) => {
+                wire.adopt(stream, remote);
+                return Ok(());
+            }
+            Arrived::Message { flow, message } => Input::Sip { flow, message },
+            Arrived::Closed { flow } => {
+                wire.forget(flow);
+                Input::Closed { flow }
+            }
+        };
+        self.server.handle(uptime()?, input);
+        Ok(())
+    }
+
+    fn on_datagrams(&mut self) -> Result<(), RunError> {
+        for _ in 0..wire::BATCH {
+            let Some((flow, message)) = self.wire.as_mut().and_then(Wire::datagram) else { break };
+            self.server.handle(uptime()?, Input::Sip { flow, message });
+            self.send_outputs();
+        }
+        Ok(())
+    }
+
+    fn on_question(&mut self, question: Question) -> Result<(), RunError> {
+        question.answer(self.server.health(uptime()?));
+        Ok(())
+    }
+
+    fn on_command(&mut self, command: Command) -> Result<(), RunError> {
+        let now = uptime()?;
+        match command {
+            Command::Mood(mood) => self.set_mood(mood)?,
+            Command::Ping { aor, contact } => {
+                if let Err(why) = self.server.ping(now, &aor, &contact) {
+                    self.control.error(&why.to_string());
+                }
+            }
+            Command::PingAll { per_second } => {
+                if let Err(why) = self.server.ping_all(now, per_second) {
+                    self.control.error(&why.to_string());
+                }
+            }
+            Command::Stats => self.control.stats(&self.server, self.wire.as_ref()),
+            Command::Bindings => self.control.bindings(&self.server),
+            Command::Unreadable(why) => self.control.error(&why),
+        }
+        Ok(())
+    }
+
+    fn set_mood(&mut self, mood: Mood) -> Result<(), RunError> {
+        if mood == Mood::Dead {
+            self.wire = None;
+        } else if self.wire.is_none() {
+            match Wire::open(self.listen, self.questions.clone()) {
+                Ok(wire) => self.wire = Some(wire),
+                Err(why) => {
+                    self.control.error(&why.to_string());
+                    return Ok(());
+                }
+            }
+        }
+        self.server.set_mood(uptime()?, mood);
+        self.control.mood(mood, self.server.boot_id());
+        Ok(())
+    }
+
+    fn send_outputs(&mut self) {
+        while let Some(Output::Send { flow, bytes }) = self.server.poll() {
+            if let Some(wire) = &mut self.wire {
+                wire.send(flow, bytes);
+            }
+        }
+    }
+
+    fn due(&self) -> Result<Instant, RunError> {
+        let wait = match self.server.next() {
+            Some(at) => at.since(uptime()?).min(IDLE),
+            None => IDLE,
+        };
+        Ok(Instant::now() + wait)
+    }
+
+    fn has_news(&self) -> bool {
+        self.told.is_behind(self.server.journal())
+    }
+
+    fn tell(&mut self) {
+        self.told.tell(&self.control, self.server.journal());
+    }
+
+    /// The end of a round, after everything that belongs to it.
+    fn tell_round(&mut self) {
+        if let Some(result) = self.server.take_ping_all_result() {
+            self.tell();
+            self.control.ping_all_done(&result);
+        }
+    }
+}
+
+/// `CLOCK_MONOTONIC`, which all processes of a machine share.
+fn uptime() -> Result<Uptime, RunError> {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(io::Error::from)?;
+    Ok(Uptime::ZERO + Duration::from(time))
+}
+
+fn wall() -> Result<SystemTime, RunError> {
+    let time = clock_gettime(ClockId::CLOCK_REALTIME).map_err(io::Error::from)?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from(time))
+}

@@ -1,0 +1,301 @@
+//! The control lines: one JSON object a line, commands on standard input, news on standard output.
+//!
+//! | on stdin | on stdout |
+//! |---|---|
+//! | | `{"ready":{"name","sip","health","boot_id","pid","udp_buffer_bytes"}}` once |
+//! | `{"mood":"hung"}` ([`Mood::from_name`]) | `{"mood":{"is","boot_id"}}` |
+//! | `{"ping":{"aor","contact"}}` | one of the two below |
+//! | | `{"reached":[{"aor","contact","at_nanos","since_registered_nanos"}…]}` |
+//! | | `{"unreached":[{"aor","contact","at_nanos","why"}…]}` |
+//! | `{"ping_all":{"per_second":500}}` | `{"ping_all_done":{"reached","unreached","first_unreached":[…]}}` |
+//! | `{"stats":{}}` | `{"stats":{…}}` |
+//! | `{"bindings":{}}` | `{"bindings":{"users","registrations"}}` |
+//! | what cannot be done | `{"error":"…"}` |
+//! | | `{"lost":{"events","lines"}}` if the reader is too slow |
+//!
+//! Points in time are nanoseconds of `CLOCK_MONOTONIC`.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::ucserver::journal::{Counters, Event, Journal};
+use crate::ucserver::mood::Mood;
+use crate::ucserver::outbound::PingAllResult;
+use crate::ucserver::run::wire::Wire;
+use crate::ucserver::server::UcServer;
+
+/// Lines that may wait for the reader; more are lost, and counted.
+const LINES: usize = 4096;
+
+/// Happenings in one line.
+const PER_LINE: usize = 500;
+
+/// What the parent process wants.
+#[derive(Debug)]
+pub(super) enum Command {
+    Mood(Mood),
+    Ping {
+        aor: String,
+        contact: String,
+    },
+    PingAll {
+        per_second: u32,
+    },
+    Stats,
+    Bindings,
+    /// A line that is no command, and why.
+    Unreadable(String),
+}
+
+/// Writes the lines; dropping it waits until they are out.
+pub(super) struct Control {
+    lines: Option<SyncSender<String>>,
+    lost: Arc<AtomicU64>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// How far the journal has been told.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    until: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Mood(String),
+    Ping { aor: String, contact: String },
+    PingAll { per_second: u32 },
+    Stats {},
+    Bindings {},
+}
+
+impl Control {
+    /// Starts the two threads that wait for the standard streams.
+    pub(super) fn start() -> (Self, UnboundedReceiver<Command>) {
+        let (commands, receiver) = unbounded_channel();
+        thread::spawn(move || read(&commands));
+        let (lines, to_write) = sync_channel(LINES);
+        let writer = thread::spawn(move || write(&to_write));
+        let control = Self { lines: Some(lines), lost: Arc::default(), writer: Some(writer) };
+        (control, receiver)
+    }
+
+    pub(super) fn ready(&self, server: &UcServer, wire: &Wire) {
+        self.say(&json!({"ready": {
+            "name": server.name(),
+            "sip": wire.sip().to_string(),
+            "health": wire.health().map(|address| address.to_string()),
+            "boot_id": server.boot_id(),
+            "pid": std::process::id(),
+            "udp_buffer_bytes": wire.udp_buffer_bytes(),
+        }}));
+    }
+
+    pub(super) fn mood(&self, mood: Mood, boot_id: &str) {
+        self.say(&json!({"mood": {"is": mood.name(), "boot_id": boot_id}}));
+    }
+
+    pub(super) fn error(&self, why: &str) {
+        self.say(&json!({"error": why}));
+    }
+
+    pub(super) fn stats(&self, server: &UcServer, wire: Option<&Wire>) {
+        let mut stats = counters(server.journal().counters());
+        if let Value::Object(stats) = &mut stats {
+            stats.insert("mood".into(), server.mood().name().into());
+            stats.insert("boot_id".into(), server.boot_id().into());
+            stats.insert("users".into(), server.users_logged_in().into());
+            stats.insert("registrations".into(), server.registrations().into());
+            stats.insert("unsent".into(), wire.map_or(0, Wire::unsent).into());
+        }
+        self.say(&json!({"stats": stats}));
+    }
+
+    pub(super) fn bindings(&self, server: &UcServer) {
+        let (users, registrations) = (server.users_logged_in(), server.registrations());
+        self.say(&json!({"bindings": {"users": users, "registrations": registrations}}));
+    }
+
+    pub(super) fn ping_all_done(&self, result: &PingAllResult) {
+        let first: Vec<Value> = result
+            .first_unreached
+            .iter()
+            .map(|(aor, contact, why)| {
+                json!({"aor": &**aor, "contact": &**contact, "why": why.to_string()})
+            })
+            .collect();
+        self.say(&json!({"ping_all_done": {
+            "reached": result.reached,
+            "unreached": result.unreached,
+            "first_unreached": first,
+        }}));
+    }
+
+    fn say(&self, line: &Value) {
+        let Some(lines) = &self.lines else { return };
+        let lost = self.lost.load(Ordering::Relaxed);
+        if lost > 0 && lines.try_send(format!("{{\"lost\":{{\"lines\":{lost}}}}}\n")).is_ok() {
+            self.lost.fetch_sub(lost, Ordering::Relaxed);
+        }
+        match lines.try_send(format!("{line}\n")) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(writer) = self.writer.take() {
+            // If it died, there is nothing left to wait for.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Told {
+    pub(super) const fn is_behind(&self, journal: &Journal) -> bool {
+        self.until < journal.written()
+    }
+
+    /// Tells what phones were reached, and which not, since the last time.
+    pub(super) fn tell(&mut self, control: &Control, journal: &Journal) {
+        let (lost, entries) = journal.since(self.until);
+        if lost > 0 {
+            control.say(&json!({"lost": {"events": lost}}));
+        }
+        let (mut reached, mut unreached) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let at_nanos = entry.at.as_nanos();
+            match &entry.event {
+                Event::Reached { aor, contact, since_registered } => reached.push(json!({
+                    "aor": &**aor,
+                    "contact": &**contact,
+                    "at_nanos": at_nanos,
+                    "since_registered_nanos": whole_nanos(*since_registered),
+                })),
+                Event::Unreached { aor, contact, why } => unreached.push(json!({
+                    "aor": &**aor,
+                    "contact": &**contact,
+                    "at_nanos": at_nanos,
+                    "why": why.to_string(),
+                })),
+                Event::Registered { .. }
+                | Event::Removed { .. }
+                | Event::Expired { .. }
+                | Event::Refused { .. }
+                | Event::MoodSet(_)
+                | Event::Restarted => {}
+            }
+        }
+        self.until = journal.written();
+        for some in reached.chunks(PER_LINE) {
+            control.say(&json!({"reached": some}));
+        }
+        for some in unreached.chunks(PER_LINE) {
+            control.say(&json!({"unreached": some}));
+        }
+    }
+}
+
+fn whole_nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn counters(counters: &Counters) -> Value {
+    json!({
+        "registers": counters.registers,
+        "bindings_new": counters.bindings_new,
+        "bindings_refreshed": counters.bindings_refreshed,
+        "bindings_removed": counters.bindings_removed,
+        "bindings_expired": counters.bindings_expired,
+        "options": counters.options,
+        "others": counters.others,
+        "retransmissions": counters.retransmissions,
+        "unreadable": counters.unreadable,
+        "ignored": counters.ignored,
+        "shed": counters.shed,
+        "stray": counters.stray,
+        "answers": counters.answers,
+        "pings": counters.pings,
+        "reached": counters.reached,
+        "unreached": counters.unreached,
+        "registers_per_second_peak": counters.registers_per_second_peak,
+        "first_register_at_nanos": counters.first_register_at.map(|at| at.as_nanos()),
+        "last_register_at_nanos": counters.last_register_at.map(|at| at.as_nanos()),
+    })
+}
+
+fn read(commands: &UnboundedSender<Command>) {
+    for line in io::stdin().lock().lines() {
+        let Ok(line) = line else { return };
+        if line.trim().is_empty() {
+            continue;
+        }
+        if commands.send(command(&line)).is_err() {
+            return;
+        }
+    }
+}
+
+fn command(line: &str) -> Command {
+    match serde_json::from_str(line) {
+        Ok(Line::Mood(name)) => Mood::from_name(&name).map_or_else(
+            || Command::Unreadable(format!("there is no mood {name:?}")),
+            Command::Mood,
+        ),
+        Ok(Line::Ping { aor, contact }) => Command::Ping { aor, contact },
+        Ok(Line::PingAll { per_second }) => Command::PingAll { per_second },
+        Ok(Line::Stats {}) => Command::Stats,
+        Ok(Line::Bindings {}) => Command::Bindings,
+        Err(why) => Command::Unreadable(format!("not a command: {why}: {line}")),
+    }
+}
+
+fn write(lines: &Receiver<String>) {
+    let mut out = io::stdout().lock();
+    while let Ok(line) = lines.recv() {
+        let written = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_understood() {
+        assert!(matches!(command(r#"{"mood":"hung"}"#), Command::Mood(Mood::Hung)));
+        assert!(matches!(
+            command(r#"{"ping_all":{"per_second":500}}"#),
+            Command::PingAll { per_second: 500 }
+        ));
+        assert!(matches!(
+            command(r#"{"ping":{"aor":"sip:a@b","contact":"sip:a@192.0.2.1"}}"#),
+            Command::Ping { .. }
+        ));
+        assert!(matches!(command(r#"{"stats":{}}"#), Command::Stats));
+        assert!(matches!(command(r#"{"bindings":{}}"#), Command::Bindings));
+    }
+
+    #[test]
+    fn what_is_no_command_says_why() {
+        for line in [r#"{"mood":"cheerful"}"#, r#"{"dance":{}}"#, "junk", r#"{"ping_all":{}}"#] {
+            assert!(matches!(command(line), Command::Unreadable(_)), "{line}");
+        }
+    }
+}
