@@ -1,12 +1,12 @@
 //! frontdoor
-pub mod now;
-pub mod private;
-pub mod timers;
-pub mod sip;
 pub mod cluster;
-pub mod directory;
 pub mod decision;
-pub mod placement;
+pub mod directory;
 pub mod door;
+pub mod now;
+pub mod placement;
+pub mod private;
+pub mod sip;
 pub mod store;
+pub mod timers;
 pub mod ucserver;

@@ -6,7 +6,5 @@ mod score;
 mod server;
 mod view;
 
-pub use server::{
-    BindingAddress, HealthDocumentUse, NotAVersion, Server, ServerId, Version,
-};
+pub use server::{BindingAddress, HealthDocumentUse, NotAVersion, Server, ServerId, Version};
 pub use view::{ClusterView, Failure, Proof, ServerView, State, Suspect, Suspicion};

@@ -90,14 +90,8 @@ impl State {
     }
 
     /// Every state, for label sets.
-    pub const ALL: [Self; 6] = [
-        Self::Unknown,
-        Self::Up,
-        Self::Degraded,
-        Self::Down,
-        Self::Probation,
-        Self::Ramp,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Unknown, Self::Up, Self::Degraded, Self::Down, Self::Probation, Self::Ramp];
 }
 
 /// Why and since when a server counts as failed.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use crate::cluster::ServerId;
 use crate::directory::Aor;
-use crate::directory::record::{RelocationReason, UserRecord};
+use crate::directory::record::{RelocationReason, RelocationRecord, UserRecord};
 
 /// One person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,25 @@ impl User {
             }
         }
         (Self::with_places(record, home, relocation), dropped)
+    }
+
+    /// What survives a restart of this user; `name` tells a server's name.
+    pub fn to_record(&self, name: &dyn Fn(ServerId) -> Arc<str>) -> UserRecord {
+        UserRecord {
+            name: Arc::clone(&self.name),
+            aors: self.aors.clone(),
+            lines: self.lines.clone(),
+            home: self.home.map(name),
+            enabled: self.enabled,
+            relocation: self.relocation.as_ref().map(|relocation| RelocationRecord {
+                origin: name(relocation.origin),
+                date: relocation.date,
+                target: name(relocation.target),
+                why: relocation.why,
+                left_at: relocation.left_at.iter().copied().map(name).collect(),
+            }),
+            epoch: self.epoch,
+        }
     }
 
     fn with_places(

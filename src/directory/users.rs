@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::cluster::ServerId;
-use crate::directory::record::{RelocationRecord, UserRecord};
+use crate::directory::record::UserRecord;
 use crate::directory::{Aor, Relocation, User};
 
 /// A user, by place in the [`Directory`] of this process.
@@ -208,21 +208,13 @@ impl Directory {
 
     /// What survives a restart of this user; `name` tells a server's name.
     pub fn to_record(&self, id: UserId, name: &dyn Fn(ServerId) -> Arc<str>) -> UserRecord {
-        let user = self.get(id);
-        UserRecord {
-            name: Arc::clone(&user.name),
-            aors: user.aors.clone(),
-            lines: user.lines.clone(),
-            home: user.home.map(name),
-            enabled: user.enabled,
-            relocation: user.relocation.as_ref().map(|relocation| RelocationRecord {
-                origin: name(relocation.origin),
-                date: relocation.date,
-                target: name(relocation.target),
-                why: relocation.why,
-                left_at: relocation.left_at.iter().copied().map(name).collect(),
-            }),
-            epoch: user.epoch,
+        self.get(id).to_record(name)
+    }
+
+    /// Notes that a server holds nothing of a relocated user any more (M8). Current stays.
+    pub fn forget_left_at(&mut self, id: UserId, server: ServerId) {
+        if let Some(relocation) = &mut self.users[id.index()].relocation {
+            relocation.left_at.retain(|&left| left != server);
         }
     }
 

@@ -77,14 +77,14 @@ impl Door {
         true
     }
 
-    fn unchanged(
+    fn unchanged<'m>(
         &self,
         now: Now,
         flow: Flow,
         aor: &Aor,
         user: UserId,
-        wish: &Wish<'_>,
-        wanted: &Wanted<'_>,
+        wish: &Wish<'m>,
+        wanted: &Wanted<'m>,
     ) -> Option<(SlotId, Standing)> {
         if wanted.lease.is_zero() {
             return None;
@@ -112,15 +112,16 @@ impl Door {
         Some((id, standing))
     }
 
-    pub(super) fn binding_for(
-        &self,
+    fn binding_for<'s>(
+        &'s self,
         aor: &Aor,
         user: UserId,
         wanted: &Wanted<'_>,
-    ) -> Option<(SlotId, &Binding)> {
+    ) -> Option<(SlotId, &'s Binding)> {
         self.bindings_of(user).iter().find_map(|&id| {
             let binding = self.bindings.get(id)?;
-            (!binding.gone && binding.aor == *aor && wanted.is_for(binding)).then_some((id, binding))
+            (!binding.gone && binding.aor == *aor && wanted.is_for(binding))
+                .then_some((id, binding))
         })
     }
 

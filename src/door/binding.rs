@@ -44,7 +44,7 @@ pub(crate) struct Binding {
 }
 
 /// A server that holds a binding, or may.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Upstream {
     pub(crate) server: ServerId,
     /// How the server was told the way back.

@@ -95,8 +95,7 @@ impl Door {
             }
         }
         let extension = !unsupported.is_empty();
-        extension
-            .then(|| Response::to(request, 420).header(HeaderName::Unsupported, unsupported))
+        extension.then(|| Response::to(request, 420).header(HeaderName::Unsupported, unsupported))
     }
 
     /// Whether a phone is known by where it is (mode `none` on a trusted network).
@@ -195,10 +194,7 @@ impl Door {
     ) -> Bytes {
         let call_id = request.call_id().unwrap_or_default();
         let tag = foldhash_of(self.life, call_id);
-        response
-            .received(flow.remote)
-            .to_tag(&format!("{tag:016x}"))
-            .finish()
+        response.received(flow.remote).to_tag(&format!("{tag:016x}")).finish()
     }
 
     fn on_response(&mut self, now: Now, response: &Message) {

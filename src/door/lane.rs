@@ -4,9 +4,9 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::cluster::{BindingAddress, Server};
+use crate::door::Pace;
 use crate::door::binding::By;
 use crate::door::slots::SlotId;
-use crate::door::Pace;
 use crate::now::Uptime;
 use crate::sip::{ConnectionId, Flow, ListenerId};
 

@@ -101,10 +101,8 @@ impl Door {
             epoch: 1,
         };
         let change = Change::User { record: self.user_record(&user), replaces: None };
-        self.record_changes(
-            vec![change],
-            Continuation::Adopt { waiting, user: Box::new(user) },
-        );
+        self.directory.reserve(server);
+        self.record_changes(vec![change], Continuation::Adopt { waiting, user: Box::new(user) });
     }
 
     /// A user without a home gets one.
@@ -113,6 +111,7 @@ impl Door {
         let (replaces, epoch) = (known.epoch, known.epoch + 1);
         let record = self.user_record(&User { home: Some(server), epoch, ..known.clone() });
         self.ledger.recording.insert(user);
+        self.directory.reserve(server);
         let change = Change::User { record, replaces: Some(replaces) };
         self.record_changes(vec![change], Continuation::Home { user, server, epoch });
     }
@@ -126,6 +125,7 @@ impl Door {
             let record = self.user_record(&moved);
             changes.push(Change::User { record, replaces: Some(known.epoch) });
             self.ledger.recording.insert(step.user);
+            self.directory.reserve(step.to);
         }
         self.record_changes(changes, Continuation::Relocate { moves, failover });
     }
@@ -148,6 +148,7 @@ impl Door {
 
     pub(super) fn on_recorded(&mut self, now: Now, ticket: u64, outcome: Recorded) {
         let Some(then) = self.ledger.pending.remove(&ticket) else { return };
+        self.release_places(&then);
         match outcome {
             Recorded::Done => {
                 if self.ledger.trouble.take().is_some() {
@@ -169,6 +170,24 @@ impl Door {
                 }
                 self.on_not_durable(now, then);
             }
+        }
+    }
+
+    /// The store has answered: the places kept for these writes are theirs now, or free again.
+    fn release_places(&mut self, then: &Continuation) {
+        match then {
+            Continuation::Adopt { user, .. } => {
+                if let Some(home) = user.home {
+                    self.directory.release(home);
+                }
+            }
+            Continuation::Home { server, .. } => self.directory.release(*server),
+            Continuation::Relocate { moves, .. } => {
+                for step in moves {
+                    self.directory.release(step.to);
+                }
+            }
+            Continuation::None | Continuation::Answer { .. } | Continuation::Swept { .. } => {}
         }
     }
 
@@ -216,9 +235,10 @@ impl Door {
             Continuation::None => {}
             Continuation::Answer { waiting, .. } => self.block_waiting(now, waiting, true),
             Continuation::Adopt { waiting, .. } => {
-                let adopted = self.waiting.get(waiting).is_some_and(|waiting| {
-                    self.directory.by_aor(waiting.aor.as_str()).is_some()
-                });
+                let adopted = self
+                    .waiting
+                    .get(waiting)
+                    .is_some_and(|waiting| self.directory.by_aor(waiting.aor.as_str()).is_some());
                 if adopted {
                     self.decide_waiting(now, waiting);
                 } else {

@@ -60,13 +60,9 @@ use crate::sip::transaction::Transactions;
 use crate::sip::{Flow, Transport};
 use crate::timers::Timers;
 
-pub use settings::{
-    Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers,
-};
+pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
 pub use stats::Stats;
-pub use status::{
-    BindingStatus, FailoverStatus, Progress, ServerStatus, Status, UserStatus,
-};
+pub use status::{BindingStatus, FailoverStatus, Progress, ServerStatus, Status, UserStatus};
 
 /// What reaches the door.
 #[derive(Debug)]
@@ -331,7 +327,11 @@ impl Door {
     }
 
     /// A whole number in `low..=high`, in milliseconds.
-    fn jitter(&mut self, low: std::time::Duration, high: std::time::Duration) -> std::time::Duration {
+    fn jitter(
+        &mut self,
+        low: std::time::Duration,
+        high: std::time::Duration,
+    ) -> std::time::Duration {
         let (low, high) = (low.as_millis() as u64, high.as_millis() as u64);
         std::time::Duration::from_millis(self.rng.u64(low..=high.max(low)))
     }

@@ -4,7 +4,9 @@ use crate::door::slots::SlotId;
 use crate::door::{Asked, Door, Side};
 use crate::now::Now;
 use crate::sip::transaction::{Incoming, ServerTransactionId};
-use crate::sip::{ConnectionId, Edit, Flow, HeaderName, Message, NameAddr, Response, Transport, Uri};
+use crate::sip::{
+    ConnectionId, Edit, Flow, HeaderName, Message, NameAddr, Response, Transport, Uri,
+};
 
 /// A server's request that is on its way to a phone.
 #[derive(Debug)]
@@ -70,14 +72,7 @@ impl Door {
         }
     }
 
-    fn carry_along(
-        &mut self,
-        now: Now,
-        flow: Flow,
-        request: &Message,
-        id: SlotId,
-        rewrite: bool,
-    ) {
+    fn carry_along(&mut self, now: Now, flow: Flow, request: &Message, id: SlotId, rewrite: bool) {
         let transaction = match self.transactions.receive(now.uptime, flow, request) {
             Ok(Incoming::New(transaction)) => transaction,
             Ok(Incoming::Retransmission { answer }) => {

@@ -68,8 +68,7 @@ impl Door {
     ) {
         let Some(waiting) = self.waiting.get(id) else { return };
         let Some(update) = waiting.updates.get(index) else { return };
-        let (request, binding, phone_cseq) =
-            (waiting.request.clone(), update.binding, update.cseq);
+        let (request, binding, phone_cseq) = (waiting.request.clone(), update.binding, update.cseq);
         let by = self.lanes[server.index()].by;
         let kept = binding.and_then(|binding| self.bindings.get(binding));
         let said = update.said.clone().or_else(|| kept.map(|binding| binding.said.clone()));
@@ -253,7 +252,11 @@ impl Door {
         self.health.observe(now.uptime, sent.server, seen);
         let too_much = status >= 500;
         let lane = &mut self.lanes[sent.server.index()];
-        if too_much { lane.lost() } else { lane.answered() }
+        if too_much {
+            lane.lost()
+        } else {
+            lane.answered()
+        }
         match status {
             200..=299 => self.on_granted(now, sent, response),
             423 if self.raise_expiry(sent, response) => self.send_again(now, sent),
@@ -415,13 +418,7 @@ impl Door {
     }
 
     /// A backup that refuses its guest: the whole user is planned again (M5).
-    fn replan_if_backup_fails(
-        &mut self,
-        now: Now,
-        id: SlotId,
-        server: ServerId,
-        trouble: Trouble,
-    ) {
+    fn replan_if_backup_fails(&mut self, now: Now, id: SlotId, server: ServerId, trouble: Trouble) {
         let Trouble::Backoff { failures, .. } = trouble else { return };
         let Some(user) = self.bindings.get(id).map(|binding| binding.user) else { return };
         let relocated = self.directory.get(user).relocation.is_some();

@@ -96,9 +96,8 @@ impl Failovers {
 
     /// The run for this failure of this server, begun if there is none.
     fn begin(&mut self, server: ServerId, status: FailoverStatus) -> u32 {
-        let same = |run: &&Run| {
-            run.server == server && run.status.detected_nanos == status.detected_nanos
-        };
+        let same =
+            |run: &&Run| run.server == server && run.status.detected_nanos == status.detected_nanos;
         if let Some(run) = self.runs.iter().find(same) {
             return run.number;
         }
@@ -106,13 +105,7 @@ impl Failovers {
             self.runs.pop_front();
         }
         self.count += 1;
-        self.runs.push_back(Run {
-            number: self.count,
-            server,
-            status,
-            recording: 0,
-            done: false,
-        });
+        self.runs.push_back(Run { number: self.count, server, status, recording: 0, done: false });
         self.count
     }
 }

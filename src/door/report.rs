@@ -123,15 +123,19 @@ impl Door {
 
     fn binding_status(&self, now: Now, binding: &Binding) -> BindingStatus {
         let because = match binding.trouble {
-            Some(Trouble::Challenged) => {
-                Some("the server wants credentials that only the phone has; its next refresh goes there".into())
+            Some(Trouble::Challenged) => Some(
+                "the server wants credentials that only the phone has; its next refresh goes there"
+                    .into(),
+            ),
+            Some(Trouble::Refused(status)) => {
+                Some(format!("the server refused it with {status}").into())
             }
-            Some(Trouble::Refused(status)) => Some(format!("the server refused it with {status}").into()),
             Some(Trouble::Backoff { failures, .. }) => {
                 Some(format!("the server failed {failures} times in a row").into())
             }
             Some(Trouble::NoPath) => Some(
-                "the server ignores Path; set binding_address = \"auto\" or \"contact\" for it".into(),
+                "the server ignores Path; set binding_address = \"auto\" or \"contact\" for it"
+                    .into(),
             ),
             None => None,
         };
@@ -143,7 +147,11 @@ impl Door {
             from: format!("{}:{}", binding.flow.transport.name(), binding.flow.remote).into(),
             lease_s: binding.lease_until.since(now.uptime).as_secs(),
             standing: binding.standing.name().into(),
-            registered_at: at.iter().filter(|s| registered(s)).map(|&s| self.server_name(s)).collect(),
+            registered_at: at
+                .iter()
+                .filter(|s| registered(s))
+                .map(|&s| self.server_name(s))
+                .collect(),
             because,
         }
     }

@@ -52,12 +52,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         directory: Directory::new(settings.servers.len()),
         bindings: Slots::new(limits.bindings, rng.u32(..)),
         by_user: Vec::new(),
-        health: Health::new(
-            &settings.servers,
-            settings.health.clone(),
-            now.uptime,
-            rng.u64(..),
-        ),
+        health: Health::new(&settings.servers, settings.health.clone(), now.uptime, rng.u64(..)),
         probes: Probes::new(settings.servers.len()),
         transactions,
         lanes,

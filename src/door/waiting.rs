@@ -205,16 +205,10 @@ impl Door {
     }
 
     /// Turns the request into updates, against the bindings as they are now.
-    fn plan_updates(
-        &mut self,
-        now: Now,
-        id: SlotId,
-        user: Option<UserId>,
-    ) -> Result<(), Refusal> {
+    fn plan_updates(&mut self, now: Now, id: SlotId, user: Option<UserId>) -> Result<(), Refusal> {
         self.drop_reserved(id);
         let Some(waiting) = self.waiting.get(id) else { return Ok(()) };
-        let (request, aor, flow) =
-            (waiting.request.clone(), waiting.aor.clone(), waiting.flow);
+        let (request, aor, flow) = (waiting.request.clone(), waiting.aor.clone(), waiting.flow);
         let wish = Wish::read(&request, &self.settings.sip)?;
         let mine: Vec<SlotId> = user
             .map(|user| self.bindings_of(user).to_vec())
@@ -347,19 +341,14 @@ impl Door {
     }
 
     /// One update is settled; the last one settles the REGISTER.
-    pub(super) fn update_settled(
-        &mut self,
-        now: Now,
-        id: SlotId,
-        index: usize,
-        granted: Upstream,
-    ) {
+    pub(super) fn update_settled(&mut self, now: Now, id: SlotId, index: usize, granted: Upstream) {
         let Some(waiting) = self.waiting.get_mut(id) else { return };
         let Some(update) = waiting.updates.get_mut(index) else { return };
         update.state = UpdateState::Granted(granted);
-        let done = waiting.updates.iter().all(|update| {
-            matches!(update.state, UpdateState::Granted(_) | UpdateState::Taken)
-        });
+        let done = waiting
+            .updates
+            .iter()
+            .all(|update| matches!(update.state, UpdateState::Granted(_) | UpdateState::Taken));
         if !done {
             return;
         }
@@ -539,7 +528,9 @@ impl Door {
         let response =
             Response::to(&waiting.request, 503).header(HeaderName::RetryAfter, retry_after);
         let bytes = self.finish_response(waiting.flow, &waiting.request, response);
-        if let Some(flow) = self.transactions.respond(now.uptime, waiting.transaction, bytes.clone(), 503) {
+        if let Some(flow) =
+            self.transactions.respond(now.uptime, waiting.transaction, bytes.clone(), 503)
+        {
             self.send(flow, bytes);
         }
     }

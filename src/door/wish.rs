@@ -174,9 +174,9 @@ fn read_expires(value: &[u8]) -> u32 {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return MALFORMED_EXPIRES_S;
     }
-    value.iter().fold(0u32, |sum, digit| {
-        sum.saturating_mul(10).saturating_add(u32::from(digit - b'0'))
-    })
+    value
+        .iter()
+        .fold(0u32, |sum, digit| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0')))
 }
 
 fn name_addr_text(address: &NameAddr<'_>) -> SmallVec<[u8; 96]> {

@@ -99,7 +99,39 @@ pub fn place(
     directory: &Directory,
     policy: &Policy,
 ) -> Result<ServerId, Refusal> {
-    let user = directory.get(user);
+    best_for(directory.get(user), view, directory, policy)
+}
+
+/// The first home of somebody who is no user yet: the same server at every ask, so that a
+/// challenge and its answer meet.
+///
+/// # Errors
+///
+/// As [`place`].
+pub fn place_stranger(
+    name: &str,
+    view: &ClusterView,
+    directory: &Directory,
+    policy: &Policy,
+) -> Result<ServerId, Refusal> {
+    let stranger = User {
+        name: name.into(),
+        aors: Vec::new(),
+        lines: Vec::new(),
+        home: None,
+        enabled: true,
+        relocation: None,
+        epoch: 0,
+    };
+    best_for(&stranger, view, directory, policy)
+}
+
+fn best_for(
+    user: &User,
+    view: &ClusterView,
+    directory: &Directory,
+    policy: &Policy,
+) -> Result<ServerId, Refusal> {
     let name = NameHash::of(&user.name);
     let mut closest = Refusal::Current;
     let mut best: Option<(ServerId, Choice<'_>)> = None;
