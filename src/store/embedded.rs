@@ -12,7 +12,8 @@
 //! The store is *short* while the reserve is smaller than its users need. Short, it writes
 //! relocations first, then removals, in small commits that reuse each other's pages, and answers
 //! everything that grows (bindings, new users) with [`Failed::DiskFull`]. It tries to make the
-//! reserve whole before every commit.
+//! reserve whole before every commit. What counts is the room on the file system: the file does not
+//! shrink when bindings go, so that alone does not end the shortage.
 
 mod database;
 
