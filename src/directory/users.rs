@@ -140,7 +140,13 @@ impl Directory {
 
     /// Puts users into the canonical order: by name, byte by byte.
     pub fn sort(&self, ids: &mut [UserId]) {
-        ids.sort_unstable_by(|a, b| self.get(*a).name.cmp(&self.get(*b).name));
+        // The names' addresses side by side: with many users, finding them is what costs.
+        let mut named: Vec<(&str, UserId)> =
+            ids.iter().map(|id| (&*self.get(*id).name, *id)).collect();
+        named.sort_unstable();
+        for (place, (_, id)) in ids.iter_mut().zip(named) {
+            *place = id;
+        }
     }
 
     /// Takes in a new user.

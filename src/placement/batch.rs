@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::cluster::{ClusterView, ServerId};
 use crate::directory::{Directory, User, UserId};
 use crate::placement::quota::{Demand, Room, quotas};
-use crate::placement::rank::{NameHash, Rank};
+use crate::placement::rank::{Attraction, NameHash};
 use crate::placement::{
     Plan, Planned, Policy, Refusal, admits, free, same_site, site, takes_guests, tier, weight,
 };
@@ -31,20 +31,28 @@ pub fn plan(users: &[UserId], view: &ClusterView, directory: &Directory, policy:
     for id in leaving {
         let user = directory.get(id);
         let Some(from) = user.current().filter(|_| user.enabled) else { continue };
+        let go = |to| Planned { user: id, from, to, epoch: user.epoch };
         match batch.go_home(user, 1) {
-            Some((home, 1)) => moves.push(Planned { user: id, from, to: home, epoch: user.epoch }),
-            _ => guests.push((id, from, batch.ask(user, from, 1))),
+            Some((home, 1)) => moves.push(go(home)),
+            _ => guests.push(Guest {
+                // Where to is not known yet.
+                planned: go(from),
+                name: NameHash::of(&user.name),
+                kind: batch.ask(user, from, 1),
+            }),
         }
     }
     let homebound = moves.len();
 
     let mut seats = batch.seats();
     let mut unplaced = Vec::new();
-    for (id, from, kind) in guests {
-        let user = directory.get(id);
-        match batch.take_best(user, &mut seats[kind]) {
-            Some(to) => moves.push(Planned { user: id, from, to, epoch: user.epoch }),
-            None => unplaced.push((id, batch.refusal(user))),
+    for guest in guests {
+        match batch.take_best(guest.name, &mut seats[guest.kind]) {
+            Some(to) => moves.push(Planned { to, ..guest.planned }),
+            None => {
+                let user = guest.planned.user;
+                unplaced.push((user, batch.refusal(directory.get(user))));
+            }
         }
     }
     if homebound > 0 {
@@ -53,13 +61,20 @@ pub fn plan(users: &[UserId], view: &ClusterView, directory: &Directory, policy:
     Plan { moves, unplaced }
 }
 
+/// A user who needs a place elsewhere. Everything the second pass needs, so that it does not read
+/// the directory again: with many users that is what costs most.
+struct Guest {
+    planned: Planned,
+    name: NameHash,
+    kind: usize,
+}
+
 /// A server that takes guests.
 struct Host<'v> {
     id: ServerId,
     name: &'v str,
-    hash: NameHash,
     site: Option<&'v str>,
-    weight: u64,
+    attraction: Attraction,
     tier: u8,
 }
 
@@ -87,9 +102,8 @@ impl<'v> Batch<'v> {
             .map(|(id, server)| Host {
                 id,
                 name: &server.name,
-                hash: NameHash::of(&server.name),
                 site: server.site.as_deref(),
-                weight: 0,
+                attraction: Attraction::of(NameHash::of(&server.name), 0),
                 tier: tier(server),
             })
             .collect();
@@ -136,32 +150,27 @@ impl<'v> Batch<'v> {
     /// Divides the room that is left, by kind. Weights are what is free now, when those who go
     /// home have their places.
     pub(super) fn seats(&mut self) -> Vec<Seats> {
+        let mut rooms = Vec::with_capacity(self.hosts.len());
         for host in &mut self.hosts {
-            host.weight = weight(self.view.server(host.id), self.free[host.id.index()]);
+            let free = self.free[host.id.index()];
+            let weight = weight(self.view.server(host.id), free);
+            host.attraction = Attraction::of(NameHash::of(host.name), weight);
+            rooms.push(Room { free: u64::from(free), weight, tier: host.tier });
         }
-        let room = |host: &Host<'_>| Room {
-            free: u64::from(self.free[host.id.index()]),
-            weight: host.weight,
-            tier: host.tier,
-        };
-        quotas(&self.hosts.iter().map(room).collect::<Vec<_>>(), &self.kinds)
+        quotas(&rooms, &self.kinds)
     }
 
-    /// The host this user ranks highest among those with a seat left; takes the seat.
-    fn take_best(&self, user: &User, seats: &mut Seats) -> Option<ServerId> {
-        let name = NameHash::of(&user.name);
-        let mut best: Option<(usize, Rank)> = None;
+    /// The nearest host with a seat left; takes the seat.
+    fn take_best(&self, name: NameHash, seats: &mut Seats) -> Option<ServerId> {
+        let mut best: Option<(u128, usize)> = None;
         for (place, (host, left)) in self.hosts.iter().zip(seats.iter()).enumerate() {
-            if *left == 0 {
-                continue;
-            }
-            let rank = Rank::of(name, host.hash, host.weight);
-            // Equal ranks: hosts are in the order of their names, and the first wins.
-            if best.is_none_or(|(_, best)| rank > best) {
-                best = Some((place, rank));
+            if *left > 0 {
+                // Equally far: hosts are in the order of their names, and the first wins.
+                let this = (host.attraction.distance(name), place);
+                best = Some(best.map_or(this, |best| best.min(this)));
             }
         }
-        let (place, _) = best?;
+        let (_, place) = best?;
         seats[place] -= 1;
         Some(self.hosts[place].id)
     }

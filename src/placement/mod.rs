@@ -9,11 +9,9 @@ mod guard;
 mod quota;
 mod rank;
 
-use std::cmp::Ordering;
-
 use crate::cluster::{ClusterView, ServerId, ServerView, State, Version};
 use crate::directory::{Directory, User, UserId};
-use crate::placement::rank::{NameHash, Rank};
+use crate::placement::rank::{Attraction, NameHash};
 
 pub use batch::plan;
 pub use guard::{Shortfall, one_more_failure};
@@ -134,25 +132,23 @@ fn best_for(
 ) -> Result<ServerId, Refusal> {
     let name = NameHash::of(&user.name);
     let mut closest = Refusal::Current;
-    let mut best: Option<(ServerId, Choice<'_>)> = None;
+    // The least of tier, distance and name, so that the order of the configuration decides nothing.
+    let mut best: Option<((u8, u128, &str), ServerId)> = None;
     for (id, server) in view.iter() {
         let free = free(id, server, directory);
         match admits(user, id, view, policy, free) {
             Err(refusal) => closest = closest.max(refusal),
             Ok(()) if user.home == Some(id) => return Ok(id),
             Ok(()) => {
-                let choice = Choice {
-                    tier: tier(server),
-                    rank: Rank::of(name, NameHash::of(&server.name), weight(server, free)),
-                    name: &server.name,
-                };
-                if best.as_ref().is_none_or(|(_, best)| choice.beats(best)) {
-                    best = Some((id, choice));
+                let attraction = Attraction::of(NameHash::of(&server.name), weight(server, free));
+                let order = (tier(server), attraction.distance(name), &*server.name);
+                if best.is_none_or(|(best, _)| order < best) {
+                    best = Some((order, id));
                 }
             }
         }
     }
-    best.map(|(id, _)| id).ok_or(closest)
+    best.map(|(_, id)| id).ok_or(closest)
 }
 
 /// Every server, in the order of the configuration, and why it would not take this user (D8).
@@ -233,24 +229,6 @@ fn weight(server: &ServerView, free: u32) -> u64 {
 /// A degraded server takes strangers only when the others are full.
 fn tier(server: &ServerView) -> u8 {
     u8::from(server.state == State::Degraded)
-}
-
-/// One server, as one user ranks it.
-struct Choice<'v> {
-    tier: u8,
-    rank: Rank,
-    name: &'v str,
-}
-
-impl Choice<'_> {
-    fn beats(&self, other: &Self) -> bool {
-        let order = other
-            .tier
-            .cmp(&self.tier)
-            .then(self.rank.cmp(&other.rank))
-            .then_with(|| other.name.cmp(self.name));
-        order == Ordering::Greater
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! Weighted rendezvous in whole numbers: who prefers which server.
 //!
 //! The textbook form gives every pair a pseudo-random u in (0, 1) and takes the server with the
-//! greatest −w / ln u. Two doors must agree on every user, whatever machine and library they run
-//! on (P3), and `ln` of a mathematical library is not the same to the last bit everywhere. So the
-//! logarithm here is a table with interpolation in fixed point, and ranks are compared by
-//! cross-multiplication: nothing is rounded differently anywhere. For the same reason the hash is
-//! spelled out: those of the standard library and of hash-table crates may change with a release.
-
-use std::cmp::Ordering;
+//! greatest −w / ln u, which is the one with the smallest −log2 u / w. Two doors must agree on
+//! every user, whatever machine and library they run on (P3), and the logarithm of a mathematical
+//! library is not the same to the last bit everywhere. So the one here is a table with
+//! interpolation in fixed point, and the division is a multiplication by a reciprocal in whole
+//! numbers. For the same reason the hash is spelled out: those of the standard library and of
+//! hash-table crates may change with a release.
 
 /// A name's share in the hash of a pair. Computed once a name, not once a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,43 +22,26 @@ impl NameHash {
     }
 }
 
-/// How much a user likes a server. Greater is better.
+/// A server as users see it. One of twice the weight is the nearest of twice as many users.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rank {
-    /// −log2 u in 32.32 fixed point, at least 1.
-    distance: u64,
-    /// w.
-    weight: u64,
+pub(super) struct Attraction {
+    server: NameHash,
+    /// 2⁶⁴ / w.
+    inverse_weight: u64,
 }
 
-impl Rank {
-    /// The rank of one pair. A server of twice the weight is preferred by twice as many users.
-    pub(super) fn of(user: NameHash, server: NameHash, weight: u64) -> Self {
-        Self { distance: minus_log2(mix(user.0 ^ server.0.rotate_left(32))), weight }
+impl Attraction {
+    /// A server of a name and a weight.
+    pub(super) fn of(server: NameHash, weight: u64) -> Self {
+        Self { server, inverse_weight: u64::MAX / weight.max(1) }
+    }
+
+    /// How far a user is from this server: −log2 u / w. The nearest server ranks highest.
+    pub(super) fn distance(self, user: NameHash) -> u128 {
+        let minus_log2_u = minus_log2(mix(user.0 ^ self.server.0.rotate_left(32)));
+        u128::from(minus_log2_u) * u128::from(self.inverse_weight)
     }
 }
-
-impl Ord for Rank {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let ours = u128::from(self.weight) * u128::from(other.distance);
-        let theirs = u128::from(other.weight) * u128::from(self.distance);
-        ours.cmp(&theirs)
-    }
-}
-
-impl PartialOrd for Rank {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Rank {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Rank {}
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every input bit reaches every output
 /// bit.
@@ -136,32 +118,38 @@ mod tests {
     #[test]
     fn ranks_are_the_same_on_every_machine() {
         // Pinned: other numbers would give users other favourites after an upgrade.
-        let distance =
-            |user, server| Rank::of(NameHash::of(user), NameHash::of(server), 1).distance;
-        assert_eq!(distance("anna", "ucs1"), 3_493_449_015);
-        assert_eq!(distance("anna", "ucs2"), 10_215_285_470);
-        assert_eq!(distance("änne", "ucs1"), 10_562_988_039);
+        let distance = |user, server, weight| {
+            Attraction::of(NameHash::of(server), weight).distance(NameHash::of(user))
+        };
+        assert_eq!(distance("anna", "ucs1", 1 << 32) >> 32, 3_493_449_014);
+        assert_eq!(distance("anna", "ucs2", 1 << 32) >> 32, 10_215_285_467);
+        assert_eq!(distance("änne", "ucs1", 1 << 31) >> 32, 21_125_976_075);
     }
 
     #[test]
-    fn a_server_of_three_times_the_weight_is_preferred_three_times_as_often() {
-        let (small, large) = (NameHash::of("ucs1"), NameHash::of("ucs2"));
-        let users = 40_000;
-        let to_large = (0..users)
+    fn a_server_of_three_times_the_weight_is_nearest_to_three_times_as_many() {
+        let small = Attraction::of(NameHash::of("ucs1"), 100);
+        let large = Attraction::of(NameHash::of("ucs2"), 300);
+        let to_large = (0..40_000)
             .map(|n| NameHash::of(&format!("user{n}")))
-            .filter(|user| Rank::of(*user, large, 300) > Rank::of(*user, small, 100))
+            .filter(|user| large.distance(*user) < small.distance(*user))
             .count();
         assert!((29_500..30_500).contains(&to_large), "{to_large}");
     }
 
     #[test]
     fn a_heavier_server_only_gains_users() {
-        let (a, b) = (NameHash::of("ucs1"), NameHash::of("ucs2"));
-        for n in 0..1_000 {
-            let user = NameHash::of(&format!("user{n}"));
-            if Rank::of(user, a, 100) > Rank::of(user, b, 100) {
-                assert!(Rank::of(user, a, 110) > Rank::of(user, b, 100));
-            }
-        }
+        let light = Attraction::of(NameHash::of("ucs1"), 100);
+        let heavier = Attraction::of(NameHash::of("ucs1"), 110);
+        let other = Attraction::of(NameHash::of("ucs2"), 100);
+        let count = |server: Attraction| {
+            let users = (0..1_000).map(|n| NameHash::of(&format!("user{n}")));
+            users
+                .filter(|user| server.distance(*user) < other.distance(*user))
+                .map(|user| user.0)
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        assert!(count(heavier).is_superset(&count(light)));
+        assert!(count(heavier).len() > count(light).len());
     }
 }
