@@ -109,6 +109,8 @@ pub enum Reason {
     Suspicion,
     /// The same, for longer than the grace time.
     SuspicionTooLong,
+    /// No server has room, but some have not been heard of yet.
+    PoolUnknown,
     /// No server has room.
     NoRoom,
     /// The user is disabled.
@@ -129,6 +131,7 @@ impl Reason {
             Self::CurrentInProbation => "current_in_probation",
             Self::Suspicion => "suspicion",
             Self::SuspicionTooLong => "suspicion_too_long",
+            Self::PoolUnknown => "pool_unknown",
             Self::NoRoom => "no_room",
             Self::UserDisabled => "user_disabled",
         }
@@ -161,7 +164,7 @@ pub fn decide(
     let Some(current) = user.current() else {
         return match place() {
             Ok(best) => Verdict { outcome: Outcome::AssignHome(best), because: Reason::FirstHome },
-            Err(_) => block(true, Reason::NoRoom),
+            Err(_) => no_room(view),
         };
     };
     if view.server(current).state.serves_its_users() {
@@ -179,7 +182,17 @@ pub fn decide(
         Ok(backup) => {
             Verdict { outcome: Outcome::Relocate(backup), because: Reason::CurrentFailed }
         }
-        Err(_) => block(true, Reason::NoRoom),
+        Err(_) => no_room(view),
+    }
+}
+
+/// Nobody is refused for what has not been looked at yet: just after the start of the door no
+/// server has said anything, and none is known to be full or dead (H3).
+pub fn no_room(view: &ClusterView) -> Verdict {
+    if view.servers.iter().any(|server| server.state == State::Unknown) {
+        hold(Reason::PoolUnknown)
+    } else {
+        block(true, Reason::NoRoom)
     }
 }
 
@@ -436,7 +449,12 @@ mod tests {
                 case.enabled && case.belongs == Belongs::Nowhere && case.room
             }),
             ("D4: no room for a first home", verdict(again, Reason::NoRoom), |case| {
-                case.enabled && case.belongs == Belongs::Nowhere && !case.room
+                let heard = case.state != State::Unknown;
+                case.enabled && case.belongs == Belongs::Nowhere && !case.room && heard
+            }),
+            ("H3: not heard yet", verdict(Outcome::Hold, Reason::PoolUnknown), |case| {
+                let heard = case.state != State::Unknown;
+                case.enabled && case.belongs == Belongs::Nowhere && !case.room && !heard
             }),
             ("D2: accept", verdict(Outcome::Accept(CURRENT), Reason::CurrentServes), |case| {
                 served(case) && case.reached != Some(OTHER)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::cluster::ServerId;
 use crate::directory::record::{BindingRecord, Change, Record, Recorded, UserRecord};
-use crate::directory::{Aor, User, UserId};
+use crate::directory::{Aor, Dropped, User, UserId};
 use crate::door::binding::Binding;
 use crate::door::rehome::Move;
 use crate::door::slots::SlotId;
@@ -24,9 +24,18 @@ pub(crate) struct Ledger {
     /// Users with a write of theirs under way: one at a time (each user has one writer).
     recording: HashSet<UserId>,
     /// REGISTERs that decide again when their user's record or server changes.
-    wakeups: HashMap<UserId, Vec<SlotId>>,
+    wakeups: HashMap<Waker, Vec<SlotId>>,
     /// Store trouble, while it lasts.
     pub(crate) trouble: Option<Arc<str>>,
+}
+
+/// Whose facts a waiting REGISTER waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Waker {
+    /// A user's record or server.
+    User(UserId),
+    /// The pool alone: they are no users yet.
+    Strangers,
 }
 
 /// What to do when a write is durable.
@@ -55,22 +64,22 @@ impl Ledger {
         self.recording.remove(&user);
     }
 
-    pub(crate) fn wake_with(&mut self, user: UserId, waiting: SlotId) {
-        let wakeups = self.wakeups.entry(user).or_default();
+    pub(crate) fn wake_with(&mut self, waker: Waker, waiting: SlotId) {
+        let wakeups = self.wakeups.entry(waker).or_default();
         if !wakeups.contains(&waiting) {
             wakeups.push(waiting);
         }
     }
 
-    pub(crate) fn take_wakeups(&mut self, user: UserId) -> Vec<SlotId> {
-        self.wakeups.remove(&user).unwrap_or_default()
+    pub(crate) fn take_wakeups(&mut self, waker: Waker) -> Vec<SlotId> {
+        self.wakeups.remove(&waker).unwrap_or_default()
     }
 
     /// In one order whatever the hash says.
-    pub(crate) fn users_with_wakeups(&self) -> Vec<UserId> {
-        let mut users: Vec<UserId> = self.wakeups.keys().copied().collect();
-        users.sort_unstable();
-        users
+    pub(crate) fn wakers(&self) -> Vec<Waker> {
+        let mut wakers: Vec<Waker> = self.wakeups.keys().copied().collect();
+        wakers.sort_unstable();
+        wakers
     }
 }
 
@@ -267,7 +276,7 @@ impl Door {
 
     /// Who waited for a record that could not be written is told to come back.
     fn block_waiting_of(&mut self, now: Now, user: UserId) {
-        for waiting in self.ledger.take_wakeups(user) {
+        for waiting in self.ledger.take_wakeups(Waker::User(user)) {
             self.block_waiting(now, waiting, true);
         }
     }
@@ -275,12 +284,19 @@ impl Door {
     /// Another door wrote first: theirs is the truth now.
     fn adopt_theirs(&mut self, theirs: &[UserRecord]) {
         for record in theirs {
-            let (user, _) = User::from_record_lossy(record, &|name| self.server_named(name));
+            let (user, dropped) = User::from_record_lossy(record, &|name| self.server_named(name));
+            self.count_dropped(&dropped);
             match self.directory.by_name(&record.name) {
                 Some(id) => drop(self.directory.replace(id, user)),
                 None => drop(self.directory.insert(user)),
             }
         }
+    }
+
+    /// A record that names servers the configuration does not: the user stays where that is
+    /// possible, and the operator can see that it happened (B3).
+    pub(super) fn count_dropped(&mut self, dropped: &Dropped) {
+        self.stats.unknown_servers += u64::from(!dropped.is_empty());
     }
 
     pub(super) fn user_record(&self, user: &User) -> UserRecord {

@@ -9,8 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::cluster::{ServerId, State};
-use crate::decision::Reason;
+use crate::cluster::{Failure, ServerId, State};
+use crate::decision::{Reason, may_leave};
 use crate::directory::record::RelocationReason;
 use crate::directory::{Relocation, User, UserId};
 use crate::door::slots::SlotId;
@@ -114,7 +114,7 @@ impl Door {
     /// Looks at every failed server whose hold is over.
     pub(super) fn check_failovers(&mut self, now: Now) {
         let view = self.view();
-        let mut failed = Vec::new();
+        let mut leave = Vec::new();
         for (server, seen) in view.iter() {
             let Some(failure) = seen.failure.filter(|_| seen.state == State::Down) else {
                 self.failovers.withheld.remove(&server);
@@ -125,52 +125,47 @@ impl Door {
             }
             if failure.hold_until > now.uptime {
                 self.timers.set(failure.hold_until, Timer::Failover);
-            } else {
-                failed.push(server);
+                continue;
+            }
+            match may_leave(server, &view, &self.settings.decision, now.uptime) {
+                Ok(()) => leave.push(server),
+                Err(verdict) => self.withhold(server, failure, verdict.because),
             }
         }
         self.failovers.unplaced.clear();
-        if failed.is_empty() {
-            return;
-        }
-        let because = if view.suspicion.is_some() {
-            Some(Reason::Suspicion)
-        } else if self.settings.decision.disable_automatic_user_distribution {
-            Some(Reason::DistributionDisabled)
-        } else {
-            None
-        };
-        match because {
-            Some(because) => self.withhold(now, &failed, because),
-            None => self.plan_failover(now, &failed),
+        if !leave.is_empty() {
+            self.plan_failover(now, &leave);
         }
     }
 
-    fn withhold(&mut self, _now: Now, failed: &[ServerId], because: Reason) {
-        for &server in failed {
-            let view = self.view();
-            let Some(failure) = view.server(server).failure else { continue };
-            let said = (failure.since, because);
-            if self.failovers.withheld.insert(server, said) == Some(said) {
-                continue;
-            }
-            let would_move = u64::from(self.directory.assigned(server));
-            let name = self.server_name(server);
-            self.failovers.begin(
-                server,
-                FailoverStatus {
-                    server: Arc::clone(&name),
-                    proof: failure.proof.name().into(),
-                    detected_nanos: failure.since.as_nanos(),
-                    users: would_move,
-                    why_not: Some(because.name().into()),
-                    ..FailoverStatus::default()
-                },
-            );
-            let event =
-                Event::FailoverWithheld { server: name, because: because.name(), would_move };
-            self.emit(event);
+    /// Nobody leaves, and why; said once, not at every look.
+    fn withhold(&mut self, server: ServerId, failure: Failure, because: Reason) {
+        // What a login gets changes when the grace is over; why nobody moves does not.
+        let because = match because {
+            Reason::DistributionDisabledGrace => Reason::DistributionDisabled,
+            Reason::SuspicionTooLong => Reason::Suspicion,
+            other => other,
+        };
+        let said = (failure.since, because);
+        if self.failovers.withheld.insert(server, said) == Some(said) {
+            return;
         }
+        let would_move = u64::from(self.directory.assigned(server));
+        let name = self.server_name(server);
+        let number = self.failovers.begin(
+            server,
+            FailoverStatus {
+                server: Arc::clone(&name),
+                proof: failure.proof.name().into(),
+                detected_nanos: failure.since.as_nanos(),
+                ..FailoverStatus::default()
+            },
+        );
+        if let Some(run) = self.failovers.run(number) {
+            run.status.users = would_move;
+            run.status.why_not = Some(because.name().into());
+        }
+        self.emit(Event::FailoverWithheld { server: name, because: because.name(), would_move });
     }
 
     fn plan_failover(&mut self, now: Now, failed: &[ServerId]) {
@@ -178,7 +173,7 @@ impl Door {
         let users: Vec<UserId> = failed
             .iter()
             .flat_map(|&server| self.directory.on_server(server))
-            .filter(|&user| !self.ledger.is_recording(user))
+            .filter(|&user| self.directory.get(user).enabled && !self.ledger.is_recording(user))
             .collect();
         if users.is_empty() {
             return;
@@ -236,9 +231,11 @@ impl Door {
         );
         if let Some(run) = self.failovers.run(number) {
             run.status.planned_nanos = now.uptime.as_nanos();
+            if run.status.why_not.take().is_some() {
+                run.status.users = 0;
+            }
             run.status.users += users;
             run.status.unplaced = unplaced;
-            run.status.why_not = None;
             run.done = false;
         }
         self.emit(Event::FailoverPlanned { server: name, users, unplaced });

@@ -85,7 +85,8 @@ fn listener_towards(settings: &Settings, server: &crate::cluster::Server) -> Lis
 impl Door {
     fn restore(&mut self, loaded: Loaded, now: Now) {
         for record in &loaded.users {
-            let (user, _) = User::from_record_lossy(record, &|name| self.server_named(name));
+            let (user, dropped) = User::from_record_lossy(record, &|name| self.server_named(name));
+            self.count_dropped(&dropped);
             // Only a store that was tampered with holds an AoR twice; the first owner keeps it.
             drop(self.directory.insert(user));
         }

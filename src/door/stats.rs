@@ -64,6 +64,8 @@ stats! {
     swept,
     /// Writes the store failed.
     store_failures,
+    /// User records that named a server which is not configured.
+    unknown_servers,
     /// Writes that met somebody else's (L2).
     store_conflicts,
 }

@@ -16,11 +16,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::cluster::ServerId;
-use crate::decision::{Login, Outcome, Plane, decide};
+use crate::decision::{Login, Outcome, Plane, decide, no_room};
 use crate::directory::record::Change;
 use crate::directory::{Aor, UserId};
 use crate::door::binding::{Binding, By, Said, Standing, Step, Upstream};
-use crate::door::ledger::Continuation;
+use crate::door::ledger::{Continuation, Waker};
 use crate::door::slots::SlotId;
 use crate::door::wish::{Refusal, Wish};
 use crate::door::{Auth, Door, Timer, UnknownUsers};
@@ -129,7 +129,7 @@ impl Door {
             return self.decide_stranger(now, id, &aor);
         };
         if self.ledger.is_recording(user) {
-            return self.wait_for(id, user, Stage::Ledger);
+            return self.wait_for(id, Waker::User(user), Stage::Ledger);
         }
         if let Err(refusal) = self.plan_updates(now, id, Some(user)) {
             return self.refuse_waiting_for(now, id, refusal);
@@ -143,11 +143,11 @@ impl Door {
                 self.carry_updates(now, id, server);
             }
             Outcome::AssignHome(server) => {
-                self.wait_for(id, user, Stage::Ledger);
+                self.wait_for(id, Waker::User(user), Stage::Ledger);
                 self.record_home(now, user, server);
             }
             Outcome::Relocate(server) => {
-                self.wait_for(id, user, Stage::Ledger);
+                self.wait_for(id, Waker::User(user), Stage::Ledger);
                 self.record_relocation(now, user, server);
             }
             Outcome::Hold => self.hold_updates(now, id, user),
@@ -165,6 +165,9 @@ impl Door {
         let placed = placement::place_stranger(aor.as_str(), &self.view(), &self.directory, policy);
         let server = match placed {
             Ok(server) if !full => server,
+            Err(_) if no_room(&self.view()).outcome == Outcome::Hold => {
+                return self.wait_for(id, Waker::Strangers, Stage::Pool);
+            }
             _ => return self.block_waiting(now, id, true),
         };
         if self.settings.sip.auth == Auth::None {
@@ -180,16 +183,20 @@ impl Door {
         }
     }
 
-    fn wait_for(&mut self, id: SlotId, user: UserId, stage: Stage) {
+    fn wait_for(&mut self, id: SlotId, waker: Waker, stage: Stage) {
         if let Some(waiting) = self.waiting.get_mut(id) {
             waiting.stage = stage;
-            self.ledger.wake_with(user, id);
+            self.ledger.wake_with(waker, id);
         }
     }
 
     /// Whoever waited for this user's record or server decides again.
     pub(super) fn wake_waiting(&mut self, now: Now, user: UserId) {
-        for id in self.ledger.take_wakeups(user) {
+        self.wake(now, Waker::User(user));
+    }
+
+    fn wake(&mut self, now: Now, waker: Waker) {
+        for id in self.ledger.take_wakeups(waker) {
             let stage = self.waiting.get(id).map(|waiting| waiting.stage);
             if matches!(stage, Some(Stage::Ledger | Stage::Pool)) {
                 self.decide_waiting(now, id);
@@ -199,8 +206,8 @@ impl Door {
 
     /// The pool looks different: whoever waited for it decides again.
     pub(super) fn wake_all_waiting(&mut self, now: Now) {
-        for user in self.ledger.users_with_wakeups() {
-            self.wake_waiting(now, user);
+        for waker in self.ledger.wakers() {
+            self.wake(now, waker);
         }
     }
 
@@ -316,7 +323,7 @@ impl Door {
             }
         }
         if !can_answer {
-            return self.wait_for(id, user, Stage::Pool);
+            return self.wait_for(id, Waker::User(user), Stage::Pool);
         }
         if let Some(waiting) = self.waiting.get_mut(id) {
             for update in &mut waiting.updates {

@@ -1,0 +1,6 @@
+//! The core in virtual time: the door, simulated UCServers, phones and a network that a seed
+//! commands. Nothing here sleeps.
+
+mod failover;
+mod phone;
+mod world;

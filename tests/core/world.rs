@@ -1,0 +1,589 @@
+//! A world that runs to its next event: door, store, servers, phones, and the network between.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use frontdoor::cluster::document::{Document, DocumentFault};
+use frontdoor::cluster::{BindingAddress, HealthDocumentUse, Server, ServerId, Version, health};
+use frontdoor::decision;
+use frontdoor::directory::record::{Change, Failed, Record, Recorded, UserRecord};
+use frontdoor::door::{
+    Auth, Door, Event, Input, Limits, Listener, Output, Pace, Settings, Side, SipSettings,
+    UnknownUsers,
+};
+use frontdoor::now::{Now, Uptime};
+use frontdoor::private::Private;
+use frontdoor::sip::{ConnectionId, Flow, ListenerId, Transport};
+use frontdoor::store::{Memory, Store};
+use frontdoor::ucserver::{self, Mood, UcServer};
+
+use crate::phone::{Act, Phone};
+
+/// How the network and the disk behave.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    pub latency_min: Duration,
+    pub latency_max: Duration,
+    /// Of a thousand datagrams.
+    pub lost: u32,
+    pub doubled: u32,
+    /// How long a commit takes.
+    pub disk: Duration,
+}
+
+impl Weather {
+    /// One millisecond each way, nothing lost: every step of a story is the same each time.
+    pub const CALM: Self = Self {
+        latency_min: Duration::from_millis(1),
+        latency_max: Duration::from_millis(1),
+        lost: 0,
+        doubled: 0,
+        disk: Duration::from_millis(2),
+    };
+    /// Two of a hundred lost, one doubled, and late ones overtaken.
+    pub const ROUGH: Self = Self {
+        latency_min: Duration::from_millis(1),
+        latency_max: Duration::from_millis(40),
+        lost: 20,
+        doubled: 10,
+        disk: Duration::from_millis(7),
+    };
+}
+
+#[derive(Debug)]
+enum Happening {
+    /// A datagram reaches the door.
+    ToDoor { listener: u16, from: SocketAddr, bytes: Bytes },
+    /// A datagram reaches a server.
+    ToServer { server: usize, bytes: Bytes },
+    /// A datagram reaches a phone, whoever has this address then.
+    ToPhone { to: SocketAddr, bytes: Bytes },
+    /// ICMP reaches the door.
+    Refused { server: usize, life: u32 },
+    /// The disk has done its work.
+    Commit { record: Record, life: u32 },
+    /// The answer of the store reaches the core.
+    Recorded { ticket: u64, outcome: Recorded, life: u32 },
+    /// A health document is fetched.
+    Fetch { server: usize, life: u32 },
+}
+
+struct Entry {
+    at: Uptime,
+    sequence: u64,
+    what: Happening,
+}
+
+pub struct World {
+    pub now: Now,
+    pub door: Option<Door>,
+    pub servers: Vec<UcServer>,
+    pub phones: Vec<Phone>,
+    pub weather: Weather,
+    pub settings: Settings,
+    pub events: Vec<(Uptime, Event)>,
+    pub disk_full: bool,
+    pub steps: u64,
+    /// The ledger as durable, user by user, to check every change of it.
+    pub ledger: BTreeMap<Arc<str>, UserRecord>,
+    store: Memory,
+    rng: fastrand::Rng,
+    happenings: BinaryHeap<Reverse<Entry>>,
+    sequence: u64,
+    /// Lives of the door: what was meant for an earlier one is lost.
+    life: u32,
+    /// Servers that were unwell at some time, and until when: only their users may move.
+    unwell_until: Vec<Option<Uptime>>,
+}
+
+const START: Uptime = Uptime::from_secs(1_000);
+
+pub fn server_addr(server: usize) -> SocketAddr {
+    format!("10.0.0.{}:5060", server + 1).parse().unwrap()
+}
+
+pub fn phone_addr(number: usize) -> SocketAddr {
+    format!("198.51.{}.{}:5060", number / 250, number % 250 + 1).parse().unwrap()
+}
+
+const DOOR_PHONES: &str = "192.0.2.1:5060";
+const DOOR_SERVERS: &str = "10.0.0.100:5080";
+
+pub fn settings(servers: usize, capacity: u32) -> Settings {
+    let server = |index: usize| Server {
+        name: format!("ucs{}", index + 1).into(),
+        sip: server_addr(index),
+        transport: Transport::Udp,
+        capacity,
+        version: Some(Version::FIRST_WITH_DISTRIBUTION),
+        site: None,
+        binding_address: BindingAddress::Auto,
+        health_document: HealthDocumentUse::None,
+        health_url: None,
+    };
+    let listener = |name: &str, side, advertised: &str| Listener {
+        name: name.into(),
+        transport: Transport::Udp,
+        side,
+        advertised: advertised.into(),
+        ipv6: false,
+    };
+    Settings {
+        servers: (0..servers).map(server).collect(),
+        listeners: vec![
+            listener("phones", Side::Phones, DOOR_PHONES),
+            listener("servers", Side::Servers, DOOR_SERVERS),
+        ],
+        sip: SipSettings {
+            auth: Auth::None,
+            trusted_networks: vec!["198.51.0.0/16".parse().unwrap()],
+            ..SipSettings::default()
+        },
+        health: health::Settings::default(),
+        decision: decision::Policy {
+            disable_automatic_user_distribution: false,
+            ..decision::Policy::default()
+        },
+        pace: Pace::default(),
+        unknown_users: UnknownUsers::Adopt,
+        limits: Limits::default(),
+        token_key: Private::new([7; 32]),
+        seed: 1,
+    }
+}
+
+impl World {
+    pub fn new(settings: Settings, weather: Weather, seed: u64) -> Self {
+        let now =
+            Now { uptime: START, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30) };
+        let servers = (0..settings.servers.len())
+            .map(|index| {
+                let settings = ucserver::Settings {
+                    name: format!("ucs{}", index + 1).into(),
+                    address: server_addr(index),
+                    ..ucserver::Settings::default()
+                };
+                UcServer::new(settings, now.uptime, seed ^ index as u64)
+            })
+            .collect::<Vec<_>>();
+        let mut world = Self {
+            now,
+            door: None,
+            unwell_until: vec![None; servers.len()],
+            servers,
+            phones: Vec::new(),
+            weather,
+            settings,
+            events: Vec::new(),
+            disk_full: false,
+            steps: 0,
+            ledger: BTreeMap::new(),
+            store: Memory::new(),
+            rng: fastrand::Rng::with_seed(seed),
+            happenings: BinaryHeap::new(),
+            sequence: 0,
+            life: 0,
+        };
+        world.start_door();
+        world
+    }
+
+    /// Adds a phone that registers by itself within a second.
+    pub fn add_phone(&mut self, aor: &str) -> usize {
+        let number = self.phones.len();
+        let mut phone = Phone::new(aor, number, phone_addr(number));
+        let delay = Duration::from_millis(self.rng.u64(0..1000));
+        phone.next_act = Some((self.now.uptime + delay, Act::Register));
+        self.phones.push(phone);
+        number
+    }
+
+    pub fn phone_acts(&mut self, number: usize, act: Act) {
+        let bytes = self.phones[number].act(self.now.uptime, act);
+        self.from_phone(number, bytes);
+    }
+
+    /// The phone turns up at another address.
+    pub fn roam(&mut self, number: usize) {
+        let fresh = phone_addr(1000 + number);
+        self.phones[number].roam(fresh);
+        self.phone_acts(number, Act::Register);
+    }
+
+    pub fn set_mood(&mut self, server: usize, mood: Mood) {
+        self.servers[server].set_mood(self.now.uptime, mood);
+        self.unwell_until[server] = match mood {
+            Mood::Healthy => Some(self.now.uptime + Duration::from_secs(60)),
+            Mood::Slow { .. }
+            | Mood::Refusing
+            | Mood::Errors
+            | Mood::Hung
+            | Mood::Dead
+            | Mood::Flapping { .. }
+            | Mood::Amnesia => Some(Uptime::NEVER),
+        };
+        self.drain_server(server);
+    }
+
+    /// kill -9: what was not durable is gone, what is under way to it is lost.
+    pub fn kill_door(&mut self) {
+        self.door = None;
+        self.life += 1;
+    }
+
+    pub fn start_door(&mut self) {
+        let loaded = self.store.load().expect("memory can be read");
+        let mut settings = self.settings.clone();
+        settings.seed = u64::from(self.life) + 1;
+        self.door = Some(Door::new(settings, loaded, self.now));
+        self.drain_door();
+    }
+
+    pub fn restart_door(&mut self) {
+        self.kill_door();
+        self.start_door();
+    }
+
+    pub fn door(&self) -> &Door {
+        self.door.as_ref().expect("the door runs")
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        let until = self.now.uptime + time;
+        while self.next().is_some_and(|at| at <= until) {
+            self.step();
+        }
+        self.advance(until);
+    }
+
+    /// Runs until `done`, at most `limit`; how long it took.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> Duration {
+        let start = self.now.uptime;
+        while !done(self) {
+            let next = self.next().expect("something is always to come");
+            assert!(next <= start + limit, "not within {limit:?}: {:#?}", self.summary());
+            self.step();
+        }
+        self.now.uptime.since(start)
+    }
+
+    fn next(&self) -> Option<Uptime> {
+        let packets = self.happenings.peek().map(|Reverse(entry)| entry.at);
+        let door = self.door.as_ref().and_then(Door::next);
+        let servers = self.servers.iter().filter_map(UcServer::next).min();
+        let phones = self.phones.iter().filter_map(Phone::next).min();
+        [packets, door, servers, phones].into_iter().flatten().min()
+    }
+
+    /// The next thing happens.
+    pub fn step(&mut self) {
+        let Some(at) = self.next() else { return };
+        self.advance(at);
+        self.steps += 1;
+        if self.happenings.peek().is_some_and(|Reverse(entry)| entry.at <= at) {
+            if let Some(Reverse(entry)) = self.happenings.pop() {
+                self.happen(entry.what);
+            }
+            return;
+        }
+        if self.door.as_ref().and_then(Door::next).is_some_and(|due| due <= at) {
+            return self.to_door(Input::Timeout);
+        }
+        for server in 0..self.servers.len() {
+            if self.servers[server].next().is_some_and(|due| due <= at) {
+                self.servers[server].handle(at, ucserver::Input::Timeout);
+                return self.drain_server(server);
+            }
+        }
+        for number in 0..self.phones.len() {
+            if self.phones[number].next().is_some_and(|due| due <= at) {
+                if let Some(bytes) = self.phones[number].tick(at) {
+                    self.from_phone(number, bytes);
+                }
+                return;
+            }
+        }
+    }
+
+    fn advance(&mut self, to: Uptime) {
+        let passed = to.since(self.now.uptime);
+        self.now = Now { uptime: self.now.uptime.max(to), wall: self.now.wall + passed };
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::ToDoor { listener, from, bytes } => {
+                let flow = Flow {
+                    listener: ListenerId(listener),
+                    transport: Transport::Udp,
+                    remote: from,
+                    connection: ConnectionId::NONE,
+                };
+                self.to_door(Input::Sip { flow, message: bytes });
+            }
+            Happening::ToServer { server, bytes } => self.to_server(server, bytes),
+            Happening::ToPhone { to, bytes } => {
+                let Some(number) = self.phones.iter().position(|p| p.addr == to && !p.off) else {
+                    return;
+                };
+                let from = DOOR_PHONES.parse().unwrap();
+                if let Some(answer) = self.phones[number].receive(self.now.uptime, from, bytes) {
+                    self.from_phone(number, answer);
+                }
+            }
+            Happening::Refused { server, life } if life == self.life => {
+                let remote = server_addr(server);
+                self.to_door(Input::Unreachable {
+                    remote,
+                    transport: Transport::Udp,
+                    refused: true,
+                });
+            }
+            Happening::Commit { record, life } if life == self.life => self.commit(record),
+            Happening::Recorded { ticket, outcome, life } if life == self.life => {
+                self.to_door(Input::Recorded { ticket, outcome });
+            }
+            Happening::Fetch { server, life } if life == self.life => {
+                let document = match self.servers[server].health(self.now.uptime) {
+                    Some(text) => Document::parse(text.as_bytes()),
+                    None => Err(DocumentFault::Missing("no answer".into())),
+                };
+                self.to_door(Input::Fetched { server: ServerId(server as u16), document });
+            }
+            Happening::Refused { .. }
+            | Happening::Commit { .. }
+            | Happening::Recorded { .. }
+            | Happening::Fetch { .. } => {}
+        }
+    }
+
+    fn to_door(&mut self, input: Input) {
+        if let Some(door) = &mut self.door {
+            door.handle(self.now, input);
+            self.drain_door();
+        }
+    }
+
+    fn drain_door(&mut self) {
+        while let Some(output) = self.door.as_mut().and_then(Door::poll) {
+            match output {
+                Output::Send { flow, bytes } if flow.listener == ListenerId(0) => {
+                    self.transmit(|_| Happening::ToPhone { to: flow.remote, bytes: bytes.clone() });
+                }
+                Output::Send { flow, bytes } => {
+                    let server = (0..self.servers.len())
+                        .find(|&server| server_addr(server) == flow.remote)
+                        .expect("the door sends to servers only");
+                    self.transmit(|_| Happening::ToServer { server, bytes: bytes.clone() });
+                }
+                Output::Record(record) => {
+                    let life = self.life;
+                    let disk = self.weather.disk;
+                    self.later(disk, Happening::Commit { record, life });
+                }
+                Output::Fetch(server) => {
+                    let (server, life) = (server.index(), self.life);
+                    self.later(Duration::from_millis(3), Happening::Fetch { server, life });
+                }
+                Output::Event(event) => self.events.push((self.now.uptime, event)),
+            }
+        }
+    }
+
+    fn drain_server(&mut self, server: usize) {
+        while let Some(ucserver::Output::Send { bytes, .. }) = self.servers[server].poll() {
+            let from = server_addr(server);
+            self.transmit(|_| Happening::ToDoor { listener: 1, from, bytes: bytes.clone() });
+        }
+    }
+
+    fn to_server(&mut self, server: usize, bytes: Bytes) {
+        if self.servers[server].mood() == Mood::Dead {
+            let life = self.life;
+            return self.later(Duration::from_millis(1), Happening::Refused { server, life });
+        }
+        let flow = Flow {
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            remote: DOOR_SERVERS.parse().unwrap(),
+            connection: ConnectionId::NONE,
+        };
+        self.servers[server].handle(self.now.uptime, ucserver::Input::Sip { flow, message: bytes });
+        self.drain_server(server);
+    }
+
+    fn from_phone(&mut self, number: usize, bytes: Bytes) {
+        let from = self.phones[number].addr;
+        self.transmit(|_| Happening::ToDoor { listener: 0, from, bytes: bytes.clone() });
+    }
+
+    /// Over the network: late, twice or never.
+    fn transmit(&mut self, what: impl Fn(&Self) -> Happening) {
+        if self.rng.u32(0..1000) < self.weather.lost {
+            return;
+        }
+        let copies = 1 + u32::from(self.rng.u32(0..1000) < self.weather.doubled);
+        for _ in 0..copies {
+            let (low, high) = (self.weather.latency_min, self.weather.latency_max);
+            let micros = self.rng.u64(low.as_micros() as u64..=high.as_micros() as u64);
+            let what = what(self);
+            self.later(Duration::from_micros(micros), what);
+        }
+    }
+
+    fn later(&mut self, delay: Duration, what: Happening) {
+        self.sequence += 1;
+        let entry = Entry { at: self.now.uptime + delay, sequence: self.sequence, what };
+        self.happenings.push(Reverse(entry));
+    }
+
+    fn commit(&mut self, record: Record) {
+        let ticket = record.ticket;
+        let outcome = if self.disk_full {
+            Recorded::Failed(Failed::DiskFull)
+        } else {
+            let mut outcomes = self.store.commit(std::slice::from_ref(&record));
+            outcomes.pop().expect("one record, one outcome")
+        };
+        if outcome == Recorded::Done {
+            self.check_written(&record);
+        }
+        let life = self.life;
+        self.later(Duration::from_micros(50), Happening::Recorded { ticket, outcome, life });
+    }
+
+    /// Every change of the ledger: epochs rise by one, only users of unwell servers move, nobody
+    /// is moved while distribution is disabled, nobody is put where there is no room (P1, D1, L1).
+    fn check_written(&mut self, record: &Record) {
+        for change in &record.changes {
+            let Change::User { record, .. } = change else { continue };
+            let before = self.ledger.insert(Arc::clone(&record.name), record.clone());
+            let Some(before) = before else { continue };
+            let current = |user: &UserRecord| {
+                user.relocation.as_ref().map(|away| Arc::clone(&away.target)).or(user.home.clone())
+            };
+            let (from, to) = (current(&before), current(record));
+            if from == to {
+                assert_eq!(before.epoch, record.epoch, "current did not change");
+                continue;
+            }
+            assert_eq!(record.epoch, before.epoch + 1, "every change of current raises the epoch");
+            let Some(from) = from else { continue };
+            assert!(
+                !self.settings.decision.disable_automatic_user_distribution,
+                "nobody is relocated while distribution is disabled"
+            );
+            let index = self.settings.servers.iter().position(|s| s.name == from).unwrap();
+            let unwell = self.unwell_until[index].is_some_and(|until| until > self.now.uptime);
+            assert!(unwell, "{} left {from}, which was never unwell", record.name);
+        }
+        for (index, server) in self.settings.servers.iter().enumerate() {
+            let here = self
+                .ledger
+                .values()
+                .filter(|user| {
+                    let current =
+                        user.relocation.as_ref().map(|r| &r.target).or(user.home.as_ref());
+                    current == Some(&server.name)
+                })
+                .count();
+            assert!(here <= server.capacity as usize, "ucs{} is over capacity: {here}", index + 1);
+        }
+    }
+
+    /// The server in the ledger that serves this AoR now.
+    pub fn current_of(&self, aor: &str) -> Option<usize> {
+        let user = self.door().user(self.now, aor)?;
+        let current = user.current?;
+        self.settings.servers.iter().position(|server| server.name == current)
+    }
+
+    /// Whom this server holds: AoR and contact, in order.
+    pub fn held_by(&self, server: usize) -> Vec<(String, String)> {
+        let now = self.now.uptime;
+        self.servers[server]
+            .bindings()
+            .filter(|binding| binding.expires_at > now)
+            .map(|binding| (binding.aor.to_owned(), binding.contact.to_owned()))
+            .collect()
+    }
+
+    /// Every server that lives pings everybody it holds; then every acknowledged phone must have
+    /// been reached through the server that the door says serves it, and through no other one.
+    pub fn check_reachable(&mut self) {
+        let before: Vec<u32> = self.phones.iter().map(|phone| phone.pinged).collect();
+        let weather = std::mem::replace(&mut self.weather, Weather::CALM);
+        for server in 0..self.servers.len() {
+            if !self.servers[server].is_silent(self.now.uptime) {
+                self.servers[server].ping_all(self.now.uptime, 10_000).expect("it can ping");
+                self.drain_server(server);
+            }
+        }
+        self.run_for(Duration::from_secs(1));
+        self.weather = weather;
+        for number in 0..self.phones.len() {
+            let phone = &self.phones[number];
+            if phone.off || !phone.is_acknowledged(self.now.uptime) {
+                continue;
+            }
+            let (aor, contact) = (phone.aor.clone(), phone.contact());
+            if phone.pinged == before[number] {
+                let held: Vec<_> = (0..self.servers.len()).map(|s| self.held_by(s)).collect();
+                let journals: Vec<_> = self
+                    .servers
+                    .iter()
+                    .map(|s| {
+                        s.journal()
+                            .entries()
+                            .filter(|e| format!("{e:?}").contains(&aor))
+                            .cloned()
+                            .collect::<Vec<_>>()
+                    })
+                    .collect();
+                panic!(
+                    "{contact} is not reachable; held {held:?}; {journals:#?} {:#?}",
+                    self.summary()
+                );
+            }
+            let server = self.current_of(&aor).expect("an acknowledged user has a server");
+            let holders: Vec<usize> = (0..self.servers.len())
+                .filter(|&s| !self.servers[s].is_silent(self.now.uptime))
+                .filter(|&s| self.held_by(s).contains(&(aor.clone(), contact.clone())))
+                .collect();
+            assert_eq!(holders, [server], "{contact} is held by exactly the server that serves it");
+        }
+    }
+
+    /// For messages of failed assertions.
+    pub fn summary(&self) -> impl std::fmt::Debug + use<> {
+        let status = self.door.as_ref().map(|door| door.status(self.now));
+        let stats = self.door.as_ref().map(|door| *door.stats());
+        let events: Vec<String> =
+            self.events.iter().rev().take(12).map(|event| format!("{event:?}")).collect();
+        (self.now.uptime, status, stats, events)
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.sequence) == (other.at, other.sequence)
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
