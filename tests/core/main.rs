@@ -2,5 +2,8 @@
 //! commands. Nothing here sleeps.
 
 mod failover;
+mod moves;
 mod phone;
+mod restarts;
+mod simulation;
 mod world;
