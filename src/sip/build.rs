@@ -147,75 +147,18 @@ impl Request {
     }
 }
 
-/// The default reason phrase of a status code (RFC 3261 §21 and its extensions); that of the class
-/// for a code without one.
-pub const fn reason_phrase(status: u16) -> &'static str {
-    match status {
-        100 => "Trying",
-        180 => "Ringing",
-        181 => "Call Is Being Forwarded",
-        182 => "Queued",
-        183 => "Session Progress",
-        200 => "OK",
-        202 => "Accepted",
-        204 => "No Notification",
-        300 => "Multiple Choices",
-        301 => "Moved Permanently",
-        302 => "Moved Temporarily",
-        305 => "Use Proxy",
-        380 => "Alternative Service",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        402 => "Payment Required",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        407 => "Proxy Authentication Required",
-        408 => "Request Timeout",
-        410 => "Gone",
-        412 => "Conditional Request Failed",
-        413 => "Request Entity Too Large",
-        414 => "Request-URI Too Long",
-        415 => "Unsupported Media Type",
-        416 => "Unsupported URI Scheme",
-        420 => "Bad Extension",
-        421 => "Extension Required",
-        422 => "Session Interval Too Small",
-        423 => "Interval Too Brief",
-        430 => "Flow Failed",
-        439 => "First Hop Lacks Outbound Support",
-        440 => "Max-Breadth Exceeded",
-        480 => "Temporarily Unavailable",
-        481 => "Call/Transaction Does Not Exist",
-        482 => "Loop Detected",
-        483 => "Too Many Hops",
-        484 => "Address Incomplete",
-        485 => "Ambiguous",
-        486 => "Busy Here",
-        487 => "Request Terminated",
-        488 => "Not Acceptable Here",
-        489 => "Bad Event",
-        491 => "Request Pending",
-        493 => "Undecipherable",
-        494 => "Security Agreement Required",
-        500 => "Server Internal Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Server Time-out",
-        505 => "Version Not Supported",
-        513 => "Message Too Large",
-        600 => "Busy Everywhere",
-        603 => "Decline",
-        604 => "Does Not Exist Anywhere",
-        606 => "Not Acceptable",
-        100..=199 => "In Progress",
-        200..=299 => "Success",
-        300..=399 => "Redirected",
-        400..=499 => "Request Failed",
-        500..=599 => "Server Failed",
-        _ => "Failed Everywhere",
+/// The default reason phrase of a status code; that of the class for a code without one.
+pub fn reason_phrase(status: u16) -> &'static str {
+    match REASON_PHRASES.binary_search_by_key(&status, |(code, _)| *code) {
+        Ok(at) => REASON_PHRASES.get(at).map_or("", |(_, phrase)| phrase),
+        Err(_) => match status / 100 {
+            1 => "In Progress",
+            2 => "Success",
+            3 => "Redirected",
+            4 => "Request Failed",
+            5 => "Server Failed",
+            _ => "Failed Everywhere",
+        },
     }
 }
 
@@ -262,5 +205,221 @@ impl Draft {
         let _ = write!(self.head, "Content-Length: {}\r\n\r\n", self.body.len());
         self.head.extend_from_slice(&self.body);
         Bytes::from(self.head)
+    }
+}
+
+/// RFC 3261 §21 and its extensions, in rising order.
+const REASON_PHRASES: &[(u16, &str)] = &[
+    (100, "Trying"),
+    (180, "Ringing"),
+    (181, "Call Is Being Forwarded"),
+    (182, "Queued"),
+    (183, "Session Progress"),
+    (200, "OK"),
+    (202, "Accepted"),
+    (204, "No Notification"),
+    (300, "Multiple Choices"),
+    (301, "Moved Permanently"),
+    (302, "Moved Temporarily"),
+    (305, "Use Proxy"),
+    (380, "Alternative Service"),
+    (400, "Bad Request"),
+    (401, "Unauthorized"),
+    (402, "Payment Required"),
+    (403, "Forbidden"),
+    (404, "Not Found"),
+    (405, "Method Not Allowed"),
+    (406, "Not Acceptable"),
+    (407, "Proxy Authentication Required"),
+    (408, "Request Timeout"),
+    (410, "Gone"),
+    (412, "Conditional Request Failed"),
+    (413, "Request Entity Too Large"),
+    (414, "Request-URI Too Long"),
+    (415, "Unsupported Media Type"),
+    (416, "Unsupported URI Scheme"),
+    (420, "Bad Extension"),
+    (421, "Extension Required"),
+    (422, "Session Interval Too Small"),
+    (423, "Interval Too Brief"),
+    (430, "Flow Failed"),
+    (439, "First Hop Lacks Outbound Support"),
+    (440, "Max-Breadth Exceeded"),
+    (480, "Temporarily Unavailable"),
+    (481, "Call/Transaction Does Not Exist"),
+    (482, "Loop Detected"),
+    (483, "Too Many Hops"),
+    (484, "Address Incomplete"),
+    (485, "Ambiguous"),
+    (486, "Busy Here"),
+    (487, "Request Terminated"),
+    (488, "Not Acceptable Here"),
+    (489, "Bad Event"),
+    (491, "Request Pending"),
+    (493, "Undecipherable"),
+    (494, "Security Agreement Required"),
+    (500, "Server Internal Error"),
+    (501, "Not Implemented"),
+    (502, "Bad Gateway"),
+    (503, "Service Unavailable"),
+    (504, "Server Time-out"),
+    (505, "Version Not Supported"),
+    (513, "Message Too Large"),
+    (600, "Busy Everywhere"),
+    (603, "Decline"),
+    (604, "Does Not Exist Anywhere"),
+    (606, "Not Acceptable"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::fixtures;
+    use crate::sip::fixtures::message;
+    use crate::sip::fixtures::written;
+
+    fn text(bytes: Bytes) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap().replace("\r\n", "\n")
+    }
+
+    fn source() -> SocketAddr {
+        "198.51.100.7:4711".parse().unwrap()
+    }
+
+    #[test]
+    fn a_response_repeats_what_it_must() {
+        let response = Response::to(&message(fixtures::REGISTER_UDP), 200)
+            .to_tag("t1")
+            .received(source())
+            .header(HeaderName::Contact, "<sip:alice@192.0.2.10:5060>;expires=60")
+            .named("X-Own", b"1")
+            .finish();
+        assert_eq!(
+            text(response),
+            "SIP/2.0 200 OK\n\
+             Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK74b76;rport=4711;received=198.51.100.7\n\
+             From: \"Alice Example\" <sip:alice@example.com>;tag=456248\n\
+             To: \"Alice Example\" <sip:alice@example.com>;tag=t1\n\
+             Call-ID: 843817637684230@998sdasdh09\n\
+             CSeq: 1826 REGISTER\n\
+             Contact: <sip:alice@192.0.2.10:5060>;expires=60\n\
+             X-Own: 1\n\
+             Content-Length: 0\n\n"
+        );
+    }
+
+    #[test]
+    fn all_vias_are_repeated_in_order_and_only_the_first_is_changed() {
+        let request = written(
+            "A sip:b SIP/2.0\nv: SIP/2.0/UDP a;branch=1, SIP/2.0/UDP b;rport\nf: <sip:a@b>\n\
+             Via: SIP/2.0/TCP c\nt: sip:a@b\ni: 1\nCSeq: 1 A\n\n",
+        );
+        let response = text(Response::to(&request, 404).received(source()).to_tag("x").finish());
+        assert_eq!(
+            response,
+            "SIP/2.0 404 Not Found\n\
+             Via: SIP/2.0/UDP a;branch=1;received=198.51.100.7, SIP/2.0/UDP b;rport\n\
+             Via: SIP/2.0/TCP c\nFrom: <sip:a@b>\nTo: sip:a@b;tag=x\nCall-ID: 1\nCSeq: 1 A\n\
+             Content-Length: 0\n\n"
+        );
+    }
+
+    #[test]
+    fn a_to_tag_that_is_there_stays() {
+        let request = written("A sip:b SIP/2.0\nTo: <sip:a@b>;Tag=1\n\n");
+        let response = text(Response::to(&request, 481).to_tag("2").finish());
+        assert!(response.contains("To: <sip:a@b>;Tag=1\n"), "{response}");
+    }
+
+    #[test]
+    fn a_tag_is_added_once_and_after_the_source_was_noted() {
+        for received_first in [true, false] {
+            let response = Response::to(&message(fixtures::REGISTER_UDP), 200);
+            let response = if received_first {
+                response.received(source()).to_tag("t1")
+            } else {
+                response.to_tag("t1").received(source())
+            };
+            let read = Message::parse(response.to_tag("t2").finish()).unwrap();
+            assert_eq!(read.check_response(), Ok(()));
+            assert_eq!(read.to().unwrap().tag(), Some(&b"t1"[..]));
+            assert_eq!(read.top_via().unwrap().rport(), Some(Some(4711)));
+        }
+    }
+
+    #[test]
+    fn a_folded_header_is_unfolded() {
+        let request = message(fixtures::REGISTER_COMPACT_FOLDED);
+        let read = Message::parse(Response::to(&request, 200).to_tag("t").finish()).unwrap();
+        assert_eq!(read.check_response(), Ok(()));
+        assert_eq!(read.values(HeaderName::Via).count(), 2);
+        assert!(!read.bytes().windows(3).any(|bytes| bytes == b"\r\n " || bytes == b"\r\n\t"));
+        assert_eq!(read.from().unwrap().tag(), request.from().unwrap().tag());
+    }
+
+    #[test]
+    fn only_a_100_repeats_the_timestamp() {
+        let request = written("A sip:b SIP/2.0\nTimestamp: 54\n\n");
+        assert!(text(Response::to(&request, 100).finish()).contains("Timestamp: 54\n"));
+        assert!(!text(Response::to(&request, 200).finish()).contains("Timestamp"));
+    }
+
+    #[test]
+    fn a_request_that_was_refused_gets_its_answer() {
+        let bytes = Bytes::from(
+            "A sip:b SIP/7.0\r\nv: SIP/2.0/UDP a\r\nf: x\r\nt: y\r\ni: 1\r\nCSeq: 1 A\r\n\r\n",
+        );
+        let request = Message::parse_for_refusal(bytes).unwrap();
+        let response = text(Response::to(&request, 505).to_tag("t").finish());
+        assert!(response.starts_with("SIP/2.0 505 Version Not Supported\nVia: SIP/2.0/UDP a\n"));
+        // A To that cannot be read has no place for a tag.
+        assert!(response.contains("\nTo: y\n"), "{response}");
+    }
+
+    #[test]
+    fn a_body_brings_its_type_and_length() {
+        let response = Response::to(&message(fixtures::REGISTER_UDP), 200)
+            .body("text/plain", b"a\r\n\r\nb")
+            .header(HeaderName::ContentLength, "7")
+            .named("l", "7")
+            .finish();
+        let read = Message::parse(response).unwrap();
+        assert_eq!(read.header(HeaderName::ContentType), Some(&b"text/plain"[..]));
+        assert_eq!(read.header(HeaderName::ContentLength), Some(&b"6"[..]));
+        assert_eq!((read.count(HeaderName::ContentLength), read.body()), (1, &b"a\r\n\r\nb"[..]));
+    }
+
+    #[test]
+    fn a_request_keeps_the_order_of_its_headers() {
+        let request = Request::new("OPTIONS", b"sip:a@[::1]")
+            .header(HeaderName::Via, "SIP/2.0/UDP x;branch=z9hG4bK1")
+            .named("X-Own", "1")
+            .header(HeaderName::MaxForwards, "70")
+            .finish();
+        assert_eq!(
+            text(request),
+            "OPTIONS sip:a@[::1] SIP/2.0\nVia: SIP/2.0/UDP x;branch=z9hG4bK1\nX-Own: 1\n\
+             Max-Forwards: 70\nContent-Length: 0\n\n"
+        );
+    }
+
+    #[test]
+    fn no_value_can_end_its_line() {
+        let request = Request::new("OPTIONS", b"sip:a SIP/2.0\r\nEvil: 1")
+            .header(HeaderName::Via, "a\r\nEvil: 1\r\n\r\n")
+            .body("text/plain\nEvil: 1", b"")
+            .finish();
+        let read = Message::parse(request).unwrap();
+        assert_eq!(read.header_named("Evil"), None);
+        assert_eq!(read.count(HeaderName::Via), 1);
+    }
+
+    #[test]
+    fn every_code_has_a_reason() {
+        assert_eq!(reason_phrase(423), "Interval Too Brief");
+        assert_eq!(reason_phrase(499), "Request Failed");
+        for (status, phrase) in REASON_PHRASES {
+            assert_eq!(reason_phrase(*status), *phrase);
+        }
     }
 }

@@ -227,3 +227,157 @@ impl<'m> Edit<'m> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::fixtures;
+    use crate::sip::fixtures::message;
+    use crate::sip::fixtures::written;
+
+    /// What the header lines of a message become, `\n` for CRLF.
+    #[track_caller]
+    fn edited(lines: &str, edit: impl FnOnce(Edit<'_>) -> Edit<'_>) -> String {
+        let start = "A sip:b SIP/2.0\n";
+        let message = written(&format!("{start}{lines}\nbody"));
+        let bytes = edit(Edit::of(&message)).finish();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let head = text.strip_suffix("\r\n\r\nbody").unwrap().replace("\r\n", "\n") + "\n";
+        head.strip_prefix(start).unwrap().to_owned()
+    }
+
+    #[test]
+    fn without_a_change_nothing_changes() {
+        for bytes in fixtures::ALL {
+            assert_eq!(Edit::of(&message(bytes)).finish(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_new_line_goes_above_the_first_of_its_name() {
+        fn push(edit: Edit<'_>) -> Edit<'_> {
+            edit.push_top(HeaderName::Via, b"new")
+        }
+        assert_eq!(edited("X: 1\nv: a, b\nVia: c\n", push), "X: 1\nVia: new\nv: a, b\nVia: c\n");
+        assert_eq!(edited("X: 1\n", push), "Via: new\nX: 1\n");
+        assert_eq!(edited("", push), "Via: new\n".to_owned());
+    }
+
+    #[test]
+    fn the_first_element_goes_and_its_line_with_it_if_it_was_alone() {
+        fn pop(edit: Edit<'_>) -> Edit<'_> {
+            edit.pop_top(HeaderName::Via)
+        }
+        assert_eq!(edited("v: a\nX: 1\nVia: b\n", pop), "X: 1\nVia: b\n");
+        assert_eq!(edited("v: a , b,c\nX: 1\n", pop), "Via: b,c\nX: 1\n");
+        assert_eq!(edited("Via: , a,\n\t b\n", pop), "Via: b\n");
+        assert_eq!(edited("Via: a,\nVia: b\n", pop), "Via: b\n");
+        assert_eq!(edited("X: 1\n", pop), "X: 1\n");
+    }
+
+    #[test]
+    fn a_comma_in_a_value_that_is_no_list_does_not_cut() {
+        fn pop(edit: Edit<'_>) -> Edit<'_> {
+            edit.pop_top(HeaderName::Date)
+        }
+        assert_eq!(edited("Date: Sat, 13 Nov\nX: 1\n", pop), "X: 1\n");
+    }
+
+    #[test]
+    fn a_quoted_or_bracketed_comma_does_not_cut() {
+        fn pop(edit: Edit<'_>) -> Edit<'_> {
+            edit.pop_top(HeaderName::Route)
+        }
+        assert_eq!(edited("Route: \"a,b\" <sip:c,d@e>, <sip:f>\n", pop), "Route: <sip:f>\n");
+    }
+
+    #[test]
+    fn the_first_element_is_replaced_in_its_place() {
+        fn replace(edit: Edit<'_>) -> Edit<'_> {
+            edit.replace_top(HeaderName::Via, b"new")
+        }
+        assert_eq!(edited("X: 1\nVia: a, b\nY: 2\n", replace), "X: 1\nVia: new, b\nY: 2\n");
+        assert_eq!(edited("v: a\n", replace), "Via: new\n");
+        assert_eq!(edited("X: 1\n", replace), "Via: new\nX: 1\n");
+    }
+
+    #[test]
+    fn all_lines_go_or_become_one() {
+        let lines = "m: a\nX: 1\nContact: b\n";
+        assert_eq!(edited(lines, |edit| edit.remove(HeaderName::Contact)), "X: 1\n");
+        fn set(edit: Edit<'_>) -> Edit<'_> {
+            edit.set(HeaderName::Contact, b"new")
+        }
+        assert_eq!(edited(lines, set), "Contact: new\nX: 1\n");
+        assert_eq!(edited("X: 1\n", set), "X: 1\nContact: new\n");
+    }
+
+    #[test]
+    fn later_steps_see_earlier_ones() {
+        let changed = edited("Route: a, b\n", |edit| {
+            edit.pop_top(HeaderName::Route)
+                .push_top(HeaderName::Route, b"c, d")
+                .pop_top(HeaderName::Route)
+                .replace_top(HeaderName::Route, b"e")
+                .push_top(HeaderName::Via, b"v")
+        });
+        assert_eq!(changed, "Via: v\nRoute: e\nRoute: b\n");
+    }
+
+    #[test]
+    fn hops_are_counted_down_or_start_at_70() {
+        fn hop(edit: Edit<'_>) -> Edit<'_> {
+            edit.max_forwards_minus_one()
+        }
+        assert_eq!(edited("Max-Forwards: 70\n", hop), "Max-Forwards: 69\n");
+        assert_eq!(edited("Max-Forwards: 0\n", hop), "Max-Forwards: 0\n");
+        assert_eq!(edited("X: 1\n", hop), "Max-Forwards: 70\nX: 1\n");
+    }
+
+    #[test]
+    fn the_source_is_noted_in_the_top_via_only() {
+        let source = "192.0.2.9:4711".parse().unwrap();
+        assert_eq!(
+            edited("v: SIP/2.0/UDP a;rport, SIP/2.0/UDP b;rport\n", |edit| edit.received(source)),
+            "Via: SIP/2.0/UDP a;rport=4711;received=192.0.2.9, SIP/2.0/UDP b;rport\n"
+        );
+        let same = "v: SIP/2.0/UDP 192.0.2.9\n";
+        assert_eq!(edited(same, |edit| edit.received(source)), same);
+    }
+
+    #[test]
+    fn a_content_length_is_added_where_there_is_none() {
+        fn ensure(edit: Edit<'_>) -> Edit<'_> {
+            edit.ensure_content_length()
+        }
+        assert_eq!(edited("X: 1\n", ensure), "X: 1\nContent-Length: 4\n");
+        assert_eq!(edited("l: 4\n", ensure), "l: 4\n");
+    }
+
+    #[test]
+    fn the_request_uri_is_replaced_and_cannot_end_its_line() {
+        let read = message(fixtures::OPTIONS_FROM_SERVER_WITH_ROUTE);
+        let bytes = Edit::of(&read).request_uri(b"sip:x@[::1]:5 SIP/2.0\r\nEvil: 1").finish();
+        let again = Message::parse(bytes).unwrap();
+        assert_eq!(again.uri(), Some(&b"sip:x@[::1]:5%20SIP/2.0%0D%0AEvil:%201"[..]));
+        assert_eq!(again.header_named("Evil"), None);
+        assert_eq!(again.count(HeaderName::Route), 1);
+        let response = message(fixtures::RESPONSE_200_PATH);
+        let bytes = Edit::of(&response).request_uri(b"sip:x").finish();
+        assert_eq!(bytes, fixtures::RESPONSE_200_PATH);
+    }
+
+    #[test]
+    fn a_value_cannot_end_its_line() {
+        let evil = b"a\r\nEvil: 1\r\n\r\nb";
+        let read = message(fixtures::REGISTER_UDP);
+        let bytes = Edit::of(&read)
+            .push_top(HeaderName::Via, evil)
+            .replace_top(HeaderName::Contact, evil)
+            .set(HeaderName::Path, evil)
+            .finish();
+        let again = Message::parse(bytes).unwrap();
+        assert_eq!(again.header_named("Evil"), None);
+        assert_eq!(again.header(HeaderName::Path), Some(&b"a  Evil: 1    b"[..]));
+    }
+}

@@ -233,3 +233,140 @@ fn announced_body(head: &[u8]) -> Result<usize, FrameError> {
         .map_err(|_| FrameError::ContentLength)?
         .ok_or(FrameError::NoContentLength)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::fixtures;
+
+    const OPTIONS: &[u8] = b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n";
+
+    fn all(framer: &mut Framer) -> (Vec<Frame>, Option<FrameError>) {
+        let mut frames = Vec::new();
+        loop {
+            match framer.next() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => return (frames, None),
+                Err(error) => return (frames, Some(error)),
+            }
+        }
+    }
+
+    fn frames(pushes: &[&[u8]]) -> (Vec<Frame>, Option<FrameError>) {
+        let mut framer = Framer::new(Limits::default());
+        let mut frames = Vec::new();
+        for push in pushes {
+            framer.push(push);
+            let (more, error) = all(&mut framer);
+            frames.extend(more);
+            if error.is_some() {
+                return (frames, error);
+            }
+        }
+        (frames, None)
+    }
+
+    #[track_caller]
+    fn refused(bytes: &[u8], error: FrameError) {
+        assert_eq!(frames(&[bytes]), (vec![], Some(error)), "{}", bytes.escape_ascii());
+    }
+
+    fn message(bytes: &[u8]) -> Frame {
+        Frame::Message(Bytes::copy_from_slice(bytes))
+    }
+
+    #[test]
+    fn messages_that_follow_each_other_are_cut() {
+        let stream = [fixtures::MESSAGE_BINARY_BODY, OPTIONS, fixtures::REGISTER_COMPACT_FOLDED];
+        let expected = stream.iter().map(|bytes| message(bytes)).collect();
+        assert_eq!(frames(&[&stream.concat()]), (expected, None));
+    }
+
+    #[test]
+    fn a_message_waits_for_its_last_octet() {
+        let mut framer = Framer::new(Limits::default());
+        let (most, last) = fixtures::MESSAGE_BINARY_BODY.split_at(300);
+        framer.push(most);
+        assert_eq!(framer.next(), Ok(None));
+        assert_eq!(framer.buffered(), 300);
+        framer.push(last);
+        assert_eq!(framer.next(), Ok(Some(message(fixtures::MESSAGE_BINARY_BODY))));
+        assert_eq!(framer.next(), Ok(None));
+        assert_eq!(framer.buffered(), 0);
+    }
+
+    #[test]
+    fn two_empty_lines_are_a_ping_and_one_is_a_pong() {
+        assert_eq!(frames(&[b"\r\n\r\n"]), (vec![Frame::Ping], None));
+        assert_eq!(frames(&[b"\r\n"]), (vec![Frame::Pong], None));
+        assert_eq!(frames(&[b"\r"]), (vec![], None));
+        let (mixed, _) = frames(&[&[b"\r\n\r\n\r\n", OPTIONS, b"\r\n\r\n"].concat()]);
+        assert_eq!(mixed, [Frame::Ping, Frame::Pong, message(OPTIONS), Frame::Ping]);
+    }
+
+    #[test]
+    fn a_ping_in_two_pieces_is_still_told() {
+        assert_eq!(frames(&[b"\r\n", b"\r\n"]).0, [Frame::Pong, Frame::Ping]);
+        assert_eq!(frames(&[b"\r\n\r", b"\n"]).0, [Frame::Ping]);
+        assert_eq!(frames(&[b"\r\n", OPTIONS, b"\r\n"]).0.last(), Some(&Frame::Pong));
+    }
+
+    #[test]
+    fn what_is_not_sip_is_noticed_early() {
+        refused(b"\x16\x03\x01\x02\x00", FrameError::NotSip);
+        refused(b"GET / HTTP/1.1\r\n", FrameError::NotSip);
+        refused(b" OPTIONS", FrameError::NotSip);
+        refused(b"OPT\0IONS", FrameError::NotSip);
+        refused(b"OPTIONS sip:a SIP/2.0\n\n", FrameError::NotSip);
+        refused(b"\rX", FrameError::NotSip);
+    }
+
+    #[test]
+    fn another_sip_version_is_framed_so_that_it_can_be_answered() {
+        let other = b"OPTIONS sip:a SIP/7.0\r\nl: 0\r\n\r\n";
+        assert_eq!(frames(&[other]), (vec![message(other)], None));
+    }
+
+    #[test]
+    fn the_length_must_be_there_and_be_a_length() {
+        refused(b"A sip:a SIP/2.0\r\n\r\n", FrameError::NoContentLength);
+        refused(b"A sip:a SIP/2.0\r\nl: x\r\n\r\n", FrameError::ContentLength);
+        refused(b"A sip:a SIP/2.0\r\nl: 1\r\nContent-Length: 2\r\n\r\n", FrameError::ContentLength);
+    }
+
+    #[test]
+    fn a_folded_length_is_read_as_the_message_reads_it() {
+        let folded = b"A sip:a SIP/2.0\r\nbad line\r\nContent-Length :\r\n 2\r\n\r\nab";
+        assert_eq!(frames(&[folded]), (vec![message(folded)], None));
+    }
+
+    #[test]
+    fn endless_headers_and_bodies_are_refused_before_they_are_kept() {
+        let limits = Limits { message: 200, headers: 100 };
+        let refused = |bytes: &[u8]| {
+            let mut framer = Framer::new(limits);
+            framer.push(bytes);
+            let error = all(&mut framer).1;
+            assert_eq!(framer.buffered(), 0);
+            framer.push(OPTIONS);
+            assert_eq!((framer.buffered(), framer.next().err()), (0, error));
+            error
+        };
+        let endless = [&b"A sip:a SIP/2.0\r\nX: "[..], &[b'x'; 100]].concat();
+        assert_eq!(refused(&endless), Some(FrameError::TooLarge));
+        let ended = [&endless[..], b"\r\nl: 0\r\n\r\n"].concat();
+        assert_eq!(refused(&ended), Some(FrameError::TooLarge));
+        let large = b"A sip:a SIP/2.0\r\nl: 180\r\n\r\n";
+        assert_eq!(refused(large), Some(FrameError::TooLarge));
+        let huge = b"A sip:a SIP/2.0\r\nl: 18446744073709551615\r\n\r\n";
+        assert_eq!(refused(huge), Some(FrameError::TooLarge));
+    }
+
+    #[test]
+    fn a_message_of_exactly_the_limit_is_taken() {
+        let limits = Limits { message: OPTIONS.len(), headers: OPTIONS.len() };
+        let mut framer = Framer::new(limits);
+        framer.push(OPTIONS);
+        assert_eq!(framer.next(), Ok(Some(message(OPTIONS))));
+    }
+}

@@ -143,3 +143,87 @@ impl HeaderName {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_canonical_name_is_recognised_in_any_case() {
+        for discriminant in 0..HeaderName::Other as u8 {
+            let name = ALL[usize::from(discriminant)];
+            assert_eq!(name as u8, discriminant);
+            assert_eq!(HeaderName::recognise(name.as_str().as_bytes()), name);
+            assert_eq!(HeaderName::recognise(name.as_str().to_uppercase().as_bytes()), name);
+        }
+        assert_eq!(ALL.len(), HeaderName::Other as usize);
+    }
+
+    #[test]
+    fn compact_forms_are_recognised_in_both_cases() {
+        use HeaderName::{
+            CallId, Contact, ContentLength, ContentType, Event, From, Supported, To, Via,
+        };
+        for (letters, name) in [
+            ("vV", Via),
+            ("fF", From),
+            ("tT", To),
+            ("iI", CallId),
+            ("mM", Contact),
+            ("lL", ContentLength),
+            ("cC", ContentType),
+            ("kK", Supported),
+            ("oO", Event),
+            ("sSxXeE", HeaderName::Other),
+        ] {
+            for letter in letters.bytes() {
+                assert_eq!(HeaderName::recognise(&[letter]), name, "{letters}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_only_starts_alike_is_another() {
+        for name in ["", "Vi", "Viaa", "Contacts", "Call-I", "Call_ID", "Content-Lengtx"] {
+            assert_eq!(HeaderName::recognise(name.as_bytes()), HeaderName::Other, "{name}");
+        }
+    }
+
+    const ALL: [HeaderName; 32] = {
+        use HeaderName::*;
+        [
+            Via,
+            From,
+            To,
+            CallId,
+            CSeq,
+            Contact,
+            Expires,
+            MinExpires,
+            MaxForwards,
+            ContentLength,
+            ContentType,
+            Path,
+            Route,
+            RecordRoute,
+            ServiceRoute,
+            Supported,
+            Require,
+            ProxyRequire,
+            Unsupported,
+            Allow,
+            Authorization,
+            ProxyAuthorization,
+            WwwAuthenticate,
+            ProxyAuthenticate,
+            AuthenticationInfo,
+            RetryAfter,
+            Server,
+            UserAgent,
+            Date,
+            Warning,
+            Event,
+            Accept,
+        ]
+    };
+}

@@ -9,12 +9,18 @@ mod cseq;
 pub mod digest;
 mod edit;
 mod error;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod flow;
 pub mod framing;
 mod header;
 mod message;
 mod name_addr;
+#[cfg(test)]
+mod oracle;
 mod params;
+#[cfg(test)]
+mod properties;
 mod scan;
 pub mod transaction;
 mod uri;

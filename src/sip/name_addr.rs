@@ -100,6 +100,14 @@ impl<'m> ContactValue<'m> {
             .map(Self::Address)
             .map_err(|_| ParseError::Header(HeaderName::Contact))
     }
+
+    /// The address; None for `*`.
+    pub const fn address(&self) -> Option<NameAddr<'m>> {
+        match self {
+            Self::Star => None,
+            Self::Address(address) => Some(*address),
+        }
+    }
 }
 
 #[cfg(test)]

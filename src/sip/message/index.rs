@@ -15,7 +15,8 @@ use crate::sip::scan;
 use crate::sip::scan::RawLine;
 use crate::sip::scan::Step;
 
-/// Offsets into one message. They fit 16 bits, because a header section that does not is refused.
+/// Offsets into one message. They fit 16 bits, because a message is bounded by 64 KiB and ends its
+/// header section with an empty line.
 #[derive(Clone)]
 pub(in crate::sip) struct Index {
     start: StartLine,
@@ -150,7 +151,7 @@ impl Index {
 
     /// The first octet behind the start line.
     pub(in crate::sip) fn headers(&self) -> usize {
-        self.lines.first().map_or(self.body() - 2, |line| line.span().start)
+        self.lines.first().map_or_else(|| self.body() - 2, |line| line.span().start)
     }
 
     /// The first octet of the body.
@@ -292,4 +293,19 @@ fn short(at: usize) -> Result<u16, ParseError> {
 
 fn offset(at: usize) -> Result<u32, ParseError> {
     u32::try_from(at).map_err(|_| ParseError::TooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::fixtures;
+
+    #[test]
+    fn a_message_of_ordinary_length_is_indexed_without_allocating() {
+        for bytes in fixtures::ALL {
+            let (_, index) = Index::read(Bytes::from_static(bytes)).unwrap();
+            assert!(!index.lines.spilled());
+        }
+        assert_eq!(size_of::<Line>(), 12);
+    }
 }

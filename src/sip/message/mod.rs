@@ -126,9 +126,11 @@ impl Message {
     /// The value of the first line of that name (in any case), for names [`HeaderName`] does not
     /// know. Of those, compact forms are not found by the long name.
     pub fn header_named(&self, name: &str) -> Option<&[u8]> {
-        match HeaderName::recognise(name.as_bytes()) {
-            HeaderName::Other => self.index.find(&self.bytes, name.as_bytes()),
-            known => self.header(known),
+        let known = HeaderName::recognise(name.as_bytes());
+        if known == HeaderName::Other {
+            self.index.find(&self.bytes, name.as_bytes())
+        } else {
+            self.header(known)
         }
     }
 
@@ -290,3 +292,6 @@ impl fmt::Debug for Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
