@@ -5,7 +5,7 @@ use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -27,7 +27,7 @@ pub struct UcserverArgs {
     #[arg(long, value_name = "ADDR")]
     pub health: Option<SocketAddr>,
     /// Users it can serve; without it, any number.
-    #[arg(long, value_name = "USERS")]
+    #[arg(long, value_name = "USERS", value_parser = clap::value_parser!(u32).range(1..))]
     pub capacity: Option<u32>,
     /// A SIP domain it is responsible for; may be repeated; without it, all.
     #[arg(long, value_name = "DOMAIN")]

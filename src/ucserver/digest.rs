@@ -262,6 +262,26 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The Authorization value of a phone that knows the password.
+#[cfg(test)]
+pub(in crate::ucserver) fn credentials(
+    algorithm: &str,
+    username: &str,
+    realm: &str,
+    password: &str,
+    nonce: &str,
+    uri: &str,
+) -> String {
+    let unanswered = format!(
+        "Digest username=\"{username}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
+         algorithm={algorithm}, qop=auth, nc=00000001, cnonce=\"c0ffee\""
+    );
+    let response = Credentials::parse(unanswered.as_bytes())
+        .and_then(|credentials| credentials.expected("REGISTER", password))
+        .unwrap_or_default();
+    format!("{unanswered}, response=\"{response}\"")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,6 @@
 
 mod bindings;
 mod digest;
-mod document;
 mod journal;
 mod mood;
 mod outbound;
@@ -26,3 +25,6 @@ pub use mood::Mood;
 pub use outbound::{PingAllResult, PingRefused};
 pub use server::{Input, Output, UcServer};
 pub use settings::{PathUnannounced, Settings};
+
+#[cfg(test)]
+mod tests;

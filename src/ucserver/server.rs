@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::cluster::document::Document;
 use crate::now::Uptime;
 use crate::sip::transaction::{Due, Incoming, Limits, Matched, ServerTransactionId, Transactions};
 use crate::sip::{Flow, Message, ParseError, Transport};
 use crate::timers::Timers;
 use crate::ucserver::bindings::{BindingView, Bindings};
 use crate::ucserver::digest::Gate;
-use crate::ucserver::document;
 use crate::ucserver::journal::{Event, Journal, Unreached};
 use crate::ucserver::mood::{Behaviour, Mood};
 use crate::ucserver::outbound::{self, Options, Ping, PingAllResult, PingRefused, Rounds};
@@ -232,13 +232,29 @@ impl UcServer {
         &self.life.boot_id
     }
 
-    /// The health document as served over HTTP; `None`: nobody answers.
-    pub fn health(&mut self, now: Uptime) -> Option<String> {
+    /// What it says of itself; `None`: nobody answers.
+    pub fn document(&mut self, now: Uptime) -> Option<Document> {
         if self.is_silent(now) {
             return None;
         }
         self.expire(now);
-        Some(document::to_json(&self.settings, &self.life.boot_id, &self.life.bindings))
+        let Self { settings, life, .. } = self;
+        let whole = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Some(Document {
+            boot_id: Arc::clone(&life.boot_id),
+            version: settings.version.parse().ok(),
+            users_logged_in: whole(life.bindings.users()),
+            users_capacity: settings.capacity_users,
+            registrations: Some(whole(life.bindings.len())),
+            cpu_percent: Some(settings.cpu_percent),
+            memory_percent: Some(settings.memory_percent),
+            ..Document::default()
+        })
+    }
+
+    /// [`UcServer::document`] as served over HTTP.
+    pub fn health(&mut self, now: Uptime) -> Option<String> {
+        self.document(now).map(|document| document.to_json())
     }
 
     fn behaviour(&self, now: Uptime) -> Behaviour {

@@ -85,3 +85,52 @@ async fn respond(
     headers.insert(CACHE_CONTROL, hyper::header::HeaderValue::from_static("no-store"));
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Asks with `request`, answers the question with `document`, and gives the whole response.
+    async fn exchange(request: &str, document: Option<&str>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (questions, mut asked) = mpsc::channel(QUEUE);
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, questions));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        let mut answered = false;
+        loop {
+            tokio::select! {
+                Some(question) = asked.recv() => {
+                    question.answer(document.map(str::to_owned));
+                    answered = true;
+                }
+                read = stream.read_to_string(&mut response) => {
+                    read.unwrap();
+                    assert_eq!(answered, document.is_some());
+                    return response;
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_document_is_served_on_any_path() {
+        let request = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let response = exchange(request, Some("{\"format\":1}")).await;
+        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+        assert!(response.contains("content-type: application/json"), "{response}");
+        assert!(response.ends_with("\r\n\r\n{\"format\":1}"), "{response}");
+    }
+
+    #[tokio::test]
+    async fn another_method_is_refused() {
+        let request = "DELETE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let response = exchange(request, None).await;
+        assert!(response.starts_with("HTTP/1.1 405 "), "{response}");
+    }
+}

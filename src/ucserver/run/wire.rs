@@ -326,3 +326,146 @@ fn listen_udp(address: SocketAddr) -> io::Result<(UdpSocket, usize)> {
     let bytes = socket.recv_buffer_size()?;
     Ok((UdpSocket::from_std(socket.into())?, bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    const MESSAGE: &[u8] = b"SIP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+
+    fn open() -> Wire {
+        let listen = Listen { sip: ANY, health: None, until_stdin_ends: false };
+        Wire::open(listen, mpsc::channel(1).0).unwrap()
+    }
+
+    fn tcp(remote: SocketAddr) -> Flow {
+        let listener = ListenerId(0);
+        Flow { listener, transport: Transport::Tcp, remote, connection: ConnectionId::NONE }
+    }
+
+    /// The next thing, with streams taken over as they come.
+    async fn next(wire: &mut Wire) -> Arrived {
+        loop {
+            match Wire::next(Some(wire)).await {
+                Arrived::Stream(stream, remote) => wire.adopt(stream, remote),
+                told @ (Arrived::Datagrams | Arrived::Message { .. } | Arrived::Closed { .. }) => {
+                    return told;
+                }
+            }
+        }
+    }
+
+    fn message(arrived: Arrived) -> Option<(Flow, Bytes)> {
+        if let Arrived::Message { flow, message } = arrived { Some((flow, message)) } else { None }
+    }
+
+    fn closed(arrived: Arrived) -> Option<Flow> {
+        if let Arrived::Closed { flow } = arrived { Some(flow) } else { None }
+    }
+
+    #[tokio::test]
+    async fn a_datagram_comes_in_and_its_answer_goes_back() {
+        let mut wire = open();
+        let phone = UdpSocket::bind(ANY).await.unwrap();
+        phone.send_to(b"one", wire.sip()).await.unwrap();
+        assert!(matches!(next(&mut wire).await, Arrived::Datagrams));
+        let (flow, message) = wire.datagram().unwrap();
+        assert_eq!(&*message, b"one");
+        assert_eq!(flow.remote, phone.local_addr().unwrap());
+        assert!(wire.datagram().is_none());
+        wire.send(flow, Bytes::from_static(b"two"));
+        let mut buffer = [0; 16];
+        assert_eq!(phone.recv(&mut buffer).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_cut_into_messages_and_its_end_is_told() {
+        let mut wire = open();
+        let mut phone = TcpStream::connect(wire.sip()).await.unwrap();
+        let (first, rest) = MESSAGE.split_at(20);
+        phone.write_all(first).await.unwrap();
+        phone.write_all(rest).await.unwrap();
+        phone.write_all(MESSAGE).await.unwrap();
+        for _ in 0..2 {
+            let (flow, message) = message(next(&mut wire).await).unwrap();
+            assert_eq!(&*message, MESSAGE);
+            wire.send(flow, Bytes::from_static(b"answer"));
+        }
+        let mut buffer = [0; 12];
+        phone.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"answeranswer");
+        drop(phone);
+        let flow = closed(next(&mut wire).await).unwrap();
+        wire.forget(flow);
+        assert_eq!(wire.unsent(), 0);
+        wire.send(flow, Bytes::from_static(b"too late"));
+        assert_eq!(wire.unsent(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_keep_alive_is_answered() {
+        let mut wire = open();
+        let mut phone = TcpStream::connect(wire.sip()).await.unwrap();
+        phone.write_all(b"\r\n\r\n").await.unwrap();
+        let mut pong = [0; 2];
+        tokio::select! {
+            read = phone.read_exact(&mut pong) => assert_eq!(read.unwrap(), 2),
+            arrived = next(&mut wire) => assert!(message(arrived).is_none(), "it is no message"),
+        }
+        assert_eq!(&pong, b"\r\n");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_no_sip_is_closed() {
+        let mut wire = open();
+        let mut phone = TcpStream::connect(wire.sip()).await.unwrap();
+        phone.write_all(b"\x16\x03\x01\x00\x00").await.unwrap();
+        assert!(matches!(next(&mut wire).await, Arrived::Closed { .. }));
+        assert_eq!(phone.read(&mut [0; 1]).await.ok(), Some(0));
+    }
+
+    #[tokio::test]
+    async fn one_stream_is_opened_for_all_that_goes_to_a_peer() {
+        let mut wire = open();
+        let peer = TcpListener::bind(ANY).await.unwrap();
+        let flow = tcp(peer.local_addr().unwrap());
+        wire.send(flow, Bytes::from_static(b"a"));
+        wire.send(flow, Bytes::from_static(b"b"));
+        let (mut stream, _) = peer.accept().await.unwrap();
+        let mut buffer = [0; 2];
+        stream.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"ab");
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_told_with_the_flow_that_was_wished_for() {
+        let mut wire = open();
+        let nobody = TcpListener::bind(ANY).await.unwrap().local_addr().unwrap();
+        wire.send(tcp(nobody), Bytes::from_static(b"a"));
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            let flow = closed(next(&mut wire).await).unwrap();
+            wire.forget(flow);
+            told.push(flow);
+        }
+        assert!(told.contains(&tcp(nobody)), "{told:?}");
+        assert!(wire.streams.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_wire_that_is_dropped_makes_the_kernel_refuse() {
+        let wire = open();
+        let address = wire.sip();
+        drop(wire);
+        let refused = TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let phone = UdpSocket::bind(ANY).await.unwrap();
+        phone.connect(address).await.unwrap();
+        phone.send(b"anybody?").await.unwrap();
+        let refused = phone.recv(&mut [0; 1]).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
