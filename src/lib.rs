@@ -1,12 +1,15 @@
 //! frontdoor
+pub mod admin;
 pub mod cluster;
 pub mod decision;
 pub mod directory;
 pub mod door;
+pub mod net;
 pub mod now;
 pub mod placement;
 pub mod private;
 pub mod sip;
 pub mod store;
+pub mod telemetry;
 pub mod timers;
 pub mod ucserver;

@@ -1,0 +1,97 @@
+//! The admin listener: what operators and their tools see of a running door.
+//!
+//! | endpoint | answer |
+//! |---|---|
+//! | `GET /healthz` | 200 while the door's driver runs; 503 if it has shown nothing for 5 s |
+//! | `GET /readyz` | 200 once every server's state is known, or 10 s have passed; stays 200 |
+//! | `GET /metrics` | counters and gauges, Prometheus text format 0.0.4 |
+//! | `GET /v1/status` | [`crate::door::Status`] as JSON |
+//! | `GET /v1/users?from=&count=` | up to 1000 [`crate::door::UserStatus`] as JSON |
+//! | `GET /v1/users/NAME` | one user, by login name or AoR |
+//!
+//! `HEAD` works where `GET` does. It runs in a thread and a runtime of its own: a slow reader here
+//! never delays a REGISTER. It listens on loopback unless told otherwise, since it knows no
+//! passwords; a `Host` that is a name must be `localhost` or a configured one, so that no web page
+//! can reach it by DNS rebinding.
+
+mod metrics;
+mod process;
+mod readiness;
+mod route;
+mod server;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::oneshot;
+
+use crate::net::BindError;
+use crate::net::Handle;
+
+/// What the admin listener is told at start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Names it may be called by, beside `localhost` and IP addresses.
+    pub names: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9160)), names: Vec::new() }
+    }
+}
+
+/// The running admin listener; it ends with [`Admin::stop`] or when this is dropped.
+#[derive(Debug)]
+pub struct Admin {
+    local: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Opens the listener and starts its thread.
+///
+/// # Errors
+/// Says where it cannot listen and what to do.
+pub fn start(settings: Settings, door: Handle) -> Result<Admin, BindError> {
+    let address = settings.address;
+    let failed =
+        |source| BindError { listener: Arc::from("admin"), transport: "http", address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (stop, stopped) = oneshot::channel();
+    let thread = thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(move || runtime.block_on(server::serve(listener, settings.names, door, stopped)))
+        .map_err(failed)?;
+    Ok(Admin { local, stop: Some(stop), thread: Some(thread) })
+}
+
+impl Admin {
+    /// The bound address; its port is known even if any was asked for.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Stops listening and waits for the thread to end.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        // Dropping the sender ends the thread's loop, too.
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}

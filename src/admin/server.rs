@@ -1,0 +1,201 @@
+//! The admin listener's HTTP: limits, answers.
+
+use std::convert::Infallible;
+use std::net;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+
+use crate::admin::metrics;
+use crate::admin::process::Process;
+use crate::admin::readiness::Readiness;
+use crate::admin::route::{ALLOW, Refusal, Route, check_host, route};
+use crate::net::Clock;
+use crate::net::Handle;
+use crate::net::Unanswered;
+
+/// Connections served at once; the next wait in the kernel.
+const CONNECTION_LIMIT: usize = 64;
+
+/// Octets of a request, headers included; hyper's smallest.
+const REQUEST_OCTETS: usize = 8 * 1024;
+
+/// How long the headers of a request may take.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a connection may last: request, answer and a slow reader's time to take it.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How old the driver's last sign of life may be.
+const DRIVER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long accepting rests after a failure.
+const ACCEPT_REST: Duration = Duration::from_millis(200);
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+type Answer = Response<Full<Bytes>>;
+
+/// What every request is answered from.
+struct Desk {
+    door: Handle,
+    names: Vec<String>,
+    readiness: Readiness,
+}
+
+/// Serves until `stopped`.
+pub(super) async fn serve(
+    listener: net::TcpListener,
+    names: Vec<String>,
+    door: Handle,
+    stopped: oneshot::Receiver<()>,
+) {
+    let desk = Arc::new(Desk { door, names, readiness: Readiness::new(Clock.uptime()) });
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the admin listener cannot be served");
+            return;
+        }
+    };
+    tokio::select! {
+        () = accept_all(listener, desk) => {}
+        _ = stopped => {}
+    }
+}
+
+async fn accept_all(listener: TcpListener, desk: Arc<Desk>) {
+    let places = Arc::new(Semaphore::new(CONNECTION_LIMIT));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let desk = Arc::clone(&desk);
+                tokio::spawn(async move {
+                    let _ = timeout(CONNECTION_PATIENCE, talk(stream, desk)).await;
+                    drop(place);
+                });
+            }
+            Err(_) => sleep(ACCEPT_REST).await,
+        }
+    }
+}
+
+/// One request and its answer.
+async fn talk(stream: TcpStream, desk: Arc<Desk>) {
+    let service = service_fn(move |request| {
+        let desk = Arc::clone(&desk);
+        async move { Ok::<_, Infallible>(desk.answer(request).await) }
+    });
+    let done = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(REQUEST_OCTETS)
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_PATIENCE)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = done {
+        tracing::debug!(%error, "admin connection");
+    }
+}
+
+impl Desk {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        match self.question(&request) {
+            Ok(route) => self.look_up(route).await,
+            Err(refusal) => {
+                let mut answer = text(refusal.status(), format!("{refusal}\n"));
+                if refusal == Refusal::Method {
+                    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(ALLOW));
+                }
+                answer
+            }
+        }
+    }
+
+    fn question(&self, request: &Request<Incoming>) -> Result<Route, Refusal> {
+        let host = request.headers().get(header::HOST).and_then(|it| it.to_str().ok());
+        check_host(host, &self.names)?;
+        if !request.body().is_end_stream() {
+            return Err(Refusal::Body);
+        }
+        route(request.method(), request.uri().path(), request.uri().query())
+    }
+
+    async fn look_up(&self, route: Route) -> Answer {
+        let now = Clock.uptime();
+        let snapshot = self.door.snapshot();
+        let snapshot = snapshot.as_deref();
+        match route {
+            Route::Health => match snapshot.map(|it| now.since(it.published)) {
+                Some(age) if age < DRIVER_PATIENCE => text(StatusCode::OK, "ok\n"),
+                Some(age) => unavailable(&format!("the driver has shown nothing for {age:.0?}")),
+                None => unavailable("the door is starting"),
+            },
+            Route::Ready => match self.readiness.check(now, snapshot) {
+                Ok(()) => text(StatusCode::OK, "ready\n"),
+                Err(why) => unavailable(&why),
+            },
+            Route::Metrics => {
+                let page = metrics::render(now, snapshot, Process::now());
+                answer(StatusCode::OK, METRICS, page)
+            }
+            Route::Status => match snapshot {
+                Some(snapshot) => json(&snapshot.status),
+                None => unavailable("the door is starting"),
+            },
+            Route::Users { from, count } => match self.door.users(from, count).await {
+                Ok(users) => json(&users),
+                Err(why) => unanswered(why),
+            },
+            Route::User { name } => match self.door.user(name).await {
+                Ok(Some(user)) => json(&user),
+                Ok(None) => text(StatusCode::NOT_FOUND, "there is no such user\n"),
+                Err(why) => unanswered(why),
+            },
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(body) => answer(StatusCode::OK, JSON, body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn unanswered(why: Unanswered) -> Answer {
+    unavailable(&why.to_string())
+}
+
+fn unavailable(why: &str) -> Answer {
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    answer(status, TEXT, body)
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}

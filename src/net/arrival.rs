@@ -1,0 +1,39 @@
+//! What comes out of the sockets.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::sip::Flow;
+use crate::sip::Transport;
+
+/// One thing the network did.
+///
+/// The bytes of a message share a buffer with their neighbours: whoever keeps a message for long
+/// should copy what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// A datagram, or one framed message of a stream.
+    Message {
+        /// What it came by.
+        flow: Flow,
+        /// The message.
+        message: Bytes,
+    },
+    /// A stream ended or was never made.
+    Closed {
+        /// Which. Without connection: the wish given to [`super::Sockets::send`] failed.
+        flow: Flow,
+        /// Whether the peer's own host refused or reset it (RST).
+        refused: bool,
+    },
+    /// A datagram could not be delivered.
+    Unreachable {
+        /// To whom.
+        remote: SocketAddr,
+        /// By what.
+        transport: Transport,
+        /// Whether the peer's own host said so (ICMP port unreachable).
+        refused: bool,
+    },
+}

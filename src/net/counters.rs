@@ -1,0 +1,57 @@
+//! What the shell counts: plain numbers that only grow, beside [`crate::door::Stats`].
+
+macro_rules! counters {
+    ($( $(#[doc = $doc:literal])+ $name:ident ),+ $(,)?) => {
+        /// Everything the sockets and the driver count.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters { $( $(#[doc = $doc])+ pub $name: u64, )+ }
+
+        impl Counters {
+            /// Name, help and value of every counter, in one order.
+            pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![ $( (stringify!($name), concat!($($doc),+), self.$name), )+ ]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams received.
+    datagrams_received,
+    /// Datagrams sent.
+    datagrams_sent,
+    /// Datagrams that only keep a NAT binding alive, or come from port 0; nobody sees them.
+    datagrams_ignored,
+    /// Datagrams not sent: the socket's queue was full.
+    datagrams_shed,
+    /// Datagrams the system would not send, or that an ICMP error came back for.
+    datagrams_undeliverable,
+    /// Connections accepted.
+    connections_accepted,
+    /// Connections the door made.
+    connections_made,
+    /// Connections that could not be made.
+    connections_not_made,
+    /// Connections refused: the limit of one source, or of all together, was reached.
+    connections_shed,
+    /// Accepting failed (no file descriptors, no memory).
+    accept_failures,
+    /// Connections closed: nothing came for too long.
+    closed_idle,
+    /// Connections closed: a message took too long to complete.
+    closed_slow_message,
+    /// Connections closed: the peer did not read what it was sent.
+    closed_slow_reader,
+    /// Connections closed: what came was not framed SIP.
+    closed_unframed,
+    /// Connections reset by the peer.
+    closed_reset,
+    /// Messages for a stream flow that had ended.
+    sends_without_connection,
+    /// Keep-alive pings of streams answered.
+    pings_answered,
+    /// Health documents asked for.
+    documents_fetched,
+    /// Writes handed to the store.
+    records_written,
+}

@@ -1,0 +1,332 @@
+//! The driver: one task that owns the core and does what it says.
+//!
+//! ```text
+//! sockets ─┐                        ┌─ Send   → sockets
+//! store ───┤                        ├─ Record → store
+//! health ──┼→ core.handle → core.poll ┼─ Fetch  → a task that asks
+//! deadline ┘                        └─ Event  → the log
+//! ```
+//!
+//! After every input the outputs are drained to the last, as the core's law of use demands.
+//! Between two looks at the deadline at most [`INPUTS_BETWEEN_DEADLINES`] inputs go in, so that a
+//! flood cannot hold up timers.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
+
+use crate::cluster::ServerId;
+use crate::cluster::document::{Document, DocumentFault};
+use crate::directory::record::{Record, Recorded};
+use crate::door::{Door, Event, Input, Output, Stats, Status, UserStatus};
+use crate::net::arrival::Arrival;
+use crate::net::clock::Clock;
+use crate::net::fetch::fetch;
+use crate::net::published::{Handle, Query, Snapshot};
+use crate::net::sockets::Sockets;
+use crate::now::{Now, Uptime};
+
+/// How often the picture is shown even if nothing changes.
+const PUBLISH_EVERY: Duration = Duration::from_millis(250);
+
+/// Inputs between two looks at the deadline.
+const INPUTS_BETWEEN_DEADLINES: usize = 64;
+
+/// Answers of the store taken before the others have their turn.
+const ANSWERS_AT_ONCE: usize = INPUTS_BETWEEN_DEADLINES;
+
+/// How long a stop waits for the store, so that what was promised gets its answer.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a stop waits for the last answers to leave.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the driver drives: [`Door`], or a stand-in where only the sockets matter.
+pub trait Core {
+    /// See [`Door::handle`].
+    fn handle(&mut self, now: Now, input: Input);
+    /// See [`Door::poll`].
+    fn poll(&mut self) -> Option<Output>;
+    /// See [`Door::next`].
+    fn next(&self) -> Option<Uptime>;
+    /// See [`Door::status`].
+    fn status(&self, now: Now) -> Status;
+    /// See [`Door::users`].
+    fn users(&self, now: Now, from: usize, count: usize) -> Vec<UserStatus>;
+    /// See [`Door::user`].
+    fn user(&self, now: Now, name: &str) -> Option<UserStatus>;
+    /// See [`Door::stats`].
+    fn stats(&self) -> Stats;
+}
+
+impl Core for Door {
+    fn handle(&mut self, now: Now, input: Input) {
+        Self::handle(self, now, input);
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        Self::poll(self)
+    }
+
+    fn next(&self) -> Option<Uptime> {
+        Self::next(self)
+    }
+
+    fn status(&self, now: Now) -> Status {
+        Self::status(self, now)
+    }
+
+    fn users(&self, now: Now, from: usize, count: usize) -> Vec<UserStatus> {
+        Self::users(self, now, from, count)
+    }
+
+    fn user(&self, now: Now, name: &str) -> Option<UserStatus> {
+        Self::user(self, now, name)
+    }
+
+    fn stats(&self) -> Stats {
+        *Self::stats(self)
+    }
+}
+
+/// The store, as the driver uses it.
+pub struct Ledger {
+    /// Queues a write, in order, and never waits. Each is answered once on `recorded`, also one
+    /// that found no room.
+    pub write: Box<dyn FnMut(Record) + Send>,
+    /// How the writes ended: ticket and outcome.
+    pub recorded: mpsc::UnboundedReceiver<(u64, Recorded)>,
+}
+
+/// Who is told of events, in the driver's task: it must not wait.
+pub type Observer = Box<dyn FnMut(Now, &Event) + Send>;
+
+/// How the driver ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Writes the store had not answered in time; nobody was told that they were done.
+    pub writes_unanswered: usize,
+}
+
+/// Everything the driver's task owns.
+pub(super) struct Driver<C> {
+    pub(super) core: C,
+    pub(super) sockets: Sockets,
+    pub(super) ledger: Ledger,
+    pub(super) observer: Observer,
+    pub(super) handle: Handle,
+    pub(super) asked: mpsc::Receiver<Query>,
+    pub(super) health: HealthDocuments,
+    /// Writes without answer yet.
+    pub(super) writes_waiting: usize,
+    /// The store's side of its channel has ended.
+    pub(super) store_gone: bool,
+    /// Something changed that nobody should have to wait for.
+    pub(super) publish_now: bool,
+}
+
+/// Where health documents are, and those being fetched: at most one per server.
+pub(super) struct HealthDocuments {
+    urls: Vec<Option<Arc<str>>>,
+    under_way: Vec<bool>,
+    sender: mpsc::UnboundedSender<(ServerId, Result<Document, DocumentFault>)>,
+    fetched: mpsc::UnboundedReceiver<(ServerId, Result<Document, DocumentFault>)>,
+}
+
+impl HealthDocuments {
+    /// By [`ServerId`].
+    pub(super) fn new(urls: Vec<Option<Arc<str>>>) -> Self {
+        let (sender, fetched) = mpsc::unbounded_channel();
+        let under_way = vec![false; urls.len()];
+        Self { urls, under_way, sender, fetched }
+    }
+
+    /// Starts to fetch, unless that is under way: its answer serves both.
+    fn start(&mut self, server: ServerId) -> bool {
+        let url = self.urls.get(server.index()).cloned().flatten();
+        let Some(url) = url else {
+            let fault = DocumentFault::Missing("no health_url is configured".into());
+            let _ = self.sender.send((server, Err(fault)));
+            return false;
+        };
+        match self.under_way.get_mut(server.index()) {
+            Some(under_way) if !*under_way => *under_way = true,
+            _ => return false,
+        }
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            let _ = sender.send((server, fetch(&url).await));
+        });
+        true
+    }
+
+    fn is_done(&mut self, server: ServerId) {
+        if let Some(under_way) = self.under_way.get_mut(server.index()) {
+            *under_way = false;
+        }
+    }
+}
+
+impl<C: Core> Driver<C> {
+    /// Runs until `shutdown`, then lets the store answer and the last answers leave.
+    pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) -> Stopped {
+        let mut arrived: Vec<Arrival> = Vec::new();
+        let mut answers: Vec<(u64, Recorded)> = Vec::new();
+        let mut publish = interval(PUBLISH_EVERY);
+        publish.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let alarm = sleep_until(Clock.instant_of(Uptime::NEVER));
+        tokio::pin!(alarm, shutdown);
+        let mut alarm_at = None;
+        self.drain();
+        loop {
+            self.publish_if_changed();
+            self.wake_if_due();
+            let next = self.core.next();
+            if next != alarm_at {
+                alarm.as_mut().reset(Clock.instant_of(next.unwrap_or(Uptime::NEVER)));
+                alarm_at = next;
+            }
+            tokio::select! {
+                () = self.sockets.arrivals(&mut arrived) => self.take_all(&mut arrived),
+                () = &mut alarm => alarm_at = None,
+                _ = self.ledger.recorded.recv_many(&mut answers, ANSWERS_AT_ONCE),
+                    if !self.store_gone => self.recorded_all(&mut answers),
+                Some((server, document)) = self.health.fetched.recv() => {
+                    self.health.is_done(server);
+                    self.input(Input::Fetched { server, document });
+                }
+                Some(query) = self.asked.recv() => self.answer(query),
+                _ = publish.tick() => self.publish_now = true,
+                () = &mut shutdown => break,
+            }
+        }
+        self.stop().await
+    }
+
+    fn take_all(&mut self, arrived: &mut Vec<Arrival>) {
+        for (taken, arrival) in arrived.drain(..).enumerate() {
+            if taken % INPUTS_BETWEEN_DEADLINES == INPUTS_BETWEEN_DEADLINES - 1 {
+                self.wake_if_due();
+            }
+            self.input(match arrival {
+                Arrival::Message { flow, message } => Input::Sip { flow, message },
+                Arrival::Closed { flow, refused } => Input::Closed { flow, refused },
+                Arrival::Unreachable { remote, transport, refused } => {
+                    Input::Unreachable { remote, transport, refused }
+                }
+            });
+        }
+    }
+
+    fn wake_if_due(&mut self) {
+        let now = Clock.now();
+        if self.core.next().is_some_and(|due| due <= now.uptime) {
+            self.core.handle(now, Input::Timeout);
+            self.drain();
+        }
+    }
+
+    fn recorded_all(&mut self, answers: &mut Vec<(u64, Recorded)>) {
+        // Nothing means that nobody is left who could answer.
+        self.store_gone |= answers.is_empty();
+        for (ticket, outcome) in answers.drain(..) {
+            self.recorded(ticket, outcome);
+        }
+    }
+
+    fn recorded(&mut self, ticket: u64, outcome: Recorded) {
+        self.writes_waiting = self.writes_waiting.saturating_sub(1);
+        self.input(Input::Recorded { ticket, outcome });
+    }
+
+    fn input(&mut self, input: Input) {
+        self.core.handle(Clock.now(), input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.core.poll() {
+            match output {
+                Output::Send { flow, bytes } => self.sockets.send(flow, bytes),
+                Output::Record(record) => {
+                    self.writes_waiting += 1;
+                    self.sockets.counters_mut().records_written += 1;
+                    (self.ledger.write)(record);
+                }
+                Output::Fetch(server) => {
+                    if self.health.start(server) {
+                        self.sockets.counters_mut().documents_fetched += 1;
+                    }
+                }
+                Output::Event(event) => {
+                    self.publish_now |= matters_at_once(&event);
+                    (self.observer)(Clock.now(), &event);
+                }
+            }
+        }
+    }
+
+    fn answer(&self, query: Query) {
+        let now = Clock.now();
+        // Whoever no longer waits for the answer has gone away: nothing to do.
+        match query {
+            Query::Users { from, count, reply } => {
+                let _ = reply.send(self.core.users(now, from, count));
+            }
+            Query::User { name, reply } => {
+                let _ = reply.send(self.core.user(now, &name));
+            }
+        }
+    }
+
+    fn publish_if_changed(&mut self) {
+        if !std::mem::take(&mut self.publish_now) {
+            return;
+        }
+        let now = Clock.now();
+        self.handle.publish(Snapshot {
+            published: now.uptime,
+            status: self.core.status(now),
+            stats: self.core.stats(),
+            net: *self.sockets.counters(),
+            connections: self.sockets.connections(),
+            writes_waiting: self.writes_waiting,
+        });
+    }
+
+    async fn stop(mut self) -> Stopped {
+        self.sockets.stop_reading();
+        let answers = async {
+            while self.writes_waiting > 0 {
+                let Some((ticket, outcome)) = self.ledger.recorded.recv().await else { break };
+                self.recorded(ticket, outcome);
+            }
+        };
+        let _ = timeout(STORE_PATIENCE, answers).await;
+        let _ = timeout(FLUSH_PATIENCE, async {
+            while !self.sockets.flush() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        self.publish_now = true;
+        self.publish_if_changed();
+        Stopped { writes_unanswered: self.writes_waiting }
+    }
+}
+
+const fn matters_at_once(event: &Event) -> bool {
+    match event {
+        Event::ServerChanged { .. }
+        | Event::ServerRestarted { .. }
+        | Event::Suspicion(_)
+        | Event::FailoverPlanned { .. }
+        | Event::FailoverWithheld { .. }
+        | Event::FailoverDone { .. }
+        | Event::StoreFailed { .. }
+        | Event::StoreRecovered => true,
+    }
+}

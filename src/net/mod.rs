@@ -1,0 +1,145 @@
+//! The shell around the core: sockets, clocks, the driver's loop.
+//!
+//! ```text
+//! sockets  UDP with the ICMP error queue, TCP connections with framing    → Arrival
+//! driver   one task: Arrival, store, health, deadline → core → outputs
+//! handle   snapshots and questions for other threads (the admin listener)
+//! ```
+//!
+//! [`Sockets`] alone knows no core: the simulated UCServer stands on the same ones.
+//! Everything runs in one task of a current-thread runtime, connections and fetches apart, which
+//! share only queues with it. Every queue is bounded; what is shed is in [`Counters`].
+
+mod arrival;
+mod clock;
+mod connection;
+mod counters;
+mod driver;
+mod fetch;
+mod published;
+mod sockets;
+mod tcp;
+mod udp;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::sip::ListenerId;
+
+pub use arrival::Arrival;
+pub use clock::Clock;
+pub use counters::Counters;
+pub use driver::{Core, Ledger, Observer, Stopped};
+pub use fetch::fetch;
+pub use published::{Handle, Snapshot, USERS_PAGE_LIMIT, Unanswered};
+pub use sockets::{BindError, Listen, Sockets};
+pub use tcp::Limits;
+
+/// What the shell is told at start.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// What to listen on, by [`ListenerId`]: the order of the core's own listeners.
+    pub listeners: Vec<Listen>,
+    /// Bounds of streams.
+    pub limits: Limits,
+    /// Where each server's health document is, by [`crate::cluster::ServerId`].
+    pub health_urls: Vec<Option<Arc<str>>>,
+}
+
+/// Open sockets that nobody serves yet: see [`Net::run`].
+#[derive(Debug)]
+pub struct Net {
+    sockets: Sockets,
+    health_urls: Vec<Option<Arc<str>>>,
+    handle: Handle,
+    asked: mpsc::Receiver<published::Query>,
+}
+
+impl Net {
+    /// Opens every listener, or none. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Says which listener, where, and what to do.
+    pub fn bind(settings: Settings) -> Result<Self, BindError> {
+        let Settings { listeners, limits, health_urls } = settings;
+        raise_descriptor_limit(limits.connections);
+        let sockets = Sockets::bind(&listeners, limits)?;
+        let (handle, asked) = Handle::new();
+        Ok(Self { sockets, health_urls, handle, asked })
+    }
+
+    /// For whoever watches the running door.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The bound address of a listener; its port is known even if any was asked for.
+    pub fn local_addr(&self, listener: ListenerId) -> Option<SocketAddr> {
+        self.sockets.local_addr(listener)
+    }
+
+    /// Serves until `shutdown`; then nothing is read any more, the store's answers are waited for
+    /// and the last messages leave.
+    pub async fn run<C: Core>(
+        self,
+        core: C,
+        ledger: Ledger,
+        observer: Observer,
+        shutdown: impl Future<Output = ()>,
+    ) -> Stopped {
+        let Self { sockets, health_urls, handle, asked } = self;
+        let health = driver::HealthDocuments::new(health_urls);
+        let driver = driver::Driver {
+            core,
+            sockets,
+            ledger,
+            observer,
+            handle,
+            asked,
+            health,
+            writes_waiting: 0,
+            store_gone: false,
+            publish_now: true,
+        };
+        driver.run(shutdown).await
+    }
+}
+
+/// Ends at the first SIGTERM or SIGINT.
+///
+/// # Errors
+/// The system allows no signal handlers.
+pub fn terminated() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Each connection is a descriptor, and the usual soft limit of 1024 is not enough.
+fn raise_descriptor_limit(connections: usize) {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(256);
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if soft < wanted {
+        // Less is no reason to stop: accepting rests when descriptors run out, and that is counted.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
+    }
+    if hard < wanted {
+        tracing::warn!(
+            descriptors = hard,
+            connections,
+            "this process may open fewer files than it may have connections: raise LimitNOFILE \
+             (systemd) or ulimit -n to {wanted}"
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! What the driver shows to the threads around it: snapshots to read, questions to ask.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use crate::door::Stats;
+use crate::door::Status;
+use crate::door::UserStatus;
+use crate::net::counters::Counters;
+use crate::now::Uptime;
+
+/// Questions that wait for the driver; one more is told to come back.
+const QUERY_LIMIT: usize = 16;
+
+/// Users one answer holds at most.
+pub const USERS_PAGE_LIMIT: usize = 1_000;
+
+/// The whole picture at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When the driver showed it.
+    pub published: Uptime,
+    /// What the door shows of itself.
+    pub status: Status,
+    /// What the door counted.
+    pub stats: Stats,
+    /// What the sockets counted.
+    pub net: Counters,
+    /// Stream connections there are.
+    pub connections: usize,
+    /// Writes the store has not answered yet.
+    pub writes_waiting: usize,
+}
+
+/// A question about users, which no snapshot holds.
+#[derive(Debug)]
+pub(super) enum Query {
+    Users { from: usize, count: usize, reply: oneshot::Sender<Vec<UserStatus>> },
+    User { name: String, reply: oneshot::Sender<Option<UserStatus>> },
+}
+
+/// The driver does not answer now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// Too many questions wait.
+    #[error("the door is busy: ask again in a second")]
+    Busy,
+    /// The driver has ended.
+    #[error("the door is stopping")]
+    Stopping,
+}
+
+/// A running door, seen from outside: cheap to clone, for any thread.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    snapshot: Arc<ArcSwapOption<Snapshot>>,
+    queries: mpsc::Sender<Query>,
+}
+
+impl Handle {
+    /// A handle, and where its questions come out.
+    pub(super) fn new() -> (Self, mpsc::Receiver<Query>) {
+        let (queries, asked) = mpsc::channel(QUERY_LIMIT);
+        (Self { snapshot: Arc::default(), queries }, asked)
+    }
+
+    /// The latest picture; `None` until the driver runs.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.snapshot.load_full()
+    }
+
+    /// `count` users (at most [`USERS_PAGE_LIMIT`]) in canonical order, from the `from`-th.
+    ///
+    /// # Errors
+    /// The driver is busy or has ended.
+    pub async fn users(&self, from: usize, count: usize) -> Result<Vec<UserStatus>, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        let count = count.min(USERS_PAGE_LIMIT);
+        self.ask(Query::Users { from, count, reply })?;
+        answer.await.map_err(|_| Unanswered::Stopping)
+    }
+
+    /// One user, by login name or AoR.
+    ///
+    /// # Errors
+    /// The driver is busy or has ended.
+    pub async fn user(&self, name: String) -> Result<Option<UserStatus>, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Query::User { name, reply })?;
+        answer.await.map_err(|_| Unanswered::Stopping)
+    }
+
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Some(Arc::new(snapshot)));
+    }
+
+    fn ask(&self, query: Query) -> Result<(), Unanswered> {
+        self.queries.try_send(query).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Unanswered::Busy,
+            mpsc::error::TrySendError::Closed(_) => Unanswered::Stopping,
+        })
+    }
+}

@@ -1,0 +1,219 @@
+//! [`Sockets`]: all listeners of one task, as one thing to wait for and one thing to send by.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use crate::net::arrival::Arrival;
+use crate::net::counters::Counters;
+use crate::net::tcp::{Hub, Limits};
+use crate::net::udp::{Landing, UdpListener};
+use crate::sip::Flow;
+use crate::sip::ListenerId;
+use crate::sip::Transport;
+
+/// One address to listen on; its place in the list is its [`ListenerId`].
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Its configured name.
+    pub name: Arc<str>,
+    /// What is spoken there.
+    pub transport: Transport,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// A listener could not be opened: the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+#[error("listener \"{listener}\" cannot listen on {transport} {address}: {}", remedy(.source))]
+pub struct BindError {
+    /// Which.
+    pub listener: Arc<str>,
+    /// `udp`, `tcp` or `http`.
+    pub transport: &'static str,
+    /// Where.
+    pub address: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// All SIP sockets of one task. Needs a tokio runtime; connections are tasks of it.
+pub struct Sockets {
+    udp: Vec<UdpListener>,
+    tcp: Hub,
+    routes: Vec<Route>,
+    landing: Landing,
+    counters: Counters,
+    /// Failures that sending showed, told by the next [`Sockets::arrivals`].
+    failed: Vec<Arrival>,
+    reading: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Route {
+    local: SocketAddr,
+    socket: Socket,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Socket {
+    /// A place in [`Sockets::udp`].
+    Udp(usize),
+    Tcp,
+}
+
+impl Sockets {
+    /// Opens every listener, or none.
+    ///
+    /// # Errors
+    /// Says which listener, where, and what to do.
+    pub fn bind(listeners: &[Listen], limits: Limits) -> Result<Self, BindError> {
+        let mut sockets = Self {
+            udp: Vec::new(),
+            tcp: Hub::new(limits),
+            routes: Vec::new(),
+            landing: Landing::default(),
+            counters: Counters::default(),
+            failed: Vec::new(),
+            reading: true,
+        };
+        for (id, listen) in (0u16..).map(ListenerId).zip(listeners) {
+            let route = sockets.open(id, listen).map_err(|source| BindError {
+                listener: Arc::clone(&listen.name),
+                transport: listen.transport.name(),
+                address: listen.address,
+                source,
+            })?;
+            sockets.routes.push(route);
+        }
+        Ok(sockets)
+    }
+
+    /// The bound address of a listener; its port is known even if any was asked for.
+    pub fn local_addr(&self, listener: ListenerId) -> Option<SocketAddr> {
+        self.routes.get(usize::from(listener.0)).map(|route| route.local)
+    }
+
+    /// Waits for something to arrive and appends it to `into`: a bounded share of each socket.
+    /// May append nothing. Nothing is lost if the future is dropped.
+    pub async fn arrivals(&mut self, into: &mut Vec<Arrival>) {
+        poll_fn(|cx| self.poll_arrivals(cx, into)).await;
+    }
+
+    /// Sends on a flow, now or soon; what fails is an [`Arrival`] later, what does not fit is
+    /// counted.
+    pub fn send(&mut self, flow: Flow, bytes: Bytes) {
+        let socket = self.routes.get(usize::from(flow.listener.0)).map(|route| route.socket);
+        match (flow.transport, socket) {
+            (Transport::Udp, Some(Socket::Udp(place))) => {
+                let Some(udp) = self.udp.get_mut(place) else { return };
+                self.failed.extend(udp.send(flow.remote, bytes, &mut self.counters));
+            }
+            (Transport::Tcp, Some(Socket::Tcp)) => {
+                self.tcp.send(flow, bytes, &mut self.counters);
+            }
+            // A flow of a listener that is not there, or not of that transport.
+            (Transport::Udp, _) => self.counters.datagrams_undeliverable += 1,
+            (Transport::Tcp, _) => self.counters.sends_without_connection += 1,
+        }
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Stream connections there are, those being made included.
+    pub fn connections(&self) -> usize {
+        self.tcp.len()
+    }
+
+    /// From now on [`Sockets::arrivals`] only sends what waits, and takes nothing new.
+    pub fn stop_reading(&mut self) {
+        self.reading = false;
+        self.tcp.stop_accepting();
+    }
+
+    /// Hands what waits to the kernel; `true` if nothing waits any more.
+    pub(super) fn flush(&mut self) -> bool {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let Self { udp, counters, failed, .. } = self;
+        for socket in udp.iter_mut() {
+            socket.poll_flush(cx, failed, counters);
+        }
+        udp.iter().all(UdpListener::is_flushed) && self.tcp.is_flushed()
+    }
+
+    pub(super) const fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    fn open(&mut self, id: ListenerId, listen: &Listen) -> io::Result<Route> {
+        match listen.transport {
+            Transport::Udp => {
+                let udp = UdpListener::bind(id, listen.address)?;
+                let local = udp.local_addr()?;
+                self.udp.push(udp);
+                Ok(Route { local, socket: Socket::Udp(self.udp.len() - 1) })
+            }
+            Transport::Tcp => {
+                let local = self.tcp.listen(id, listen.address)?;
+                Ok(Route { local, socket: Socket::Tcp })
+            }
+        }
+    }
+
+    fn poll_arrivals(&mut self, cx: &mut Context<'_>, into: &mut Vec<Arrival>) -> Poll<()> {
+        let Self { udp, tcp, landing, counters, failed, reading, .. } = self;
+        let mut busy = !failed.is_empty();
+        into.append(failed);
+        for socket in udp {
+            socket.poll_flush(cx, into, counters);
+            if *reading {
+                busy |= socket.poll_receive(cx, landing, into, counters);
+            }
+        }
+        if *reading {
+            busy |= tcp.poll_receive(cx, into, counters);
+        }
+        busy |= !into.is_empty();
+        if busy { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sockets").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+/// What the system said, and what to do about it.
+pub(crate) fn remedy(error: &io::Error) -> String {
+    const REMEDIES: [(io::ErrorKind, &str); 4] = [
+        (
+            io::ErrorKind::AddrInUse,
+            "another program listens there: stop it, or give this listener another port",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "no interface of this machine has this address: correct it, or bring it up",
+        ),
+        (
+            io::ErrorKind::PermissionDenied,
+            "ports below 1024 need the capability CAP_NET_BIND_SERVICE: grant it, or use a higher \
+             port",
+        ),
+        (
+            io::ErrorKind::Unsupported,
+            "this machine does not speak this protocol (is IPv6 switched off?): remove the listener",
+        ),
+    ];
+    let remedy = REMEDIES.iter().find(|(kind, _)| *kind == error.kind());
+    remedy.map_or_else(|| error.to_string(), |(_, remedy)| format!("{error}; {remedy}"))
+}

@@ -1,0 +1,145 @@
+//! The admin listener over real HTTP.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use frontdoor::admin::{self, Admin};
+use frontdoor::door::{ServerStatus, Status, UserStatus};
+use frontdoor::net::{Handle, Net, Settings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::{Echo, V4, both, no_ledger, soon};
+
+/// A driver with one server in `state` and two users, and an admin listener that shows them.
+async fn door(state: &str) -> Admin {
+    let net = Net::bind(Settings { listeners: both(V4), ..Settings::default() }).unwrap();
+    let handle = net.handle();
+    let server =
+        ServerStatus { name: "ucs1".into(), state: state.into(), ..ServerStatus::default() };
+    let user = |name: &str| UserStatus { name: name.into(), ..UserStatus::default() };
+    let core = Echo {
+        status: Status { servers: vec![server], users: 2, ..Status::default() },
+        users: vec![user("anna"), user("bert")],
+        ..Echo::default()
+    };
+    tokio::spawn(net.run(core, no_ledger(), Box::new(|_, _| {}), std::future::pending()));
+    let admin = listen(handle.clone());
+    soon("the first snapshot", async {
+        while handle.snapshot().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    admin
+}
+
+fn listen(handle: Handle) -> Admin {
+    let names = vec!["door.example".to_owned()];
+    admin::start(admin::Settings { address: V4, names }, handle).unwrap()
+}
+
+/// Sends a request as it is and returns all that comes back.
+async fn raw(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    // A connection reset after the answer is as good as one closed.
+    let _ = soon("the answer", stream.read_to_end(&mut answer)).await;
+    String::from_utf8(answer).unwrap()
+}
+
+async fn ask(admin: &Admin, method: &str, path: &str) -> (u16, String) {
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let answer = raw(admin.local_addr(), request.as_bytes()).await;
+    let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
+    (status, answer)
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+}
+
+#[tokio::test]
+async fn every_endpoint_answers() {
+    let admin = door("up").await;
+    for path in ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/users", "/v1/users/anna"] {
+        let (status, answer) = ask(&admin, "GET", path).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        let (status, head) = ask(&admin, "HEAD", path).await;
+        assert_eq!((status, body(&head)), (200, ""), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_status_and_the_users_are_what_the_core_shows() {
+    let admin = door("degraded").await;
+    let (_, answer) = ask(&admin, "GET", "/v1/status").await;
+    let status: Status = serde_json::from_str(body(&answer)).unwrap();
+    assert_eq!((&*status.servers[0].state, status.users), ("degraded", 2));
+
+    let (_, answer) = ask(&admin, "GET", "/v1/users?from=1&count=5").await;
+    let users: Vec<UserStatus> = serde_json::from_str(body(&answer)).unwrap();
+    assert_eq!(users.iter().map(|it| &*it.name).collect::<Vec<_>>(), ["bert"]);
+
+    let (status, _) = ask(&admin, "GET", "/v1/users/nobody").await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn a_door_that_knows_no_server_yet_is_alive_but_not_ready() {
+    let admin = door("unknown").await;
+    assert_eq!(ask(&admin, "GET", "/healthz").await.0, 200);
+    let (status, answer) = ask(&admin, "GET", "/readyz").await;
+    assert_eq!(status, 503);
+    assert!(body(&answer).contains("ucs1"), "{answer}");
+}
+
+#[tokio::test]
+async fn without_a_driver_nothing_is_healthy_and_metrics_still_answer() {
+    let net = Net::bind(Settings::default()).unwrap();
+    let admin = listen(net.handle());
+    for (path, expected) in
+        [("/healthz", 503), ("/readyz", 503), ("/v1/status", 503), ("/metrics", 200)]
+    {
+        assert_eq!(ask(&admin, "GET", path).await.0, expected, "{path}");
+    }
+    drop(net);
+    assert_eq!(ask(&admin, "GET", "/v1/users").await.0, 503);
+}
+
+#[tokio::test]
+async fn what_is_not_asked_properly_is_refused_each_in_its_way() {
+    let admin = door("up").await;
+    assert_eq!(ask(&admin, "GET", "/nothing").await.0, 404);
+    assert_eq!(ask(&admin, "GET", "/v1/users?count=9999").await.0, 400);
+    let (status, answer) = ask(&admin, "DELETE", "/v1/users").await;
+    assert_eq!(status, 405);
+    assert!(answer.to_ascii_lowercase().contains("allow: get, head"), "{answer}");
+
+    let at = admin.local_addr();
+    let foreign = raw(at, b"GET /v1/users HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
+    assert!(foreign.starts_with("HTTP/1.1 421 "), "{foreign}");
+    let ours = raw(at, b"GET /v1/users HTTP/1.1\r\nHost: door.example:1\r\n\r\n").await;
+    assert!(ours.starts_with("HTTP/1.1 200 "), "{ours}");
+    let with_body = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc";
+    let answer = raw(at, with_body).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let large = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+    let answer = raw(at, large.as_bytes()).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn clients_that_never_finish_their_request_do_not_lock_the_others_out() {
+    let admin = door("up").await;
+    let mut stuck = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(admin.local_addr()).await.unwrap();
+        stream.write_all(b"GET /healthz HT").await.unwrap();
+        stuck.push(stream);
+    }
+    assert_eq!(ask(&admin, "GET", "/healthz").await.0, 200);
+    drop(stuck);
+    admin.stop();
+}

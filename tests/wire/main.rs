@@ -1,0 +1,12 @@
+//! Real sockets, real time: what only the kernel can show.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets what it does not expect has failed"
+)]
+
+mod admin;
+mod fetch;
+mod sockets;
+mod support;

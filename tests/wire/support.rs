@@ -1,0 +1,155 @@
+//! What the tests on real sockets share.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use frontdoor::door::{Input, Output, Stats, Status, UserStatus};
+use frontdoor::net::{Arrival, Core, Ledger, Limits, Listen, Sockets};
+use frontdoor::now::{Now, Uptime};
+use frontdoor::sip::{ConnectionId, Flow, ListenerId, Transport};
+
+/// Any port of the loopback, each way it can be written.
+pub(crate) const V4: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// See [`V4`].
+pub(crate) const V6: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
+
+/// A whole message, with `tag` in it.
+pub(crate) fn message(tag: &str) -> Vec<u8> {
+    format!("OPTIONS sip:{tag}@example.com SIP/2.0\r\nContent-Length: 4\r\n\r\nbody").into_bytes()
+}
+
+/// Waits far longer than anything here should take; then it has failed.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: nothing happened"))
+}
+
+/// One listener of each transport at `address`.
+pub(crate) fn both(address: SocketAddr) -> Vec<Listen> {
+    [Transport::Udp, Transport::Tcp]
+        .map(|transport| Listen { name: transport.name().into(), transport, address })
+        .to_vec()
+}
+
+/// The listener of a transport in [`both`].
+pub(crate) const UDP: ListenerId = ListenerId(0);
+/// See [`UDP`].
+pub(crate) const TCP: ListenerId = ListenerId(1);
+
+/// Sockets of both transports, and what arrived there that nobody has asked for yet.
+pub(crate) struct Ours {
+    sockets: Sockets,
+    arrived: Vec<Arrival>,
+}
+
+/// See [`Ours`].
+pub(crate) fn open(address: SocketAddr, limits: Limits) -> Ours {
+    Ours { sockets: Sockets::bind(&both(address), limits).unwrap(), arrived: Vec::new() }
+}
+
+impl Deref for Ours {
+    type Target = Sockets;
+
+    fn deref(&self) -> &Sockets {
+        &self.sockets
+    }
+}
+
+impl DerefMut for Ours {
+    fn deref_mut(&mut self) -> &mut Sockets {
+        &mut self.sockets
+    }
+}
+
+/// A flow without connection.
+pub(crate) fn flow_to(transport: Transport, remote: SocketAddr) -> Flow {
+    let listener = if transport == Transport::Udp { UDP } else { TCP };
+    Flow { listener, transport, remote, connection: ConnectionId::NONE }
+}
+
+/// The first arrival `wanted` takes; what came before it is dropped.
+pub(crate) async fn arrival<T>(
+    ours: &mut Ours,
+    what: &str,
+    mut wanted: impl FnMut(&Arrival) -> Option<T>,
+) -> T {
+    soon(what, async {
+        loop {
+            while !ours.arrived.is_empty() {
+                if let Some(found) = wanted(&ours.arrived.remove(0)) {
+                    return found;
+                }
+            }
+            ours.sockets.arrivals(&mut ours.arrived).await;
+        }
+    })
+    .await
+}
+
+/// The next message and what it came by.
+pub(crate) async fn next_message(ours: &mut Ours) -> (Flow, Vec<u8>) {
+    arrival(ours, "a message", |it| match it {
+        Arrival::Message { flow, message } => Some((*flow, message.to_vec())),
+        Arrival::Closed { .. } | Arrival::Unreachable { .. } => None,
+    })
+    .await
+}
+
+/// The next end of a stream: which, and whether it was refused.
+pub(crate) async fn next_closed(ours: &mut Ours) -> (Flow, bool) {
+    arrival(ours, "the end of a stream", |it| match it {
+        Arrival::Closed { flow, refused } => Some((*flow, *refused)),
+        Arrival::Message { .. } | Arrival::Unreachable { .. } => None,
+    })
+    .await
+}
+
+/// A core that sends every message back to where it came from.
+#[derive(Debug, Default)]
+pub(crate) struct Echo {
+    pub(crate) status: Status,
+    pub(crate) users: Vec<UserStatus>,
+    pub(crate) outputs: VecDeque<Output>,
+}
+
+impl Core for Echo {
+    fn handle(&mut self, _now: Now, input: Input) {
+        if let Input::Sip { flow, message } = input {
+            self.outputs.push_back(Output::Send { flow, bytes: message });
+        }
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn next(&self) -> Option<Uptime> {
+        None
+    }
+
+    fn status(&self, _now: Now) -> Status {
+        self.status.clone()
+    }
+
+    fn users(&self, _now: Now, from: usize, count: usize) -> Vec<UserStatus> {
+        self.users.iter().skip(from).take(count).cloned().collect()
+    }
+
+    fn user(&self, _now: Now, name: &str) -> Option<UserStatus> {
+        self.users.iter().find(|it| &*it.name == name).cloned()
+    }
+
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+}
+
+/// A store that is never asked.
+pub(crate) fn no_ledger() -> Ledger {
+    let (_, recorded) = tokio::sync::mpsc::unbounded_channel();
+    Ledger { write: Box::new(|record| panic!("nobody asked for {record:?}")), recorded }
+}
