@@ -394,9 +394,9 @@ mod tests {
                     date: SystemTime::UNIX_EPOCH,
                     target: CURRENT,
                     why: RelocationReason::Failover,
-                    left_at: Vec::new(),
                 }),
                 epoch: 1,
+                left_at: Vec::new(),
             })
             .unwrap();
         let policy = Policy {

@@ -44,6 +44,7 @@ impl Imported {
             enabled: self.enabled,
             relocation: None,
             epoch: 0,
+            left_at: Vec::new(),
         }
     }
 }

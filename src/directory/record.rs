@@ -28,6 +28,9 @@ pub struct UserRecord {
     pub relocation: Option<RelocationRecord>,
     /// Raised by every change of current; a write must name the epoch it replaces.
     pub epoch: u64,
+    /// Servers that may still hold bindings of this user and must be swept before they count (M8).
+    /// It outlives the relocation: a user who is at home again may have left something elsewhere.
+    pub left_at: Vec<Arc<str>>,
 }
 
 /// The record that a user is served elsewhere than at home.
@@ -41,8 +44,6 @@ pub struct RelocationRecord {
     pub target: Arc<str>,
     /// Why.
     pub why: RelocationReason,
-    /// Servers that may still hold bindings of this user and must be swept before they count (M8).
-    pub left_at: Vec<Arc<str>>,
 }
 
 /// Why a user was relocated.

@@ -24,6 +24,8 @@ pub struct User {
     pub relocation: Option<Relocation>,
     /// Raised by every change of current.
     pub epoch: u64,
+    /// Servers that may still hold bindings of this user (M8).
+    pub left_at: Vec<ServerId>,
 }
 
 impl User {
@@ -56,10 +58,10 @@ impl User {
                 date: relocation.date,
                 target: find(&relocation.target)?,
                 why: relocation.why,
-                left_at: relocation.left_at.iter().map(find).collect::<Result<_, _>>()?,
             }),
         };
-        Ok(Self::with_places(record, home, relocation))
+        let left_at = record.left_at.iter().map(find).collect::<Result<_, _>>()?;
+        Ok(Self::with_places(record, home, relocation, left_at))
     }
 
     /// The user a record speaks of, as far as the configured servers allow it (B3: a home that
@@ -90,23 +92,15 @@ impl User {
             // can be.
             match (target, server(&away.origin).or(home)) {
                 (Some(target), Some(origin)) if home.is_some() => {
-                    let (known, unknown) = partition(&away.left_at, server);
-                    dropped.left_at = unknown;
-                    relocation = Some(Relocation {
-                        origin,
-                        date: away.date,
-                        target,
-                        why: away.why,
-                        left_at: known,
-                    });
+                    relocation =
+                        Some(Relocation { origin, date: away.date, target, why: away.why });
                 }
-                (target, _) => {
-                    home = home.or(target);
-                    dropped.left_at.clone_from(&away.left_at);
-                }
+                (target, _) => home = home.or(target),
             }
         }
-        (Self::with_places(record, home, relocation), dropped)
+        let (left_at, unknown) = partition(&record.left_at, server);
+        dropped.left_at = unknown;
+        (Self::with_places(record, home, relocation, left_at), dropped)
     }
 
     /// What survives a restart of this user; `name` tells a server's name.
@@ -122,9 +116,9 @@ impl User {
                 date: relocation.date,
                 target: name(relocation.target),
                 why: relocation.why,
-                left_at: relocation.left_at.iter().copied().map(name).collect(),
             }),
             epoch: self.epoch,
+            left_at: self.left_at.iter().copied().map(name).collect(),
         }
     }
 
@@ -132,6 +126,7 @@ impl User {
         record: &UserRecord,
         home: Option<ServerId>,
         relocation: Option<Relocation>,
+        left_at: Vec<ServerId>,
     ) -> Self {
         Self {
             name: Arc::clone(&record.name),
@@ -141,6 +136,7 @@ impl User {
             enabled: record.enabled,
             relocation,
             epoch: record.epoch,
+            left_at,
         }
     }
 }
@@ -156,8 +152,6 @@ pub struct Relocation {
     pub target: ServerId,
     /// Why.
     pub why: RelocationReason,
-    /// Servers that may still hold bindings of this user (M8).
-    pub left_at: Vec<ServerId>,
 }
 
 /// A record names a server that is not configured.
@@ -180,8 +174,7 @@ pub struct Dropped {
     pub home: Option<Arc<str>>,
     /// The target of a relocation that is not configured.
     pub target: Option<Arc<str>>,
-    /// Servers that will not be swept for this user, because they are not configured or because
-    /// the relocation that named them is over.
+    /// Servers that will not be swept for this user, because they are not configured.
     pub left_at: Vec<Arc<str>>,
 }
 
@@ -238,9 +231,9 @@ mod tests {
                 date: SystemTime::UNIX_EPOCH,
                 target: Arc::from(target),
                 why: RelocationReason::Failover,
-                left_at: left_at.iter().map(|name| Arc::from(*name)).collect(),
             }),
             epoch: 5,
+            left_at: left_at.iter().map(|name| Arc::from(*name)).collect(),
         }
     }
 
@@ -286,26 +279,30 @@ mod tests {
         let lossy = |record: &UserRecord| {
             let (user, dropped) = User::from_record_lossy(record, &server);
             assert_eq!(user.epoch, 5, "the next write must name the epoch in the store");
-            (user.home, user.relocation.map(|away| (away.target, away.left_at)), dropped)
+            (user.home, user.relocation.map(|away| away.target), user.left_at, dropped)
         };
         let old = || Some(Arc::from("old"));
         let (one, two) = (ServerId(0), ServerId(1));
 
         let home_only = Dropped { home: old(), ..Dropped::default() };
-        assert_eq!(lossy(&record(Some("old"), None, &[])), (None, None, home_only.clone()));
+        assert_eq!(lossy(&record(Some("old"), None, &[])), (None, None, vec![], home_only.clone()));
         // Nobody moves because a home left: the backup becomes home.
         assert_eq!(
             lossy(&record(Some("old"), Some("ucs2"), &[])),
-            (Some(two), None, home_only.clone())
+            (Some(two), None, vec![], home_only.clone())
         );
-        let target = Dropped { target: old(), left_at: vec![Arc::from("ucs3")], home: None };
-        assert_eq!(lossy(&record(Some("ucs1"), Some("old"), &["ucs3"])), (Some(one), None, target));
+        let target = Dropped { target: old(), ..Dropped::default() };
+        let three = vec![ServerId(2)];
+        assert_eq!(
+            lossy(&record(Some("ucs1"), Some("old"), &["ucs3"])),
+            (Some(one), None, three, target)
+        );
         let unswept = Dropped { left_at: vec![Arc::from("old")], ..Dropped::default() };
         assert_eq!(
             lossy(&record(Some("ucs1"), Some("ucs2"), &["old", "ucs1"])),
-            (Some(one), Some((two, vec![one])), unswept)
+            (Some(one), Some(two), vec![one], unswept)
         );
         let both = Dropped { target: old(), ..home_only };
-        assert_eq!(lossy(&record(Some("old"), Some("old"), &[])), (None, None, both));
+        assert_eq!(lossy(&record(Some("old"), Some("old"), &[])), (None, None, vec![], both));
     }
 }

@@ -217,11 +217,14 @@ impl Directory {
         self.get(id).to_record(name)
     }
 
-    /// Notes that a server holds nothing of a relocated user any more (M8). Current stays.
+    /// Notes that a server holds nothing of a user any more (M8). Current stays.
     pub fn forget_left_at(&mut self, id: UserId, server: ServerId) {
-        if let Some(relocation) = &mut self.users[id.index()].relocation {
-            relocation.left_at.retain(|&left| left != server);
-        }
+        self.users[id.index()].left_at.retain(|&left| left != server);
+    }
+
+    /// Notes which servers may still hold something of a user (M8).
+    pub fn set_left_at(&mut self, id: UserId, left_at: Vec<ServerId>) {
+        self.users[id.index()].left_at = left_at;
     }
 
     /// The only way current or home change in place: the counts follow.
@@ -329,6 +332,7 @@ mod tests {
             enabled: true,
             relocation: None,
             epoch: 1,
+            left_at: Vec::new(),
         }
     }
 
@@ -338,7 +342,6 @@ mod tests {
             date: SystemTime::UNIX_EPOCH,
             target: ServerId(target),
             why: RelocationReason::Failover,
-            left_at: vec![ServerId(origin)],
         }
     }
 

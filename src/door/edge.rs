@@ -252,6 +252,7 @@ impl Door {
     }
 
     fn on_lost_peer(&mut self, now: Now, remote: SocketAddr, transport: Transport, refused: bool) {
+        self.stats.unreachable += 1;
         if let Some(server) = self.server_at(remote, transport) {
             let seen = if refused { Observation::Refused } else { Observation::Unreachable };
             self.health.observe(now.uptime, server, seen);

@@ -108,6 +108,7 @@ impl Door {
             enabled: true,
             relocation: None,
             epoch: 1,
+            left_at: Vec::new(),
         };
         let change = Change::User { record: self.user_record(&user), replaces: None };
         self.directory.reserve(server);
@@ -145,9 +146,7 @@ impl Door {
         for &user in &users {
             let known = self.directory.get(user);
             let mut swept = known.clone();
-            if let Some(relocation) = &mut swept.relocation {
-                relocation.left_at.retain(|&left| left != server);
-            }
+            swept.left_at.retain(|&left| left != server);
             let record = self.user_record(&swept);
             changes.push(Change::User { record, replaces: Some(known.epoch) });
             self.ledger.recording.insert(user);

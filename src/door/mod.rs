@@ -198,6 +198,8 @@ pub struct Door {
     /// By [`UserId`].
     by_user: Vec<BindingsOfUser>,
     health: Health,
+    /// The view whose holds the planner has been woken for.
+    seen: Arc<ClusterView>,
     probes: Probes,
     transactions: Transactions<Asked>,
     /// By [`ServerId`].

@@ -1,6 +1,7 @@
 //! Health as the core drives it: probes out, answers in, and what a change of state sets off.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use crate::cluster::document::{Document, DocumentFault};
 use crate::cluster::health::{Observation, Wanted};
@@ -56,6 +57,26 @@ impl Door {
                 Wanted::Restarted(server) => self.on_server_restarted(now, server),
                 Wanted::Suspicion => self.on_suspicion(now),
             }
+        }
+        self.watch_holds(now);
+    }
+
+    /// A hold may become shorter or longer without a change of state: whenever the pool looks
+    /// different, the planner is woken for every hold as it is now.
+    fn watch_holds(&mut self, now: Now) {
+        if Arc::ptr_eq(&self.seen, self.health.view()) {
+            return;
+        }
+        self.seen = self.view();
+        let holds: Vec<Uptime> = self
+            .seen
+            .servers
+            .iter()
+            .filter(|server| server.state == State::Down)
+            .filter_map(|server| Some(server.failure?.hold_until))
+            .collect();
+        for hold_until in holds {
+            self.timers.set(hold_until.max(now.uptime), Timer::Failover);
         }
     }
 
@@ -141,9 +162,6 @@ impl Door {
                     self.on_server_back(now, server);
                 }
             }
-        }
-        if let Some(failure) = failure {
-            self.timers.set(failure.hold_until.max(now.uptime), Timer::Failover);
         }
         self.wake_all_waiting(now);
         self.try_unplaced_again(now);

@@ -43,7 +43,7 @@ impl Move {
     /// The user as they will be.
     pub(crate) fn apply(&self, user: &User) -> User {
         let before = user.relocation.as_ref();
-        let mut left_at = before.map(|before| before.left_at.clone()).unwrap_or_default();
+        let mut left_at = user.left_at.clone();
         if !left_at.contains(&self.from) {
             left_at.push(self.from);
         }
@@ -54,9 +54,8 @@ impl Move {
             date: self.date,
             target: self.to,
             why: self.why,
-            left_at,
         });
-        User { relocation, epoch: self.epoch + 1, ..user.clone() }
+        User { relocation, left_at, epoch: self.epoch + 1, ..user.clone() }
     }
 }
 
@@ -289,6 +288,7 @@ impl Door {
                 Some(relocation) => self.directory.relocate(step.user, relocation, after.epoch),
                 None => self.directory.clear_relocation(step.user, after.epoch),
             }
+            self.directory.set_left_at(step.user, after.left_at);
             self.stats.relocations += 1;
             moved.push(step.user);
             for &id in &self.bindings_of(step.user).to_vec() {
@@ -386,10 +386,7 @@ impl Door {
         let users: Vec<UserId> = self
             .directory
             .iter()
-            .filter(|(id, user)| {
-                let left = user.relocation.as_ref().is_some_and(|r| r.left_at.contains(&server));
-                left && !self.ledger.is_recording(*id)
-            })
+            .filter(|(id, user)| user.left_at.contains(&server) && !self.ledger.is_recording(*id))
             .map(|(id, _)| id)
             .collect();
         for chunk in users.chunks(MOVES_PER_RECORD) {

@@ -6,6 +6,7 @@
 //! renewed in this life's name, spread so that a restart is no storm (O4).
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -53,6 +54,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         bindings: Slots::new(limits.bindings, rng.u32(..)),
         by_user: Vec::new(),
         health: Health::new(&settings.servers, settings.health.clone(), now.uptime, rng.u64(..)),
+        seen: Arc::default(),
         probes: Probes::new(settings.servers.len()),
         transactions,
         lanes,
@@ -152,8 +154,7 @@ impl Door {
         let known = self.directory.get(user);
         let relocated = known.relocation.is_some();
         let current = known.current();
-        let mut left_at: Vec<ServerId> =
-            known.relocation.as_ref().map(|r| r.left_at.clone()).unwrap_or_default();
+        let mut left_at: Vec<ServerId> = known.left_at.clone();
         if gone {
             left_at.extend(current);
         }

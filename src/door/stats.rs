@@ -24,6 +24,8 @@ stats! {
     dropped_malformed,
     /// Messages dropped: a response nobody waits for.
     dropped_stray,
+    /// Datagrams that could not be delivered, and streams that ended.
+    unreachable,
     /// Requests refused: the transaction or waiting table is full.
     shed_overload,
     /// Retransmissions absorbed or answered again.

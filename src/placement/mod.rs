@@ -120,6 +120,7 @@ pub fn place_stranger(
         enabled: true,
         relocation: None,
         epoch: 0,
+        left_at: Vec::new(),
     };
     best_for(&stranger, view, directory, policy)
 }

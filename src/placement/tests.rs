@@ -40,6 +40,7 @@ fn user(name: String, home: Option<ServerId>) -> User {
         enabled: true,
         relocation: None,
         epoch: 7,
+        left_at: Vec::new(),
     }
 }
 
@@ -67,7 +68,6 @@ fn carry_out(plan: &Plan, directory: &mut Directory) {
             date: SystemTime::UNIX_EPOCH,
             target: planned.to,
             why: RelocationReason::Failover,
-            left_at: vec![planned.from],
         };
         directory.relocate(planned.user, relocation, planned.epoch + 1);
     }
@@ -315,7 +315,6 @@ fn guests_of_a_failed_server_go_home_if_home_serves_again() {
         date: SystemTime::UNIX_EPOCH,
         target: ServerId(1),
         why: RelocationReason::Failover,
-        left_at: Vec::new(),
     };
     directory.relocate(UserId(0), relocation, 8);
     let mut view = view(vec![server("ucs0", 5, 1), server("ucs1", 100, 9), server("ucs2", 100, 9)]);

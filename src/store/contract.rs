@@ -54,6 +54,7 @@ pub(super) fn user(name: &str, epoch: u64) -> UserRecord {
         enabled: true,
         relocation: None,
         epoch,
+        left_at: Vec::new(),
     }
 }
 
@@ -64,9 +65,8 @@ pub(super) fn away(name: &str, epoch: u64) -> UserRecord {
         date: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         target: "ucs2".into(),
         why: RelocationReason::Failover,
-        left_at: vec!["ucs1".into()],
     };
-    UserRecord { relocation: Some(relocation), ..user(name, epoch) }
+    UserRecord { relocation: Some(relocation), left_at: vec!["ucs1".into()], ..user(name, epoch) }
 }
 
 pub(super) fn binding(id: u64, user: &str) -> BindingRecord {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use frontdoor::cluster::HealthDocumentUse;
 use frontdoor::ucserver::Mood;
 
 use crate::phone::Act;
@@ -138,12 +139,7 @@ fn a_server_that_comes_back_is_swept_before_it_counts() {
 
 #[test]
 fn a_restart_of_a_server_that_nobody_saw_is_healed_from_its_boot_id() {
-    let mut settings = settings(2, 1000);
-    for server in &mut settings.servers {
-        server.health_document = frontdoor::cluster::HealthDocumentUse::Optional;
-        server.health_url = Some("http://server/health".into());
-    }
-    let mut world = World::new(settings, Weather::CALM, 6);
+    let mut world = World::new(settings(2, 1000), Weather::CALM, 6);
     for number in 0..20 {
         world.add_phone(&format!("sip:u{number}@example.com"));
     }
@@ -169,5 +165,24 @@ fn a_full_disk_moves_nobody_and_recovers() {
         world.door().status(world.now).progress.settled == 60
     });
     assert_eq!(world.door().status(world.now).store, None);
+    world.check_reachable();
+}
+
+#[test]
+fn a_restart_in_half_a_second_is_seen_from_a_refusal_where_no_document_is_served() {
+    let mut settings = settings(2, 1000);
+    for server in &mut settings.servers {
+        server.health_document = HealthDocumentUse::None;
+    }
+    let mut world = World::new(settings, Weather::CALM, 8);
+    for number in 0..20 {
+        world.add_phone(&format!("sip:u{number}@example.com"));
+    }
+    world.run_for(Duration::from_secs(10));
+    world.set_mood(0, Mood::Dead);
+    world.run_until(Duration::from_secs(1), |world| world.door().stats().unreachable > 0);
+    world.set_mood(0, Mood::Healthy);
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.door().status(world.now).relocated, 0, "nobody had to move");
     world.check_reachable();
 }

@@ -103,7 +103,11 @@ fn misfortune(world: &mut World, rng: &mut fastrand::Rng, phones: usize) -> Stri
             "the door restarts".into()
         }
         11 => {
-            if world.door.is_some() { world.kill_door() } else { world.start_door() }
+            if world.door.is_some() {
+                world.kill_door()
+            } else {
+                world.start_door()
+            }
             format!("the door runs: {}", world.door.is_some())
         }
         12 => {

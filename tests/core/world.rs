@@ -122,8 +122,8 @@ pub fn settings(servers: usize, capacity: u32) -> Settings {
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
         binding_address: BindingAddress::Auto,
-        health_document: HealthDocumentUse::None,
-        health_url: None,
+        health_document: HealthDocumentUse::Optional,
+        health_url: Some("http://health".into()),
     };
     let listener = |name: &str, side, advertised: &str| Listener {
         name: name.into(),

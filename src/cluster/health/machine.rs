@@ -150,6 +150,16 @@ impl Machine {
         matters
     }
 
+    /// Asked at an answer: whether its host refused a moment ago, so that this is another process
+    /// than the one before (H8). A server that was declared down is treated as new anyway.
+    pub(super) fn is_reborn(&mut self) -> bool {
+        let reborn = self.signs.was_refused() && self.state != State::Down;
+        if reborn {
+            self.incarnation = self.incarnation.saturating_add(1);
+        }
+        reborn
+    }
+
     /// Takes in a refusal.
     pub(super) fn refused(&mut self, now: Uptime, settings: &Settings) {
         let counted = self.signs.refused(now, settings);

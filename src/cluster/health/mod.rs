@@ -122,6 +122,9 @@ impl Health {
         let Some(machine) = self.machines.get_mut(server.index()) else { return };
         match seen {
             Observation::Answered { status, latency, retry_after } => {
+                if machine.is_reborn() {
+                    self.wanted.push_back(Wanted::Restarted(server));
+                }
                 let matters = machine.answered(now, status, latency, retry_after, &self.settings);
                 if calm && !matters {
                     // The way of nearly every answer of a healthy pool.

@@ -153,6 +153,11 @@ impl Signs {
         self.answers
     }
 
+    /// The server's own host refused since the last answer: its process was gone.
+    pub(super) const fn was_refused(&self) -> bool {
+        self.refusals > 0
+    }
+
     /// The server's own host refused often enough.
     pub(super) const fn proves_refused(&self, settings: &Settings) -> bool {
         // Counted ones are at least `refused_interval` apart, so the spread is there by itself.
