@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cluster::document::{Document, DocumentFault};
 use crate::cluster::health::Settings;
 use crate::cluster::health::dossier::Dossier;
+use crate::cluster::health::rounds::{Rounds, Standing};
 use crate::cluster::health::signs::Signs;
 use crate::cluster::score::{self, Parts};
 use crate::cluster::{Failure, Proof, Server, ServerView, State, Suspect};
@@ -15,8 +16,6 @@ use crate::now::Uptime;
 const FLAP_WITHIN: Duration = Duration::from_secs(600);
 /// Doublings of probation at most: 32 times.
 const FLAPS_MAX: u32 = 5;
-/// No interval is shorter, whatever is configured: the door must not spin.
-const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 /// One server.
 ///
@@ -60,9 +59,7 @@ pub(super) struct Machine {
     score: u8,
     signs: Signs,
     dossier: Dossier,
-    probe_at: Uptime,
-    probed_at: Option<Uptime>,
-    fetch_at: Uptime,
+    rounds: Rounds,
     /// Deadlines up to here have been judged.
     judged_at: Uptime,
 }
@@ -92,9 +89,7 @@ impl Machine {
             score: 0,
             signs: Signs::default(),
             dossier: Dossier::new(server),
-            probe_at: now + delay,
-            probed_at: None,
-            fetch_at: now + delay,
+            rounds: Rounds::new(now, delay),
             judged_at: now,
         }
     }
@@ -139,14 +134,8 @@ impl Machine {
         settings: &Settings,
     ) -> bool {
         let matters = self.state != State::Up || !self.signs.nothing_to_decide(status);
-        let was_quiet = self.signs.unanswered() > 1;
+        self.rounds.answered(now, self.standing(), settings);
         self.signs.answered(now, status, latency, retry_after);
-        let usual = self.probed_at.unwrap_or(now) + probe_interval(settings);
-        if self.state == State::Down {
-            self.probe_at = self.probe_at.min(usual.max(now));
-        } else if was_quiet {
-            self.probe_at = usual.max(now);
-        }
         matters
     }
 
@@ -165,18 +154,15 @@ impl Machine {
         let counted = self.signs.refused(now, settings);
         let known = self.failure.is_some_and(|failure| failure.proof == Proof::Refused);
         if counted && !(self.state == State::Down && known) {
-            self.probe_at = now + settings.refused_interval.max(INTERVAL_MIN);
+            self.rounds.refused(now, settings);
         }
     }
 
     /// Takes in a sign that proves nothing: look soon.
     pub(super) fn look_soon(&mut self, now: Uptime, settings: &Settings) {
-        if self.state == State::Down {
-            return;
+        if self.state != State::Down {
+            self.rounds.look_soon(now, settings);
         }
-        let pause = settings.refused_interval.max(INTERVAL_MIN);
-        let earliest = self.probed_at.map_or(now, |last| now.max(last + pause));
-        self.probe_at = self.probe_at.min(earliest);
     }
 
     /// Takes in a document; `true` if the process is another one than before.
@@ -188,16 +174,15 @@ impl Machine {
         restarted
     }
 
-    /// The door removed what it had left there.
-    pub(super) fn sweep(&mut self) {
-        self.swept |= self.state == State::Probation;
+    /// The door removed what it had left there. Entering probation asks for it anew.
+    pub(super) const fn sweep(&mut self) {
+        self.swept = true;
     }
 
     /// The door itself was stalled: probes under way prove nothing.
     pub(super) fn void_probes(&mut self, now: Uptime) {
         self.signs.void_probes();
-        self.probe_at = now;
-        self.fetch_at = self.fetch_at.max(now);
+        self.rounds.restart(now);
     }
 
     /// A suspicion began: whose hold is over by now was exposed to a move before.
@@ -274,22 +259,11 @@ impl Machine {
         settings: &Settings,
         rng: &mut fastrand::Rng,
     ) -> bool {
-        if now < self.probe_at {
-            return false;
+        let due = self.rounds.probe(now, self.standing(), settings, rng);
+        if due {
+            self.signs.probe_sent(now);
         }
-        let interval = probe_interval(settings);
-        let pause = if self.signs.unanswered() == 0 {
-            interval
-        } else if self.state == State::Down {
-            interval * 2
-        } else {
-            // Packets get lost. More of them tell a lost one from a dead server in the same time.
-            interval / 4
-        };
-        self.signs.probe_sent(now);
-        self.probed_at = Some(now);
-        self.probe_at = now + jittered(pause, rng).max(INTERVAL_MIN);
-        true
+        due
     }
 
     /// Fetches the document that is due.
@@ -299,11 +273,7 @@ impl Machine {
         settings: &Settings,
         rng: &mut fastrand::Rng,
     ) -> bool {
-        if !self.dossier.is_wanted() || now < self.fetch_at {
-            return false;
-        }
-        self.fetch_at = now + jittered(settings.document_interval, rng).max(INTERVAL_MIN);
-        true
+        self.dossier.is_wanted() && self.rounds.fetch(now, settings, rng)
     }
 
     /// Computes the score anew and publishes it if it is a step away.
@@ -323,9 +293,9 @@ impl Machine {
 
     /// When something here is due. Dwells and ramps end at a probe: those never stop.
     pub(super) fn next(&self, settings: &Settings) -> Uptime {
-        let mut next = self.probe_at;
+        let mut next = self.rounds.probe_at();
         if self.dossier.is_wanted() {
-            next = next.min(self.fetch_at);
+            next = next.min(self.rounds.fetch_at());
         }
         if let Some(since) = self.signs.silent_since().filter(|_| self.state != State::Down) {
             for deadline in [since + settings.degraded_after, since + settings.down_after] {
@@ -397,7 +367,12 @@ impl Machine {
     ) -> Option<Change> {
         let good = self.signs.good_run();
         let failure = self.failure?;
-        let on_hold = suspect.is_some() && failure.proof != Proof::Refused;
+        // A refusal proves the path, which rules out our network, and nothing else.
+        let on_hold = match suspect {
+            Some(Suspect::OwnNetwork) => failure.proof != Proof::Refused,
+            Some(Suspect::SharedBackend) => true,
+            None => false,
+        };
         self.exposed |= !on_hold && now >= failure.hold_until;
         if good > 0 && !self.exposed {
             return Some(self.enter(now, self.before));
@@ -427,6 +402,10 @@ impl Machine {
         (from, state)
     }
 
+    fn standing(&self) -> Standing {
+        Standing { down: self.state == State::Down, unanswered: self.signs.unanswered() }
+    }
+
     fn has_dwelt(&self, now: Uptime, settings: &Settings) -> bool {
         let dwell = settings.probation.saturating_mul(1 << self.flaps);
         !self.was_up || now.since(self.dwell_from) >= dwell
@@ -438,13 +417,4 @@ const fn hold(proof: Proof, settings: &Settings) -> Duration {
         Proof::Refused => settings.hold_refused,
         Proof::Silence | Proof::Errors | Proof::Document => settings.hold_silence,
     }
-}
-
-fn probe_interval(settings: &Settings) -> Duration {
-    settings.probe_interval.max(INTERVAL_MIN)
-}
-
-/// ±10 %.
-fn jittered(interval: Duration, rng: &mut fastrand::Rng) -> Duration {
-    interval.saturating_mul(rng.u32(900..=1100)) / 1000
 }

@@ -1,10 +1,12 @@
 //! Observations in, states out: [`Health`] (H1–H3, H5, H6, H8, H9). Pure.
 //!
-//! [`signs`] boils down what was seen of one server, [`dossier`] what its documents told,
-//! [`machine`] makes states of it, [`suspicion`] looks at all servers together.
+//! `signs` boils down what was seen of one server, `dossier` what its documents told,
+//! `machine` makes states of it and asks again in `rounds`, `suspicion` looks at all servers
+//! together.
 
 mod dossier;
 mod machine;
+mod rounds;
 mod settings;
 mod signs;
 mod suspicion;
@@ -79,8 +81,12 @@ const CHANGES_MAX: usize = 4;
 ///
 /// Law of use: after each [`Health::observe`] or [`Health::tick`], call
 /// [`Health::poll`] until `None`, then come back with [`Health::tick`] not later than
-/// [`Health::next`]. That a hold ran out ([`crate::cluster::Failure::hold_until`]) is no change
-/// here: whoever moves users keeps that deadline.
+/// [`Health::next`].
+///
+/// Two things are no [`Wanted`]: that a hold ran out (whoever moves users keeps the deadline
+/// [`Failure::hold_until`](crate::cluster::Failure)), and that proof or hold of a failure changed
+/// while the server stays down, as when silence turns into refusal. They show in the view, and
+/// [`Health::view`] is another one then.
 #[derive(Debug)]
 pub struct Health {
     settings: Settings,

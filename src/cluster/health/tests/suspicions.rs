@@ -108,6 +108,23 @@ fn who_was_exposed_before_the_panic_goes_through_probation() {
 }
 
 #[test]
+fn who_refuses_in_a_panic_is_acted_on_and_silent_no_more() {
+    let mut world = World::settled(3);
+    world.set_all(Host::Silent);
+    world.run(ms(8_000));
+    world.set(FIRST, Host::Refuses);
+    world.run(ms(3_000));
+    assert_eq!(world.suspect(), Some(Suspect::OwnNetwork), "two of three are still silent");
+    world.set(FIRST, Host::Answers(200));
+    world.run(ms(4_000));
+    assert_eq!(world.state(FIRST), State::Probation, "its users may have been moved");
+
+    world.set(SECOND, Host::Refuses);
+    world.run(ms(3_000));
+    assert_eq!(world.suspect(), None, "one of three is silent");
+}
+
+#[test]
 fn a_server_that_was_silent_long_before_does_not_keep_a_panic_alive() {
     let mut world = World::settled(5);
     world.set(FIRST, Host::Silent);
@@ -140,6 +157,34 @@ fn the_same_5xx_from_all_is_a_shared_backend_and_nobody_goes_down() {
             assert_eq!(world.state(id), State::Up);
         }
     }
+}
+
+#[test]
+fn one_good_answer_among_failures_does_not_end_a_shared_suspicion() {
+    let mut world = World::settled(2);
+    world.set_all(Host::Answers(500));
+    world.run(ms(5_000));
+    for _ in 0..20 {
+        world.observe(FIRST, answer(200, ms(1)));
+        world.run(ms(3_000));
+    }
+    assert_eq!(world.suspicions.len(), 1);
+    assert_eq!(world.suspect(), Some(Suspect::SharedBackend));
+}
+
+#[test]
+fn who_refuses_while_a_shared_backend_is_suspected_was_not_left_by_anybody() {
+    let mut world = World::settled(3);
+    world.set_all(Host::Answers(500));
+    world.run(ms(5_000));
+    world.set(FIRST, Host::Refuses);
+    world.run(ms(20_000));
+    assert_eq!(world.state(FIRST), State::Down);
+    assert_eq!(world.suspect(), Some(Suspect::SharedBackend));
+    world.set(FIRST, Host::Answers(200));
+    world.run(ms(10_000));
+    assert!(!world.path(FIRST).contains(&State::Probation), "{:?}", world.path(FIRST));
+    assert_eq!(world.state(FIRST), State::Up);
 }
 
 #[test]
