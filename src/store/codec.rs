@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(
             bytes.escape_ascii().to_string(),
             "\\x01\\x04anna\\x01\\x14sip:anna@example.com\\x01\\x044711\\x01\\x04ucs1\\x01\\x01\
-             \\x04ucs1\\x80\\xe2\\xcf\\xaa\\x06\\x00\\x04ucs2\\x00\\x01\\x04ucs1\\x07"
+             \\x04ucs1\\x80\\xe2\\xcf\\xaa\\x06\\x00\\x04ucs2\\x00\\x07\\x01\\x04ucs1"
         );
         assert_eq!(decode::<UserRecord>(&bytes), Ok(user));
 

@@ -304,7 +304,7 @@ impl Update<'_> {
     }
 
     fn is_late_for(&self, binding: &Binding) -> bool {
-        *binding.call_id == *self.call_id && self.cseq < binding.cseq
+        *binding.call_id == *self.call_id && self.cseq <= binding.cseq
     }
 
     fn binding(
