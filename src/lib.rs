@@ -1,6 +1,7 @@
 //! frontdoor
 pub mod admin;
 pub mod cluster;
+pub mod config;
 pub mod decision;
 pub mod directory;
 pub mod door;
