@@ -1,5 +1,6 @@
 //! frontdoor
 pub mod admin;
+pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod decision;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use crate::admin;
 use crate::cluster::health;
 use crate::config::duration::Span;
 use crate::config::pool::{self, Names};
@@ -16,10 +17,12 @@ use crate::config::raw::{
     RawAdmin, RawAuth, RawFailover, RawHealth, RawLimits, RawLog, RawLogFormat, RawPace, RawSip,
     RawStore, RawUnknownUsers,
 };
-use crate::config::{Config, Log, StorePlace, reading, users};
+use crate::config::{Config, StorePlace, reading, users};
 use crate::decision;
 use crate::door;
+use crate::net;
 use crate::placement;
+use crate::telemetry;
 
 /// Where the admin listener is by default.
 const ADMIN: std::net::SocketAddr =
@@ -39,7 +42,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
     let mut names = Names::default();
     let sockets = pool::sockets(&raw, &mut names, &mut wrong);
     let servers = pool::servers(&raw, &sockets, &mut names, &mut wrong, &mut warnings);
-    let beside = |file: &Path| path.parent().unwrap_or(Path::new("")).join(file);
+    let beside = |file: &Path| path.with_file_name("").join(file);
     let imported = raw.users.file.as_ref().map(|file| (file.span(), beside(file.get_ref())));
     let users = match &imported {
         Some((span, file)) => users::read(file, span, &raw.servers, &mut wrong),
@@ -59,8 +62,12 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
         limits: limits(&raw.limits, &mut wrong),
         store: store(&raw.store, &beside, &mut warnings),
         token_file: beside(
-            raw.keys.path_token_file.as_ref().map_or(Path::new(TOKEN_FILE), |f| f.get_ref()),
+            raw.keys
+                .path_token_file
+                .as_ref()
+                .map_or_else(|| Path::new(TOKEN_FILE), |f| f.get_ref()),
         ),
+        streams: streams(&raw.limits, &mut wrong),
         admin: admin(&raw.admin, &mut wrong),
         log: log(&raw.log, &mut wrong),
         warnings: Vec::new(),
@@ -272,8 +279,24 @@ fn store(
     }
 }
 
-fn admin(raw: &RawAdmin, wrong: &mut Complaints<'_>) -> std::net::SocketAddr {
-    let Some(address) = &raw.address else { return ADMIN };
+fn streams(raw: &RawLimits, wrong: &mut Complaints<'_>) -> net::Limits {
+    let defaults = net::Limits::default();
+    let most = 1_000_000;
+    let mut number = |key, raw, default| number_in(key, raw, default, (1, most), wrong);
+    net::Limits {
+        connections: number("connections", &raw.connections, defaults.connections),
+        connections_per_source: number(
+            "connections_per_source",
+            &raw.connections_per_source,
+            defaults.connections_per_source,
+        ),
+        ..defaults
+    }
+}
+
+fn admin(raw: &RawAdmin, wrong: &mut Complaints<'_>) -> admin::Settings {
+    let names = raw.names.clone();
+    let Some(address) = &raw.address else { return admin::Settings { address: ADMIN, names } };
     let span = address.span();
     let address = address.get_ref().0;
     if !address.ip().is_loopback() {
@@ -281,21 +304,21 @@ fn admin(raw: &RawAdmin, wrong: &mut Complaints<'_>) -> std::net::SocketAddr {
     } else if address.port() == 0 {
         wrong.push(span, Fault::PortZero { address });
     }
-    address
+    admin::Settings { address, names }
 }
 
-fn log(raw: &RawLog, wrong: &mut Complaints<'_>) -> Log {
-    let filter = match &raw.filter {
-        Some(filter) => {
-            if let Err(why) = tracing_subscriber::EnvFilter::try_new(filter.get_ref()) {
-                let text = filter.get_ref().clone();
-                wrong.push(filter.span(), Fault::LogFilter { text, why: why.to_string() });
-            }
-            filter.get_ref().clone()
-        }
-        None => String::from("info"),
+fn log(raw: &RawLog, wrong: &mut Complaints<'_>) -> telemetry::Settings {
+    let format = match raw.format {
+        Some(RawLogFormat::Json) => telemetry::Format::Json,
+        Some(RawLogFormat::Text) | None => telemetry::Format::Text,
     };
-    Log { filter, json: raw.format == Some(RawLogFormat::Json) }
+    let Some(filter) = &raw.filter else {
+        return telemetry::Settings { format, ..telemetry::Settings::default() };
+    };
+    if let Err(fault) = telemetry::filter(filter.get_ref()) {
+        wrong.push(filter.span(), Fault::LogFilter { why: fault.to_string() });
+    }
+    telemetry::Settings { filter: filter.get_ref().clone(), format }
 }
 
 /// Whether a text can stand in a header; complains if not.

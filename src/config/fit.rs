@@ -1,72 +1,56 @@
-//! Whether the pool can lose one more server (P5).
+//! Whether the pool can lose one more server (P5), as far as a users file tells.
 
 use std::sync::Arc;
 
-/// A server, for this question.
-#[derive(Clone, Debug)]
-pub(super) struct Room {
-    pub(super) name: Arc<str>,
-    /// Users it can serve.
-    pub(super) capacity: u64,
-    /// Users whose home it is.
-    pub(super) home_to: u64,
-    /// Whether it takes other servers' users (H7).
-    pub(super) hosts: bool,
-}
+use crate::cluster::{ClusterView, Server, ServerId, ServerView, State, Version};
+use crate::config::pool::tells_its_version;
+use crate::directory::import::Imported;
+use crate::directory::{Directory, User};
+use crate::now::Uptime;
+use crate::placement::{self, Policy, Shortfall};
 
-/// The server whose failure would leave most users without a place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Misfit {
-    pub(super) server: Arc<str>,
-    /// Users the others can serve.
-    pub(super) room: u64,
-}
-
-/// Finds the worst failure of one server, if it does not fit. `users` are all users, those without
-/// a home included.
-pub(super) fn worst_misfit(servers: &[Room], users: u64) -> Option<Misfit> {
-    servers
-        .iter()
-        .enumerate()
-        .map(|(lost, server)| {
-            let others = servers.iter().enumerate().filter(|(nth, _)| *nth != lost);
-            let room = others.map(|(_, other)| usable(other)).sum();
-            Misfit { server: Arc::clone(&server.name), room }
-        })
-        .filter(|misfit| misfit.room < users)
-        .min_by_key(|misfit| misfit.room)
-}
-
-/// A server that takes no strangers is room for its own users only.
-fn usable(server: &Room) -> u64 {
-    if server.hosts { server.capacity } else { server.capacity.min(server.home_to) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn room(name: &str, capacity: u64, home_to: u64, hosts: bool) -> Room {
-        Room { name: name.into(), capacity, home_to, hosts }
+/// The server whose loss would leave most of the file's users without a place, were all of them
+/// there; `None` when every loss fits.
+///
+/// Servers count as healthy, and as able to host where their version is still to be told.
+pub(super) fn one_more_failure(
+    servers: &[Server],
+    users: &[Imported],
+    policy: &Policy,
+) -> Option<Shortfall> {
+    let view = ClusterView { servers: servers.iter().map(healthy).collect(), suspicion: None };
+    let mut directory = Directory::new(servers.len());
+    let id = |name: &str| {
+        (0u16..).zip(servers).find(|(_, server)| &*server.name == name).map(|(id, _)| ServerId(id))
+    };
+    let mut homeless = Vec::new();
+    for user in users {
+        let record = user.clone().into_record();
+        let Ok(user) = User::from_record(&record, &id) else { continue };
+        let has_home = user.home.is_some();
+        // Owners are unique: the file was refused otherwise.
+        let Ok(user) = directory.insert(user) else { continue };
+        homeless.extend((!has_home).then_some(user));
     }
-
-    #[test]
-    fn a_pool_that_can_lose_its_largest_server_fits() {
-        let pool = [room("a", 100, 50, true), room("b", 60, 40, true), room("c", 60, 30, true)];
-        assert_eq!(worst_misfit(&pool, 120), None);
+    for user in homeless {
+        if let Ok(home) = placement::place(user, &view, &directory, policy) {
+            directory.set_home(user, home, 1);
+        }
     }
+    placement::one_more_failure(&view, &directory, policy)
+}
 
-    #[test]
-    fn the_worst_failure_is_named_with_the_room_that_is_left() {
-        let pool = [room("a", 100, 50, true), room("b", 60, 40, true), room("c", 60, 30, true)];
-        let misfit = worst_misfit(&pool, 121).unwrap();
-        assert_eq!((&*misfit.server, misfit.room), ("a", 120));
-    }
-
-    #[test]
-    fn a_server_that_takes_no_strangers_is_no_room_for_them() {
-        let pool = [room("a", 100, 50, true), room("old", 100, 10, false)];
-        let misfit = worst_misfit(&pool, 60).unwrap();
-        assert_eq!((&*misfit.server, misfit.room), ("a", 10));
+fn healthy(server: &Server) -> ServerView {
+    let told = tells_its_version(server).then_some(Version::FIRST_WITH_DISTRIBUTION);
+    ServerView {
+        name: Arc::clone(&server.name),
+        state: State::Up,
+        score: 100,
+        capacity: server.capacity,
+        version: server.version.or(told),
+        site: server.site.clone(),
+        failure: None,
+        incarnation: 0,
+        since: Uptime::ZERO,
     }
 }

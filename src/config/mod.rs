@@ -19,14 +19,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::admin;
 use crate::cluster::Server;
 use crate::cluster::health;
 use crate::decision;
 use crate::directory::import::Imported;
 use crate::door;
 use crate::door::Side;
+use crate::net;
 use crate::private::Private;
 use crate::sip::Transport;
+use crate::telemetry;
 
 pub use problem::{Fault, Problem, Problems};
 
@@ -58,10 +61,12 @@ pub struct Config {
     pub store: StorePlace,
     /// The file with the key of Path tokens.
     pub token_file: PathBuf,
-    /// Where the admin listener is.
-    pub admin: SocketAddr,
+    /// Bounds of streams.
+    pub streams: net::Limits,
+    /// Where the admin listener is, and what it may be called.
+    pub admin: admin::Settings,
     /// What is logged, and how.
-    pub log: Log,
+    pub log: telemetry::Settings,
     /// What is possible and dangerous.
     pub warnings: Vec<Problem>,
 }
@@ -90,15 +95,6 @@ pub enum StorePlace {
     File(PathBuf),
 }
 
-/// What is logged, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// In the syntax of `tracing_subscriber::EnvFilter`.
-    pub filter: String,
-    /// One JSON object a line instead of text.
-    pub json: bool,
-}
-
 impl Config {
     /// Reads and checks a file and the users file it names.
     pub fn read(path: &Path) -> Result<Self, Problems> {
@@ -115,6 +111,20 @@ impl Config {
     /// Checks a text that came from `path`.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Problems> {
         check::check(path, text)
+    }
+
+    /// What the shell is told at start.
+    pub fn net_settings(&self) -> net::Settings {
+        let listeners = self.sockets.iter().map(|socket| net::Listen {
+            name: Arc::clone(&socket.name),
+            transport: socket.transport,
+            address: socket.address,
+        });
+        net::Settings {
+            listeners: listeners.collect(),
+            limits: self.streams,
+            health_urls: self.servers.iter().map(|server| server.health_url.clone()).collect(),
+        }
     }
 
     /// What the core is told at start. `seed` feeds every jitter and identifier of this life.

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use crate::cluster::{BindingAddress, HealthDocumentUse, Server, Version};
 use crate::config::check::check_header_text;
-use crate::config::fit::{self, Room};
+use crate::config::fit;
 use crate::config::problem::{Complaints, Fault};
 use crate::config::raw::{
     Raw, RawBindingAddress, RawDocumentUse, RawListen, RawServer, RawTransport,
@@ -260,7 +260,8 @@ fn warn_about_version(
     }
 }
 
-fn tells_its_version(server: &Server) -> bool {
+/// Whether the health document may tell what the configuration does not.
+pub(super) fn tells_its_version(server: &Server) -> bool {
     server.health_url.is_some() && server.health_document != HealthDocumentUse::None
 }
 
@@ -270,32 +271,17 @@ pub(super) fn warn_about_fit(
     users_file: Option<Range<usize>>,
     warnings: &mut Complaints<'_>,
 ) {
-    let Some(span) = users_file else { return };
-    if config.servers.len() < 2 {
-        return;
-    }
-    let mut homes: HashMap<&str, u64> = HashMap::new();
-    for home in config.users.iter().filter_map(|user| user.home.as_deref()) {
-        *homes.entry(home).or_default() += 1;
-    }
-    let rooms: Vec<Room> = config
-        .servers
-        .iter()
-        .map(|server| Room {
-            name: Arc::clone(&server.name),
-            capacity: u64::from(server.capacity),
-            home_to: homes.get(&*server.name).copied().unwrap_or(0),
-            hosts: match server.version {
-                Some(version) => version >= Version::FIRST_WITH_DISTRIBUTION,
-                None => tells_its_version(server),
-            },
-        })
-        .collect();
-    let users = u64::try_from(config.users.len()).unwrap_or(u64::MAX);
-    if let Some(misfit) = fit::worst_misfit(&rooms, users) {
-        let server = misfit.server.to_string();
-        warnings.push(span, Fault::DoesNotFit { server, room: misfit.room, users });
-    }
+    let Some(span) = users_file.filter(|_| config.servers.len() > 1) else { return };
+    let policy = &config.decision.placement;
+    let shortfall = fit::one_more_failure(&config.servers, &config.users, policy);
+    let Some(shortfall) = shortfall else { return };
+    let Some(server) = config.servers.get(shortfall.lost.index()) else { return };
+    let fault = Fault::DoesNotFit {
+        server: server.name.to_string(),
+        users: shortfall.users,
+        unplaced: shortfall.unplaced,
+    };
+    warnings.push(span, fault);
 }
 
 /// A name that nobody has yet; complains otherwise.

@@ -200,10 +200,8 @@ pub enum Fault {
     )]
     AdminNotLoopback { address: SocketAddr },
     /// Not a log filter.
-    #[error(
-        "`{text}` is not a log filter ({why}); write one such as \"info\" or \"frontdoor=debug\""
-    )]
-    LogFilter { text: String, why: String },
+    #[error("{why}")]
+    LogFilter { why: String },
     /// The users file cannot be used.
     #[error("the users file {}, {why}", path.display())]
     UsersFile { path: PathBuf, why: String },
@@ -225,10 +223,10 @@ pub enum Fault {
     VersionOld { server: String, version: String },
     /// Warning (P5).
     #[error(
-        "one more failure does not fit: without server `{server}` there is room for {room} of {users} users; \
-         add a server or raise capacities"
+        "one more failure does not fit: when server `{server}` fails, {unplaced} of its {users} users \
+         find no place; add a server or raise capacities"
     )]
-    DoesNotFit { server: String, room: u64, users: u64 },
+    DoesNotFit { server: String, users: u64, unplaced: u64 },
     /// Warning: one server.
     #[error("there is one server only: when it fails there is nowhere to go")]
     OneServer,
@@ -252,18 +250,18 @@ pub enum Fault {
 impl Fault {
     /// Whether this is complained about only because `key` of `section` could not be read.
     pub(super) fn follows_from(&self, section: &str, key: &str) -> bool {
-        match self {
-            Self::Missing { section: there, key: missing, .. } => {
-                section == *there && (key == *missing || key.is_empty())
-            }
-            Self::NoListen => section == "listen",
-            Self::NoUpstream => section == "upstream",
-            Self::NoServers | Self::UnknownHome { .. } => section == "servers",
-            Self::NoSocketTowards { .. } => section == "upstream",
-            Self::NeedsAdvertise { .. } => key == "advertise",
-            Self::DocumentWithoutUrl => key == "health_url",
-            _ => false,
+        if let Self::Missing { section: there, key: missing, .. } = self {
+            return section == *there && (key == *missing || key.is_empty());
         }
+        let is_missing_part = |missing: &str| match missing {
+            "listen" => matches!(self, Self::NoListen),
+            "upstream" => matches!(self, Self::NoUpstream | Self::NoSocketTowards { .. }),
+            "servers" => matches!(self, Self::NoServers | Self::UnknownHome { .. }),
+            "advertise" => matches!(self, Self::NeedsAdvertise { .. }),
+            "health_url" => matches!(self, Self::DocumentWithoutUrl),
+            _ => false,
+        };
+        is_missing_part(section) || is_missing_part(key)
     }
 }
 

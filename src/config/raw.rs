@@ -145,6 +145,8 @@ pub(super) struct RawLimits {
     pub(super) bindings_per_aor: Option<Spanned<usize>>,
     pub(super) transactions: Option<Spanned<usize>>,
     pub(super) waiting: Option<Spanned<usize>>,
+    pub(super) connections: Option<Spanned<usize>>,
+    pub(super) connections_per_source: Option<Spanned<usize>>,
 }
 
 /// `[admin]`.
@@ -152,6 +154,7 @@ pub(super) struct RawLimits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawAdmin {
     pub(super) address: Option<Spanned<Address>>,
+    pub(super) names: Vec<String>,
 }
 
 /// `[log]`.

@@ -45,13 +45,9 @@ pub(super) fn read(text: &str, complaints: &mut Complaints<'_>) -> (Raw, Vec<Cul
 /// What is missing because of a fault: the key itself, or the one that was meant.
 fn culprit(fault: &Fault, path: &[String]) -> Culprit {
     let section = path.first().cloned().unwrap_or_default();
-    match fault {
-        Fault::UnknownKey { near: Some(near), .. } if path.len() < 2 => {
-            (near.clone(), String::new())
-        }
-        Fault::UnknownKey { near: Some(near), .. } => (section, near.clone()),
-        _ => (section, path.get(1).cloned().unwrap_or_default()),
-    }
+    let key = path.get(1).cloned().unwrap_or_default();
+    let Fault::UnknownKey { near: Some(near), .. } = fault else { return (section, key) };
+    if path.len() < 2 { (near.clone(), String::new()) } else { (section, near.clone()) }
 }
 
 /// Removes the key or value at `span`, and says under which keys it stood.

@@ -52,7 +52,7 @@ fn the_least_that_is_needed_is_accepted_without_a_warning() {
     assert_eq!(config.warnings, []);
     assert!(config.decision.disable_automatic_user_distribution, "D1: disabled by default");
     assert_eq!(config.store, StorePlace::File("frontdoor.redb".into()));
-    assert_eq!(config.admin, "127.0.0.1:9060".parse().unwrap());
+    assert_eq!(config.admin.address, "127.0.0.1:9060".parse().unwrap());
     let sides: Vec<_> = config.sockets.iter().map(|s| (&*s.name, s.side, &*s.advertised)).collect();
     assert_eq!(
         sides,
@@ -140,7 +140,7 @@ fn values_of_the_wrong_kind_are_refused_where_they_stand() {
         (
             "health",
             "down_after = \"1s\"",
-            "23:14: `degraded_after` (1500ms) is more than `down_after` (1s); lower it, or raise `down_after`",
+            "23:14: `degraded_after` (1250ms) is more than `down_after` (1s); lower it, or raise `down_after`",
         ),
         ("health", "rise = 0", "23:8: `rise` is 0; it must be from 1 to 100"),
         (
@@ -172,7 +172,7 @@ fn values_of_the_wrong_kind_are_refused_where_they_stand() {
         (
             "log",
             "filter = \"frontdoor=loud\"",
-            "23:10: `frontdoor=loud` is not a log filter (error parsing level filter: expected one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5); write one such as \"info\" or \"frontdoor=debug\"",
+            "23:10: log filter \"frontdoor=loud\": error parsing level filter: expected one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5; write a level (error, warn, info, debug, trace), and further module=level pairs after commas",
         ),
         (
             "users",
@@ -362,6 +362,54 @@ fn what_is_possible_and_dangerous_is_a_warning() {
         warnings(&one),
         ["door.toml: there is one server only: when it fails there is nowhere to go"]
     );
+}
+
+#[test]
+fn a_users_file_is_checked_against_the_pool() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("door.toml");
+    let write = |users: &str| {
+        let text = format!("user,aors,lines,home,enabled\n{users}");
+        std::fs::write(directory.path().join("users.csv"), text).unwrap();
+        Config::parse(&path, &format!("{}[users]\nfile = \"users.csv\"\n", small_pool()))
+    };
+    let said = |problems: &[Problem]| {
+        problems.iter().map(|p| (p.line, p.fault.to_string())).collect::<Vec<_>>()
+    };
+
+    let fits = write("anna,sip:anna@example.com,,ucs1,true\nbert,sip:bert@example.com,,,true\n");
+    assert_eq!(fits.as_ref().unwrap().users.len(), 2);
+    assert_eq!(said(&fits.unwrap().warnings), []);
+
+    let three = "anna,sip:a@b.example,,ucs1,true\nbert,sip:b@b.example,,ucs1,true\ncarl,sip:c@b.example,,ucs2,true\n";
+    let full = write(three).unwrap();
+    assert_eq!(
+        said(&full.warnings),
+        [(
+            23,
+            String::from(
+                "one more failure does not fit: when server `ucs1` fails, 1 of its 2 users find no place; add a server or raise capacities"
+            )
+        )]
+    );
+
+    let gone = write("anna,sip:a@b.example,,ucs9,true\n").unwrap_err();
+    assert_eq!(
+        said(&gone.problems),
+        [(
+            23,
+            String::from(
+                "1 users have the home `ucs9` (the first is `anna`), and no [[servers]] has that name"
+            )
+        )]
+    );
+    let twice = write("anna,sip:a@b.example,,,true\nbert,sip:a@b.example,,,true\n").unwrap_err();
+    assert!(twice.problems[0].fault.to_string().contains("users.csv, line 3: "), "{twice}");
+}
+
+/// [`GOOD`] with room for two users a server.
+fn small_pool() -> String {
+    GOOD.replace("capacity = 100", "capacity = 2")
 }
 
 /// The shipped file, and the same with every default line switched on.

@@ -124,7 +124,7 @@ fn create(path: &Path) -> std::io::Result<()> {
         Err(_) | Ok(()) => removed?,
     }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(directory.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 fn write_durably(path: &Path, octets: &[u8]) -> std::io::Result<()> {
