@@ -1,6 +1,8 @@
 //! frontdoor
 pub mod admin;
+pub mod cli;
 pub mod cluster;
+pub mod config;
 pub mod decision;
 pub mod directory;
 pub mod door;

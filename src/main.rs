@@ -1,1 +1,5 @@
-fn main() {}
+//! The program: arguments → configuration → build → run until a signal. No logic here.
+
+fn main() -> std::process::ExitCode {
+    frontdoor::cli::main()
+}

@@ -16,55 +16,55 @@ use crate::ucserver::{DigestSettings, DigestUser, Mood, Settings};
 
 /// Runs a simulated UCServer: a strict SIP registrar with a health document and moods.
 #[derive(Args, Clone, Debug)]
-pub struct UcserverArgs {
+pub(super) struct UcserverArgs {
     /// What it is called.
     #[arg(long, default_value = "ucs")]
-    pub name: String,
+    pub(super) name: String,
     /// Where it speaks SIP, over UDP and TCP; port 0 for any.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5060")]
-    pub sip: SocketAddr,
+    pub(super) sip: SocketAddr,
     /// Where it serves its health document over HTTP; without it, nowhere.
     #[arg(long, value_name = "ADDR")]
-    pub health: Option<SocketAddr>,
+    pub(super) health: Option<SocketAddr>,
     /// Users it can serve; without it, any number.
     #[arg(long, value_name = "USERS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub capacity: Option<u32>,
+    pub(super) capacity: Option<u32>,
     /// A SIP domain it is responsible for; may be repeated; without it, all.
     #[arg(long, value_name = "DOMAIN")]
-    pub domain: Vec<String>,
+    pub(super) domain: Vec<String>,
     /// Shorter registrations are refused with 423.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub min_expires: u32,
+    pub(super) min_expires: u32,
     /// Longer registrations are cut.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
-    pub max_expires: u32,
+    pub(super) max_expires: u32,
     /// Behave like a registrar that does not know Path (RFC 3327).
     #[arg(long)]
-    pub no_path: bool,
+    pub(super) no_path: bool,
     /// Ask for digest credentials: lines of realm:user:password, one realm, mode 0600.
     #[arg(long, value_name = "FILE")]
-    pub digest_file: Option<PathBuf>,
+    pub(super) digest_file: Option<PathBuf>,
     /// Send OPTIONS to every new binding at once.
     #[arg(long)]
-    pub ping_new: bool,
+    pub(super) ping_new: bool,
     /// The mood it starts in: healthy, slow[:MS], refusing, errors, hung, dead,
     /// flapping[:UP_MS:DOWN_MS].
     #[arg(long, value_parser = mood, default_value = "healthy")]
-    pub mood: Mood,
+    pub(super) mood: Mood,
     /// The product version in its health document.
     #[arg(long, default_value = "2603.0")]
-    pub server_version: String,
+    pub(super) server_version: String,
     /// Base of SIP retransmissions, RFC 3261's T1.
     #[arg(long, value_name = "MS", default_value_t = 500)]
-    pub t1: u64,
+    pub(super) t1: u64,
     /// End when standard input ends, that is, with the parent process.
     #[arg(long)]
-    pub until_stdin_ends: bool,
+    pub(super) until_stdin_ends: bool,
 }
 
 /// Why the simulated server did not start or had to stop.
 #[derive(Debug, thiserror::Error)]
-pub enum UcserverError {
+pub(super) enum UcserverError {
     /// The password file cannot be read.
     #[error("cannot read {path}: {source}", path = .path.display())]
     Read {
@@ -96,7 +96,7 @@ pub enum UcserverError {
 }
 
 /// Runs the simulated server until it is stopped.
-pub fn run(args: UcserverArgs) -> Result<(), UcserverError> {
+pub(super) fn run(args: UcserverArgs) -> Result<(), UcserverError> {
     let digest = args.digest_file.as_deref().map(digest_settings).transpose()?;
     let defaults = Settings::default();
     let mut timings = defaults.timings;

@@ -1,0 +1,210 @@
+//! `frontdoor demo`: a failover on this machine, played and measured.
+//!
+//! ```text
+//! demo ─┬─ door      (child: `frontdoor run`)      ◄── REGISTER ── phones (a thread of the demo)
+//!       ├─ ucs1 …    (children: `frontdoor ucserver`, tell whom their OPTIONS reached)
+//!       └─ this file: start all, kill one, wait, ping everybody, report
+//! ```
+//!
+//! Nothing is measured by the door's word alone: a phone counts as reached when the server says so
+//! and the phone had answered. Every process reads the same clock.
+
+mod bank;
+mod board;
+mod phones;
+mod play;
+mod processes;
+mod report;
+mod screen;
+mod stage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::{CliError, out};
+
+/// Phones at most: more addresses than this have no place in the numbering.
+const PHONES_MAX: usize = 1_000_000;
+/// Servers at most.
+const SERVERS_MAX: usize = 64;
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Simulated phones
+    #[arg(long, default_value_t = 300)]
+    phones: usize,
+    /// Simulated servers, called ucs1, ucs2, …
+    #[arg(long, default_value_t = 3)]
+    servers: usize,
+    /// Kill this server so many seconds after the last phone has registered
+    #[arg(long, value_name = "NAME@SECONDS")]
+    kill: Option<KillArg>,
+    /// One JSON object on stdout and nothing else
+    #[arg(long)]
+    json: bool,
+    /// Play in this empty directory and leave configuration, store and logs there
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// Whom to kill, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct KillArg {
+    name: String,
+    after: Duration,
+}
+
+/// `--kill` cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("write a server and seconds, such as ucs2@5")]
+pub(super) struct NotAKill;
+
+impl FromStr for KillArg {
+    type Err = NotAKill;
+
+    fn from_str(text: &str) -> Result<Self, NotAKill> {
+        let (name, secs) = text.split_once('@').ok_or(NotAKill)?;
+        let secs: f64 = secs.trim_end_matches('s').parse().map_err(|_| NotAKill)?;
+        let after = Duration::try_from_secs_f64(secs).map_err(|_| NotAKill)?;
+        if name.is_empty() || after > Duration::from_secs(86_400) {
+            return Err(NotAKill);
+        }
+        Ok(Self { name: name.to_owned(), after })
+    }
+}
+
+/// Why the demo could not be played to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DemoError {
+    /// A server that is not there.
+    #[error("--kill {name}: there is no such server; there are {}", there.join(", "))]
+    NoSuchServer {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        there: Vec<String>,
+    },
+    /// Nothing to play with.
+    #[error("--{what} must be from 1 to {most}")]
+    Amount {
+        /// Of what.
+        what: &'static str,
+        /// How many are possible.
+        most: usize,
+    },
+    /// `--keep` names a directory with something in it.
+    #[error("--keep {}: the directory is not empty; name another one, or empty it", .0.display())]
+    NotEmpty(PathBuf),
+    /// A child did not come up.
+    #[error("{who} did not start within {patience_s} s; its last words:\n{tail}")]
+    NotStarted {
+        /// Who.
+        who: String,
+        /// How long it was waited for.
+        patience_s: u64,
+        /// The end of its log.
+        tail: String,
+    },
+    /// The door ended while it was needed.
+    #[error("the door ended; its last words:\n{tail}")]
+    DoorEnded {
+        /// The end of its log.
+        tail: String,
+    },
+    /// Ctrl-C.
+    #[error("interrupted; everything is stopped")]
+    Interrupted,
+    /// The operating system refused something.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+}
+
+/// Plays, reports, cleans up. Fails unless every phone registered and none was lost.
+pub(super) fn run(args: &DemoArgs) -> Result<ExitCode, CliError> {
+    let script = script(args)?;
+    let report = play::play(&script)?;
+    if args.json {
+        out::json(&report);
+    } else {
+        out::line(screen::summary(&report));
+        if let Some(kept) = &args.keep {
+            out::line(format_args!("Configuration, store and logs are in {}.", kept.display()));
+        }
+    }
+    let all_well = report.lost == 0 && report.registered == report.phones;
+    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Arguments that make sense.
+#[derive(Debug)]
+struct Script {
+    phones: usize,
+    names: Vec<String>,
+    /// Number of the server, and when.
+    kill: Option<(usize, Duration)>,
+    silent: bool,
+    keep: Option<PathBuf>,
+}
+
+fn script(args: &DemoArgs) -> Result<Script, DemoError> {
+    for (what, count, most) in
+        [("phones", args.phones, PHONES_MAX), ("servers", args.servers, SERVERS_MAX)]
+    {
+        if count == 0 || count > most {
+            return Err(DemoError::Amount { what, most });
+        }
+    }
+    let names: Vec<String> = (1..=args.servers).map(|number| format!("ucs{number}")).collect();
+    let kill = match &args.kill {
+        None => None,
+        Some(KillArg { name, after }) => match names.iter().position(|other| other == name) {
+            Some(server) => Some((server, *after)),
+            None => return Err(DemoError::NoSuchServer { name: name.clone(), there: names }),
+        },
+    };
+    Ok(Script { phones: args.phones, names, kill, silent: args.json, keep: args.keep.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(kill: &str) -> DemoArgs {
+        let kill = Some(kill.parse().unwrap());
+        DemoArgs { phones: 10, servers: 2, kill, json: false, keep: None }
+    }
+
+    #[test]
+    fn a_kill_names_a_server_and_a_time() {
+        let kill: KillArg = "ucs2@1.5".parse().unwrap();
+        assert_eq!(kill, KillArg { name: "ucs2".into(), after: Duration::from_millis(1_500) });
+        for text in ["ucs2", "@3", "ucs2@", "ucs2@soon", "ucs2@-1", "ucs2@nan", "ucs2@1e300"] {
+            assert!(text.parse::<KillArg>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_refused_before_anything_starts() {
+        assert_eq!(
+            script(&args("ucs3@1")).unwrap_err().to_string(),
+            "--kill ucs3: there is no such server; there are ucs1, ucs2"
+        );
+        assert_eq!(script(&args("ucs2@1")).unwrap().kill, Some((1, Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn a_demo_without_phones_is_refused() {
+        let error = script(&DemoArgs { phones: 0, ..args("ucs1@1") }).unwrap_err();
+        assert_eq!(error.to_string(), "--phones must be from 1 to 1000000");
+    }
+}

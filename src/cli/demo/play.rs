@@ -1,0 +1,323 @@
+//! The play itself: one act after the other, all on one clock.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use crate::cli::demo::bank;
+use crate::cli::demo::board::Board;
+use crate::cli::demo::phones::Phones;
+use crate::cli::demo::processes::{self, News, Processes};
+use crate::cli::demo::report::{Kill, Report, Sightings};
+use crate::cli::demo::screen::{Screen, View};
+use crate::cli::demo::stage::{Addresses, Stage, configuration};
+use crate::cli::demo::{DemoError, Script};
+use crate::cli::{http, out, status};
+use crate::door::Status;
+use crate::net::Clock;
+use crate::now::Uptime;
+
+/// News that may wait.
+const NEWS: usize = 4096;
+/// How long a process may take to come up.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+/// Phones get on with registering, or the demo goes on without the rest.
+const STALL_PATIENCE: Duration = Duration::from_secs(45);
+/// After the last 200, so that the servers' first OPTIONS get through.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
+/// After the kill.
+const REHOME_PATIENCE: Duration = Duration::from_secs(60);
+/// A ping's own patience (RFC 3261 timer F) and some more.
+const PING_PATIENCE: Duration = Duration::from_secs(40);
+/// Pings of all servers together.
+const PINGS_PER_SECOND: usize = 6_000;
+/// Between two looks at the door, and at the clock.
+const STATUS_EVERY: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(50);
+
+/// Plays the script and gives the account.
+pub(super) fn play(script: &Script) -> Result<Report, DemoError> {
+    let mut stage_hand = Play::set_up(script)?;
+    let registered = stage_hand.register()?;
+    if let (Some((server, after)), true) = (script.kill, registered) {
+        stage_hand.kill(server, after)?;
+    }
+    stage_hand.ping_everybody()?;
+    Ok(stage_hand.account())
+}
+
+/// Everything that runs. Fields are dropped in this order: phones hang up, children end, the
+/// directory goes.
+struct Play<'s> {
+    script: &'s Script,
+    phones: Option<Phones>,
+    processes: Processes,
+    stage: Stage,
+    board: Arc<Board>,
+    sightings: Sightings,
+    news: Receiver<News>,
+    tell: SyncSender<News>,
+    screen: Screen,
+    door: SocketAddr,
+    status: Option<Box<Status>>,
+    phase: &'static str,
+    killed: Option<Kill>,
+    pings_under_way: usize,
+    /// Dropped at the end, which ends the thread that asks for the status.
+    _asking: SyncSender<()>,
+}
+
+impl<'s> Play<'s> {
+    /// Servers first, then the door, until it says that all servers are up.
+    fn set_up(script: &'s Script) -> Result<Self, DemoError> {
+        let stage = Stage::open(script.keep.as_deref())?;
+        let (tell, news) = sync_channel(NEWS);
+        let (asking, stop_asking) = sync_channel(0);
+        let addresses = Addresses::free()?;
+        let mut play = Self {
+            script,
+            phones: None,
+            processes: Processes::default(),
+            stage,
+            board: Arc::new(Board::new(script.phones)),
+            sightings: Sightings::new(script.names.len(), script.phones),
+            news,
+            tell,
+            screen: Screen::new(script.silent),
+            door: addresses.phones,
+            status: None,
+            phase: "starting",
+            killed: None,
+            pings_under_way: 0,
+            _asking: asking,
+        };
+        let servers = play.start_servers()?;
+        let config = play.stage.file("frontdoor.toml");
+        let text = configuration(addresses, &servers, script.phones);
+        std::fs::write(&config, text)
+            .map_err(|source| DemoError::System { what: "cannot write a file", source })?;
+        play.processes.start_door(&config, &play.stage.file("door.log"))?;
+        let tell = play.tell.clone();
+        processes::spawn("status", move || ask(addresses.admin, &tell, &stop_asking))?;
+        let all_up = |play: &Self| {
+            play.status.as_ref().is_some_and(|status| {
+                !status.servers.is_empty() && status.servers.iter().all(|s| &*s.state == "up")
+            })
+        };
+        if !play.wait(Clock.uptime() + START_PATIENCE, all_up)? {
+            return Err(play.not_started("the door", "door.log"));
+        }
+        Ok(play)
+    }
+
+    fn start_servers(&mut self) -> Result<Vec<(String, SocketAddr)>, DemoError> {
+        let names = &self.script.names;
+        for name in names {
+            let log = self.stage.file(&format!("{name}.log"));
+            self.processes.start_server(name, &log, self.tell.clone())?;
+        }
+        let mut addresses: Vec<Option<SocketAddr>> = vec![None; names.len()];
+        let deadline = Clock.uptime() + START_PATIENCE;
+        loop {
+            let missing = addresses.iter().zip(names).find(|(address, _)| address.is_none());
+            let Some((_, name)) = missing else { break };
+            let missing = |play: &Self| play.not_started(name, &format!("{name}.log"));
+            let left = deadline.since(Clock.uptime());
+            match self.news.recv_timeout(left) {
+                Ok(News::Ready { server, sip }) => {
+                    if let Some(address) = addresses.get_mut(server) {
+                        *address = Some(sip);
+                    }
+                }
+                Ok(News::Gone { .. }) | Err(_) => return Err(missing(self)),
+                Ok(other) => self.take(other)?,
+            }
+        }
+        Ok(names.iter().cloned().zip(addresses.into_iter().flatten()).collect())
+    }
+
+    /// All phones; `false` if some cannot.
+    fn register(&mut self) -> Result<bool, DemoError> {
+        self.phase = "phones register";
+        let phones = self.script.phones;
+        self.phones = Some(
+            Phones::start(phones, self.door, &self.board, self.tell.clone())
+                .map_err(|source| DemoError::System { what: "no sockets for phones", source })?,
+        );
+        let mut before = 0;
+        loop {
+            let all = |play: &Self| play.registered() >= phones;
+            if self.wait(Clock.uptime() + STALL_PATIENCE, all)? {
+                break;
+            }
+            if self.registered() == before {
+                return Ok(false);
+            }
+            before = self.registered();
+        }
+        self.phase = "every phone is registered";
+        Ok(true)
+    }
+
+    /// Waits, kills, and waits until everybody is reached elsewhere or patience ends.
+    fn kill(&mut self, server: usize, after: Duration) -> Result<(), DemoError> {
+        let kill_at = Clock.uptime() + after;
+        self.wait(kill_at, |_| false)?;
+        // Whose phone it was is known only once the server has reached it.
+        let phones = self.script.phones;
+        self.wait(Clock.uptime() + SETTLE_PATIENCE, |play| play.sightings.known() >= phones)?;
+        let Some(at_nanos) = self.processes.kill(server) else { return Ok(()) };
+        let kill = Kill { server, at_nanos };
+        self.board.killed(at_nanos);
+        self.sightings.killed(kill);
+        self.killed = Some(kill);
+        self.phase = "a server was killed";
+        let everybody = |play: &Self| {
+            let affected = play.sightings.affected();
+            play.rehomed() >= affected && play.detected_nanos().is_some()
+        };
+        self.wait(Uptime::from_nanos(at_nanos) + REHOME_PATIENCE, everybody)?;
+        Ok(())
+    }
+
+    /// Every living server tries every phone it knows; those that are not reached, once more.
+    fn ping_everybody(&mut self) -> Result<(), DemoError> {
+        self.phase = "every server pings every phone";
+        let phones = self.script.phones;
+        self.wait(Clock.uptime() + SETTLE_PATIENCE, |play| {
+            play.killed.is_some() || play.sightings.known() >= phones
+        })?;
+        self.sightings.begin_round(Clock.uptime().as_nanos());
+        for _attempt in 0..2 {
+            let per_server = PINGS_PER_SECOND.div_ceil(self.script.names.len());
+            let per_second = u32::try_from(per_server).unwrap_or(1);
+            self.pings_under_way = self.processes.ping_all(per_second);
+            let sending = Duration::from_secs((phones / per_server.max(1)) as u64);
+            let deadline = Clock.uptime() + sending + PING_PATIENCE;
+            self.wait(deadline, |play| play.pings_under_way == 0)?;
+            if self.lost() == 0 {
+                break;
+            }
+        }
+        self.phase = "done";
+        self.show();
+        Ok(())
+    }
+
+    fn account(&self) -> Report {
+        let now = Clock.uptime().as_nanos();
+        let side = |phone| self.board.side(phone);
+        self.sightings.report(&self.script.names, now, self.detected_nanos(), side)
+    }
+
+    /// Takes news until something is so, or the deadline; whether it is so.
+    fn wait(&mut self, deadline: Uptime, is_so: impl Fn(&Self) -> bool) -> Result<bool, DemoError> {
+        loop {
+            self.show();
+            if is_so(self) {
+                return Ok(true);
+            }
+            let now = Clock.uptime();
+            if now >= deadline {
+                return Ok(false);
+            }
+            match self.news.recv_timeout(deadline.since(now).min(TICK)) {
+                Ok(news) => self.take(news)?,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            // What waits already is taken before anything is counted again.
+            while let Ok(news) = self.news.try_recv() {
+                self.take(news)?;
+            }
+            if self.processes.door_ended() {
+                return Err(DemoError::DoorEnded { tail: self.stage.tail("door.log") });
+            }
+        }
+    }
+
+    fn take(&mut self, news: News) -> Result<(), DemoError> {
+        match news {
+            News::Reached { server, sightings } => {
+                for seen in sightings {
+                    if let Some(phone) = bank::phone_of_aor(&seen.aor) {
+                        self.sightings.reached(server, phone, seen.at_nanos);
+                    }
+                }
+            }
+            News::PingAllDone => self.pings_under_way = self.pings_under_way.saturating_sub(1),
+            News::Status(status) => self.status = Some(status),
+            News::Trouble { server, what } => {
+                let name = self.script.names.get(server).map_or("a server", String::as_str);
+                out::note(format_args!("{name}: {what}"));
+            }
+            News::Ready { .. } => {}
+            News::Gone { server } => {
+                if self.killed.is_none_or(|kill| kill.server != server) {
+                    let name = self.script.names.get(server).map_or("a server", String::as_str);
+                    out::note(format_args!("{name} ended, and was not told to"));
+                    self.pings_under_way = self.pings_under_way.saturating_sub(1);
+                }
+            }
+            News::Interrupted => return Err(DemoError::Interrupted),
+        }
+        Ok(())
+    }
+
+    fn show(&mut self) {
+        let rehomed = self.killed.map(|_| (self.sightings.affected(), self.rehomed()));
+        let view = View {
+            phase: self.phase,
+            phones: self.script.phones,
+            registered: self.registered(),
+            status: self.status.as_deref(),
+            rehomed,
+        };
+        self.screen.show(Clock.uptime(), &view);
+    }
+
+    fn registered(&self) -> usize {
+        usize::try_from(Board::read(&self.board.registered)).unwrap_or(usize::MAX)
+    }
+
+    fn rehomed(&self) -> usize {
+        self.sightings.rehomed(|phone| self.board.side(phone))
+    }
+
+    fn lost(&self) -> usize {
+        self.sightings.lost(Clock.uptime().as_nanos(), |phone| self.board.side(phone))
+    }
+
+    /// When the door knew of the kill.
+    fn detected_nanos(&self) -> Option<u64> {
+        let kill = self.killed?;
+        let name = self.script.names.get(kill.server)?;
+        let failovers = &self.status.as_ref()?.failovers;
+        failovers
+            .iter()
+            .filter(|failover| *failover.server == **name)
+            .map(|failover| failover.detected_nanos)
+            .find(|detected| *detected >= kill.at_nanos)
+    }
+
+    fn not_started(&self, who: &str, log: &str) -> DemoError {
+        let patience_s = START_PATIENCE.as_secs();
+        DemoError::NotStarted { who: who.to_owned(), patience_s, tail: self.stage.tail(log) }
+    }
+}
+
+/// Asks the door how it is, again and again.
+fn ask(admin: SocketAddr, tell: &SyncSender<News>, stop: &Receiver<()>) {
+    loop {
+        // No answer is no news: the door may be starting, or stopping.
+        if let Ok(status) = http::get::<Status>(admin, status::PATH)
+            && tell.send(News::Status(Box::new(status))).is_err()
+        {
+            return;
+        }
+        match stop.recv_timeout(STATUS_EVERY) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What a person sees while the demo plays: a live picture on a terminal, lines of a log elsewhere,
+//! nothing with `--json`.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use crate::cli::demo::report::Report;
+use crate::cli::status_table;
+use crate::door::Status;
+use crate::now::Uptime;
+
+/// Between two pictures.
+const LIVE_EVERY: Duration = Duration::from_millis(200);
+/// Between two lines of the log, while something changes.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+
+/// Everything there is to see.
+#[derive(Debug)]
+pub(super) struct View<'v> {
+    /// What is going on, in words.
+    pub(super) phase: &'v str,
+    pub(super) phones: usize,
+    pub(super) registered: usize,
+    pub(super) status: Option<&'v Status>,
+    /// Affected phones, and those reached elsewhere by now; after the kill.
+    pub(super) rehomed: Option<(usize, usize)>,
+}
+
+/// The terminal.
+#[derive(Debug)]
+pub(super) struct Screen {
+    mode: Mode,
+    drawn_at: Uptime,
+    last: String,
+}
+
+#[derive(Debug)]
+enum Mode {
+    Silent,
+    Log,
+    /// Lines of the picture that stands there.
+    Live(usize),
+}
+
+impl Screen {
+    pub(super) fn new(silent: bool) -> Self {
+        let mode = match silent {
+            true => Mode::Silent,
+            false if std::io::stdout().is_terminal() => Mode::Live(0),
+            false => Mode::Log,
+        };
+        Self { mode, drawn_at: Uptime::ZERO, last: String::new() }
+    }
+
+    /// Shows the present, if it is time to or the phase is new.
+    pub(super) fn show(&mut self, now: Uptime, view: &View<'_>) {
+        let (every, picture) = match self.mode {
+            Mode::Silent => return,
+            Mode::Log => (LOG_EVERY, line(view)),
+            Mode::Live(_) => (LIVE_EVERY, picture(view)),
+        };
+        let is_news = !self.last.starts_with(view.phase);
+        if picture == self.last || (!is_news && now.since(self.drawn_at) < every) {
+            return;
+        }
+        let mut out = std::io::stdout().lock();
+        // A terminal that went away is no reason to stop.
+        let _gone = match &mut self.mode {
+            Mode::Silent => Ok(()),
+            Mode::Log => writeln!(out, "{picture}"),
+            Mode::Live(lines) => {
+                let up = std::mem::replace(lines, picture.lines().count());
+                let back = if up == 0 { String::new() } else { format!("\x1b[{up}A") };
+                write!(out, "{back}\x1b[J{picture}").and_then(|()| out.flush())
+            }
+        };
+        self.drawn_at = now;
+        self.last = picture;
+    }
+}
+
+/// One line of the log.
+fn line(view: &View<'_>) -> String {
+    let mut line =
+        format!("{}: {} of {} phones registered", view.phase, view.registered, view.phones);
+    if let Some((affected, rehomed)) = view.rehomed {
+        // Writing to a String cannot fail.
+        let _ok = write!(line, ", {rehomed} of {affected} affected reached elsewhere");
+    }
+    for server in view.status.iter().flat_map(|status| &status.servers) {
+        let _ok = write!(line, ", {} {} {}", server.name, server.state, server.assigned);
+    }
+    line
+}
+
+/// The live picture.
+fn picture(view: &View<'_>) -> String {
+    let (registered, phones) = (view.registered, view.phones);
+    let bar = status_table::bar(registered as u64, phones as u64);
+    let mut text =
+        format!("{}\n\nphones   {bar} {registered} of {phones} registered\n", view.phase);
+    if let Some((affected, rehomed)) = view.rehomed {
+        let bar = status_table::bar(rehomed as u64, affected as u64);
+        let _ok = writeln!(text, "reached  {bar} {rehomed} of {affected} affected, elsewhere");
+    }
+    if let Some(status) = view.status {
+        text.push('\n');
+        text.push_str(&status_table::servers(status));
+        for failover in &status.failovers {
+            text.push_str(&status_table::render_failover(failover, status.at_nanos));
+        }
+    }
+    text
+}
+
+/// The result, for a person.
+pub(super) fn summary(report: &Report) -> String {
+    let Report { phones, registered, affected, rehomed, lost, moved_others, .. } = *report;
+    let mut text = format!("\n{registered} of {phones} phones registered.");
+    if let Some(killed) = &report.killed {
+        let _ok = write!(text, "\n{killed} was killed; {affected} phones were registered there.");
+        if let Some(detect) = report.detect_ms {
+            let _ok = write!(text, "\nThe door knew after {detect:.0} ms.");
+        }
+        let _ok = write!(text, "\n{rehomed} of them were reached through another server");
+        if let Some(first) = report.rehome_first_ms {
+            let _ok = write!(text, ", the first after {first:.0} ms");
+        }
+        match report.rehome_p99_ms {
+            Some(p99) => {
+                let _ok = write!(text, ", 99 of 100 within {p99:.0} ms.");
+            }
+            None => text.push('.'),
+        }
+        let others = match moved_others {
+            0 => String::from("Nobody else was moved."),
+            1 => String::from("1 phone of another server was moved, and should not have been."),
+            n => format!("{n} phones of other servers were moved, and should not have been."),
+        };
+        let _ok = write!(text, "\n{others}");
+        if let Some(spread) = report.spread_error_pct {
+            let _ok = write!(
+                text,
+                "\nNo survivor's share of guests is further than {spread:.1} % from the ideal."
+            );
+        }
+    }
+    let _ok = match lost {
+        0 => write!(text, "\nNo binding is lost: every phone with a lease can be reached."),
+        1 => write!(text, "\n1 phone with a lease CANNOT BE REACHED."),
+        n => write!(text, "\n{n} phones with a lease CANNOT BE REACHED."),
+    };
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            phones: 100,
+            registered: 100,
+            killed: Some("ucs2".into()),
+            affected: 33,
+            detect_ms: Some(210.4),
+            rehomed: 33,
+            rehome_first_ms: Some(220.0),
+            rehome_p99_ms: Some(400.0),
+            lost: 0,
+            moved_others: 0,
+            spread_error_pct: Some(3.03),
+        }
+    }
+
+    #[test]
+    fn the_summary_says_what_a_person_wants_to_know() {
+        assert_eq!(
+            summary(&report()),
+            "\n100 of 100 phones registered.\n\
+             ucs2 was killed; 33 phones were registered there.\n\
+             The door knew after 210 ms.\n\
+             33 of them were reached through another server, the first after 220 ms, \
+             99 of 100 within 400 ms.\n\
+             Nobody else was moved.\n\
+             No survivor's share of guests is further than 3.0 % from the ideal.\n\
+             No binding is lost: every phone with a lease can be reached."
+        );
+    }
+
+    #[test]
+    fn a_loss_is_not_overlooked() {
+        let text = summary(&Report { lost: 2, killed: None, ..report() });
+        assert_eq!(
+            text,
+            "\n100 of 100 phones registered.\n2 phones with a lease CANNOT BE REACHED."
+        );
+    }
+
+    #[test]
+    fn a_log_line_says_where_everybody_is() {
+        let view = View {
+            phase: "registering",
+            phones: 10,
+            registered: 4,
+            status: None,
+            rehomed: Some((3, 1)),
+        };
+        assert_eq!(
+            line(&view),
+            "registering: 4 of 10 phones registered, 1 of 3 affected reached elsewhere"
+        );
+    }
+}

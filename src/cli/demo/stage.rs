@@ -1,0 +1,146 @@
+//! Where the demo plays: a directory of its own, free ports, the door's configuration.
+
+use std::fmt::Write as _;
+use std::fs::DirBuilder;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::cli::demo::DemoError;
+use crate::net::Clock;
+
+/// Users a server has room for, for each phone of the demo.
+const CAPACITY_PER_PHONE: usize = 20;
+
+/// The directory; it goes with this value unless it is to be kept.
+#[derive(Debug)]
+pub(super) struct Stage {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Stage {
+    /// An empty directory: the one named, or one of our own.
+    pub(super) fn open(keep: Option<&Path>) -> Result<Self, DemoError> {
+        let system = |source| DemoError::System { what: "no directory can be made", source };
+        let Some(path) = keep else {
+            let name =
+                format!("frontdoor-demo-{}-{:x}", std::process::id(), Clock.uptime().as_nanos());
+            let path = std::env::temp_dir().join(name);
+            DirBuilder::new().mode(0o700).create(&path).map_err(system)?;
+            return Ok(Self { path, keep: false });
+        };
+        DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(system)?;
+        if std::fs::read_dir(path).map_err(system)?.next().is_some() {
+            return Err(DemoError::NotEmpty(path.to_owned()));
+        }
+        Ok(Self { path: path.to_owned(), keep: true })
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The end of a log, for an error message.
+    pub(super) fn tail(&self, log: &str) -> String {
+        let text = std::fs::read(self.file(log)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().rev().take(5).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What cannot be removed is the system's to clear.
+            let _left = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Addresses of the door.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
+    pub(super) phones: SocketAddr,
+    pub(super) upstream: SocketAddr,
+    pub(super) admin: SocketAddr,
+}
+
+impl Addresses {
+    /// Addresses nobody listens on at this moment.
+    pub(super) fn free() -> Result<Self, DemoError> {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let system = |source| DemoError::System { what: "no port is free", source };
+        // Both are held until both are known, so that they differ.
+        let phones = UdpSocket::bind(any).map_err(system)?;
+        let upstream = UdpSocket::bind(any).map_err(system)?;
+        let admin = TcpListener::bind(any).map_err(system)?;
+        Ok(Self {
+            phones: phones.local_addr().map_err(system)?,
+            upstream: upstream.local_addr().map_err(system)?,
+            admin: admin.local_addr().map_err(system)?,
+        })
+    }
+}
+
+/// The door's configuration: distribution enabled, phones trusted, everything in one directory.
+/// Each server has room for everybody many times over, so that free room is the same everywhere and
+/// equal shares are the ideal.
+pub(super) fn configuration(
+    addresses: Addresses,
+    servers: &[(String, SocketAddr)],
+    phones: usize,
+) -> String {
+    let Addresses { phones: listen, upstream, admin } = addresses;
+    let mut text = format!(
+        "[[listen]]\nname = \"phones\"\ntransport = \"udp\"\naddress = \"{listen}\"\n\
+         [[upstream]]\nname = \"servers\"\ntransport = \"udp\"\naddress = \"{upstream}\"\n"
+    );
+    for (name, sip) in servers {
+        // Writing to a String cannot fail.
+        let _ok = write!(
+            text,
+            "[[servers]]\nname = \"{name}\"\nsip = \"udp:{sip}\"\ncapacity = {}\n\
+             version = \"2603.0\"\nhealth_document = \"none\"\n",
+            phones.max(1) * CAPACITY_PER_PHONE
+        );
+    }
+    text.push_str("[sip]\nauth = \"none\"\ntrusted_networks = [\"127.0.0.0/8\"]\n");
+    text.push_str("[failover]\ndisable_automatic_user_distribution = false\n");
+    text.push_str("[users]\nunknown = \"adopt\"\n");
+    let _ok = writeln!(text, "[admin]\naddress = \"{admin}\"");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_doors_configuration_is_accepted_without_a_warning() {
+        let servers = [("ucs1", 5081), ("ucs2", 5082)]
+            .map(|(name, port)| (name.to_owned(), SocketAddr::from(([127, 0, 0, 1], port))));
+        let text = configuration(Addresses::free().unwrap(), &servers, 30_000);
+        let config = Config::parse(Path::new("/tmp/x/door.toml"), &text).unwrap();
+        assert_eq!(config.warnings, []);
+        assert!(!config.decision.disable_automatic_user_distribution);
+        assert_eq!(config.servers.len(), 2);
+    }
+
+    #[test]
+    fn a_directory_of_our_own_goes_and_a_kept_one_stays() {
+        let stage = Stage::open(None).unwrap();
+        let path = stage.path.clone();
+        std::fs::write(stage.file("x"), "x").unwrap();
+        drop(stage);
+        assert!(!path.exists());
+
+        let parent = tempfile::tempdir().unwrap();
+        let kept = parent.path().join("kept");
+        std::fs::write(Stage::open(Some(&kept)).unwrap().file("x"), "x").unwrap();
+        assert!(kept.join("x").exists());
+        assert!(matches!(Stage::open(Some(&kept)), Err(DemoError::NotEmpty(_))));
+    }
+}

@@ -1,0 +1,136 @@
+//! Asking a running door: one blocking HTTP GET at its admin listener.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+/// How long the door may take for anything.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// An answer longer than this is cut, and then not understood.
+const ANSWER_MAX: u64 = 64 * 1024 * 1024;
+
+/// Why a door did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdminError {
+    /// Nobody listens, or nobody answers.
+    #[error(
+        "no answer from {address} ({source}); is the door running? its admin address is \
+         admin.address in its configuration, to be given here as --admin ADDRESS"
+    )]
+    Unreachable {
+        /// Where it was sought.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It answered something else than 200.
+    #[error("the door at {address} refused: {status} {text}")]
+    Refused {
+        /// Who.
+        address: SocketAddr,
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of what it said.
+        text: String,
+    },
+    /// It answered something this program does not understand.
+    #[error(
+        "{address} answered, but not as a frontdoor of this version does ({why}); \
+         is --admin the admin address of a door?"
+    )]
+    NotUnderstood {
+        /// Who.
+        address: SocketAddr,
+        /// What was wrong.
+        why: String,
+    },
+}
+
+/// Asks for a JSON document.
+pub(super) fn get<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T, AdminError> {
+    let answer =
+        exchange(address, path).map_err(|source| AdminError::Unreachable { address, source })?;
+    let not_understood = |why: String| AdminError::NotUnderstood { address, why };
+    let (status, body) =
+        split(&answer).ok_or_else(|| not_understood(String::from("this is not HTTP")))?;
+    if status != 200 {
+        let text = String::from_utf8_lossy(body).chars().take(200).collect::<String>();
+        return Err(AdminError::Refused { address, status, text: text.trim().to_owned() });
+    }
+    serde_json::from_slice(body).map_err(|error| not_understood(error.to_string()))
+}
+
+/// A text as it may stand in a path (RFC 3986 §2.3: everything but unreserved is escaped).
+pub(super) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+/// HTTP/1.0, so that the answer is not chunked and ends with the connection.
+fn exchange(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let request =
+        format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+/// Status and body of an answer.
+fn split(answer: &[u8]) -> Option<(u16, &[u8])> {
+    let end = memchr::memmem::find(answer, b"\r\n\r\n")?;
+    let head = std::str::from_utf8(answer.get(..end)?).ok()?;
+    let mut words = head.lines().next()?.split(' ');
+    let is_http = words.next()?.starts_with("HTTP/1.");
+    let status = words.next()?.parse().ok()?;
+    is_http.then_some((status, answer.get(end + 4..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_cut_into_status_and_body() {
+        let answer = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{}\r\n\r\n";
+        assert_eq!(split(answer), Some((200, &b"{}\r\n\r\n"[..])));
+        assert_eq!(split(b"HTTP/1.1 404 Not Found\r\n\r\n"), Some((404, &b""[..])));
+    }
+
+    #[test]
+    fn what_is_not_http_is_no_answer() {
+        for answer in
+            [&b""[..], b"\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 OK\r\n\r\n", b"HTTP/1.1 200"]
+        {
+            assert_eq!(split(answer), None);
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_place_in_the_path() {
+        assert_eq!(escaped("sip:a b/../?x@h"), "sip%3Aa%20b%2F..%2F%3Fx%40h");
+        assert_eq!(escaped("jürgen"), "j%C3%BCrgen");
+    }
+
+    #[test]
+    fn a_door_that_is_not_there_is_said_with_what_to_do() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = get::<serde_json::Value>(address, "/v1/status").unwrap_err().to_string();
+        assert!(error.contains("is the door running?"), "{error}");
+        assert!(error.contains("admin.address"), "{error}");
+    }
+}

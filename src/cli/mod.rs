@@ -1,0 +1,110 @@
+//! What people type. Each sub-command is a function from arguments to an exit code; errors go to
+//! stderr and say what to do next, results to stdout, as JSON with `--json`.
+
+mod check;
+mod demo;
+mod http;
+mod import;
+mod out;
+mod run;
+mod status;
+mod status_table;
+mod ucserver;
+mod users;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config;
+use crate::config::token::TokenFault;
+use crate::directory;
+use crate::net;
+use crate::store;
+use crate::telemetry;
+
+/// A front door for a pool of UCServers: phones register here, and when a server dies its users
+/// are moved to another one.
+#[derive(Debug, Parser)]
+#[command(name = "frontdoor", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the door until SIGTERM or Ctrl-C
+    Run(run::RunArgs),
+    /// Checks a configuration: what is wrong, and what is dangerous
+    Check(check::CheckArgs),
+    /// Shows the servers and what is being moved
+    Status(status::StatusArgs),
+    /// Shows the users: where they are and where they belong
+    Users(users::UsersArgs),
+    /// Plays a failover on this machine: simulated servers, simulated phones, a real door
+    Demo(demo::DemoArgs),
+    /// Runs one simulated UCServer
+    Ucserver(ucserver::UcserverArgs),
+}
+
+/// Why a sub-command could not do what it was asked. Each says what to do next.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] config::Problems),
+    /// No key for Path tokens.
+    #[error(transparent)]
+    Token(#[from] TokenFault),
+    /// No store.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// An address cannot be had.
+    #[error(transparent)]
+    Bind(#[from] net::BindError),
+    /// The door's admin listener said nothing useful.
+    #[error(transparent)]
+    Admin(#[from] http::AdminError),
+    /// Logs cannot be written.
+    #[error(transparent)]
+    Log(#[from] telemetry::SetupError),
+    /// The users of the file could not be stored.
+    #[error("the users of users.file were not imported: {0}")]
+    Import(directory::record::Failed),
+    /// Somebody else wrote the store meanwhile.
+    #[error("the users of users.file were not imported: the store changed meanwhile; start again")]
+    ImportConflict,
+    /// The simulated server could not run.
+    #[error(transparent)]
+    Ucserver(#[from] ucserver::UcserverError),
+    /// The demo could not be played.
+    #[error(transparent)]
+    Demo(#[from] demo::DemoError),
+    /// The operating system refused something a program needs.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+}
+
+/// Reads the arguments, does what they say, and returns what the shell is told.
+pub fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Users(args) => users::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Ucserver(args) => {
+            ucserver::run(args).map(|()| ExitCode::SUCCESS).map_err(CliError::from)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        out::error(&error);
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,155 @@
+//! The configuration: TOML → `Raw` (what is written) → [`Config`] (what was checked), which fills
+//! the settings each module owns.
+//!
+//! Every key, its unit and its default are in `config/frontdoor.toml`. Paths are relative to the
+//! directory of the file.
+
+mod address;
+mod check;
+mod duration;
+mod fit;
+mod pool;
+mod problem;
+mod raw;
+mod reading;
+pub mod token;
+mod users;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::admin;
+use crate::cluster::Server;
+use crate::cluster::health;
+use crate::decision;
+use crate::directory::import::Imported;
+use crate::door;
+use crate::door::Side;
+use crate::net;
+use crate::private::Private;
+use crate::sip::Transport;
+use crate::telemetry;
+
+pub use problem::{Fault, Problem, Problems};
+
+/// What was checked: enough to build a door, apart from the key and the store.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// Sockets towards phones, then sockets towards servers: a
+    /// [`crate::sip::ListenerId`] counts along this list.
+    pub sockets: Vec<Socket>,
+    /// The pool.
+    pub servers: Vec<Server>,
+    /// The SIP edge.
+    pub sip: door::SipSettings,
+    /// Patience with servers.
+    pub health: health::Settings,
+    /// The login decision.
+    pub decision: decision::Policy,
+    /// Pace towards a server.
+    pub pace: door::Pace,
+    /// D6.
+    pub unknown_users: door::UnknownUsers,
+    /// Bounds of every table.
+    pub limits: door::Limits,
+    /// The users of `users.file`; none without one.
+    pub users: Vec<Imported>,
+    /// What survives, and where.
+    pub store: StorePlace,
+    /// The file with the key of Path tokens.
+    pub token_file: PathBuf,
+    /// Bounds of streams.
+    pub streams: net::Limits,
+    /// Where the admin listener is, and what it may be called.
+    pub admin: admin::Settings,
+    /// What is logged, and how.
+    pub log: telemetry::Settings,
+    /// What is possible and dangerous.
+    pub warnings: Vec<Problem>,
+}
+
+/// One socket of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Its name; records carry it.
+    pub name: Arc<str>,
+    /// What is spoken there.
+    pub transport: Transport,
+    /// Who is expected there.
+    pub side: Side,
+    /// Where it is bound.
+    pub address: SocketAddr,
+    /// `host:port` by which the other side reaches it.
+    pub advertised: Arc<str>,
+}
+
+/// Where the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorePlace {
+    /// Nothing survives.
+    Memory,
+    /// One file.
+    File(PathBuf),
+}
+
+impl Config {
+    /// Reads and checks a file and the users file it names.
+    pub fn read(path: &Path) -> Result<Self, Problems> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(error) => {
+                let fault = Fault::Unreadable { why: error.to_string() };
+                let problem = Problem { line: 0, column: 0, fault };
+                Err(Problems { path: path.to_owned(), problems: vec![problem] })
+            }
+        }
+    }
+
+    /// Checks a text that came from `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Problems> {
+        check::check(path, text)
+    }
+
+    /// What the shell is told at start.
+    pub fn net_settings(&self) -> net::Settings {
+        let listeners = self.sockets.iter().map(|socket| net::Listen {
+            name: Arc::clone(&socket.name),
+            transport: socket.transport,
+            address: socket.address,
+        });
+        net::Settings {
+            listeners: listeners.collect(),
+            limits: self.streams,
+            health_urls: self.servers.iter().map(|server| server.health_url.clone()).collect(),
+        }
+    }
+
+    /// What the core is told at start. `seed` feeds every jitter and identifier of this life.
+    pub fn door_settings(&self, token_key: Private<[u8; 32]>, seed: u64) -> door::Settings {
+        let listeners = self.sockets.iter().map(|socket| door::Listener {
+            name: Arc::clone(&socket.name),
+            transport: socket.transport,
+            side: socket.side,
+            advertised: Arc::clone(&socket.advertised),
+            ipv6: socket.address.is_ipv6(),
+        });
+        door::Settings {
+            servers: self.servers.clone(),
+            listeners: listeners.collect(),
+            sip: self.sip.clone(),
+            health: self.health.clone(),
+            decision: self.decision.clone(),
+            pace: self.pace,
+            unknown_users: self.unknown_users,
+            limits: self.limits,
+            token_key,
+            seed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

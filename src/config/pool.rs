@@ -1,0 +1,339 @@
+//! The sockets and the servers: what names whom, what reaches whom, what collides.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use crate::cluster::{BindingAddress, HealthDocumentUse, Server, Version};
+use crate::config::check::check_header_text;
+use crate::config::fit;
+use crate::config::problem::{Complaints, Fault};
+use crate::config::raw::{
+    Raw, RawBindingAddress, RawDocumentUse, RawListen, RawServer, RawTransport,
+};
+use crate::config::{Config, Socket};
+use crate::door::Side;
+use crate::sip::Transport;
+
+/// Names and addresses that are taken, with the line that took them.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    sockets: HashMap<String, usize>,
+    servers: HashMap<String, usize>,
+    bound: Vec<(Transport, SocketAddr, usize)>,
+    reached: Vec<(Transport, SocketAddr, usize)>,
+}
+
+/// Phones' sockets, then servers' sockets.
+pub(super) fn sockets(raw: &Raw, names: &mut Names, wrong: &mut Complaints<'_>) -> Vec<Socket> {
+    if raw.listen.is_empty() {
+        wrong.push_whole(Fault::NoListen);
+    }
+    if raw.upstream.is_empty() {
+        wrong.push_whole(Fault::NoUpstream);
+    }
+    let phones = raw.listen.iter().map(|listen| ("listen", Side::Phones, listen));
+    let servers = raw.upstream.iter().map(|upstream| ("upstream", Side::Servers, upstream));
+    phones
+        .chain(servers)
+        .filter_map(|(section, side, raw)| socket(section, side, raw, names, wrong))
+        .collect()
+}
+
+fn socket(
+    section: &'static str,
+    side: Side,
+    raw: &Spanned<RawListen>,
+    names: &mut Names,
+    wrong: &mut Complaints<'_>,
+) -> Option<Socket> {
+    let header = raw.span();
+    let raw = raw.get_ref();
+    let missing = |key, example| Fault::Missing { section, key, example };
+    let name = name(section, &raw.name, &header, &mut names.sockets, wrong);
+    if raw.transport.is_none() {
+        wrong.push(header.clone(), missing("transport", "\"udp\""));
+    }
+    let Some(bound) = &raw.address else {
+        wrong.push(header, missing("address", "\"10.0.0.1:5060\""));
+        return None;
+    };
+    let address = bound.get_ref().0;
+    let transport = raw.transport?.into();
+    if address.port() == 0 {
+        wrong.push(bound.span(), Fault::PortZero { address });
+        return None;
+    }
+    if let Some(first_line) = names.bind(transport, address, wrong.line(&bound.span())) {
+        let address = format!("{}:{address}", transport.name());
+        wrong.push(bound.span(), Fault::DuplicateAddress { what: section, address, first_line });
+    }
+    let advertised = match &raw.advertise {
+        Some(text) if is_host_and_port(text.get_ref()) => text.get_ref().as_str().into(),
+        Some(text) => {
+            wrong.push(text.span(), Fault::Advertise { text: text.get_ref().clone() });
+            return None;
+        }
+        None if address.ip().is_unspecified() => {
+            wrong.push(bound.span(), Fault::NeedsAdvertise { address });
+            return None;
+        }
+        None => address.to_string().into(),
+    };
+    Some(Socket { name: name?, transport, side, address, advertised })
+}
+
+impl Names {
+    /// Takes an address to listen on; the line of who has it or covers it already.
+    fn bind(&mut self, transport: Transport, address: SocketAddr, line: usize) -> Option<usize> {
+        let collides = |other: &SocketAddr| {
+            other.port() == address.port()
+                && other.is_ipv4() == address.is_ipv4()
+                && (other.ip() == address.ip()
+                    || other.ip().is_unspecified()
+                    || address.ip().is_unspecified())
+        };
+        let taken = self.bound.iter().find(|(by, other, _)| *by == transport && collides(other));
+        let first_line = taken.map(|(_, _, line)| *line);
+        self.bound.push((transport, address, line));
+        first_line
+    }
+}
+
+/// The pool. A server with a problem is left out.
+pub(super) fn servers(
+    raw: &Raw,
+    sockets: &[Socket],
+    names: &mut Names,
+    wrong: &mut Complaints<'_>,
+    warnings: &mut Complaints<'_>,
+) -> Vec<Server> {
+    let most = usize::from(u16::MAX);
+    match raw.servers.len() {
+        0 => wrong.push_whole(Fault::NoServers),
+        1 => warnings.push_whole(Fault::OneServer),
+        count if count > most => {
+            wrong.push_whole(Fault::TooMany { section: "servers", count, most });
+        }
+        _ => {}
+    }
+    raw.servers.iter().filter_map(|raw| server(raw, sockets, names, wrong, warnings)).collect()
+}
+
+fn server(
+    raw: &Spanned<RawServer>,
+    sockets: &[Socket],
+    names: &mut Names,
+    wrong: &mut Complaints<'_>,
+    warnings: &mut Complaints<'_>,
+) -> Option<Server> {
+    let header = raw.span();
+    let raw = raw.get_ref();
+    let missing = |key, example| Fault::Missing { section: "servers", key, example };
+    let name = name("servers", &raw.name, &header, &mut names.servers, wrong);
+    let capacity = match &raw.capacity {
+        Some(capacity) if *capacity.get_ref() == 0 => {
+            let [value, min, max] = [0, 1, u32::MAX].map(|number| number.to_string());
+            wrong.push(capacity.span(), Fault::Range { key: "capacity", value, min, max });
+            None
+        }
+        Some(capacity) => Some(*capacity.get_ref()),
+        None => {
+            wrong.push(header.clone(), missing("capacity", "1000"));
+            None
+        }
+    };
+    let version = version(raw, wrong);
+    let health_url = health_url(raw, wrong);
+    let health_document = match raw.health_document.as_ref().map(Spanned::get_ref) {
+        Some(RawDocumentUse::Required) => HealthDocumentUse::Required,
+        Some(RawDocumentUse::None) => HealthDocumentUse::None,
+        Some(RawDocumentUse::Optional) | None => HealthDocumentUse::Optional,
+    };
+    if let (HealthDocumentUse::Required, None, Some(used)) =
+        (health_document, &raw.health_url, &raw.health_document)
+    {
+        wrong.push(used.span(), Fault::DocumentWithoutUrl);
+    }
+    let Some(sip) = &raw.sip else {
+        wrong.push(header, missing("sip", "\"udp:10.0.0.1:5060\""));
+        return None;
+    };
+    let name = name?;
+    check_reach(&name, sip.span(), (*sip.get_ref()).into(), sockets, names, wrong);
+    let server = Server {
+        sip: sip.get_ref().address,
+        transport: sip.get_ref().transport,
+        capacity: capacity?,
+        version,
+        site: raw.site.as_deref().map(Arc::from),
+        binding_address: match raw.binding_address {
+            Some(RawBindingAddress::Path) => BindingAddress::Path,
+            Some(RawBindingAddress::Contact) => BindingAddress::Contact,
+            Some(RawBindingAddress::Auto) | None => BindingAddress::Auto,
+        },
+        health_document,
+        health_url,
+        name,
+    };
+    warn_about_version(&server, raw, &header, warnings);
+    Some(server)
+}
+
+fn check_reach(
+    server: &str,
+    span: Range<usize>,
+    (transport, address): (Transport, SocketAddr),
+    sockets: &[Socket],
+    names: &mut Names,
+    wrong: &mut Complaints<'_>,
+) {
+    if address.port() == 0 || address.ip().is_unspecified() {
+        wrong.push(span, Fault::PortZero { address });
+        return;
+    }
+    let is = |(by, other, line): &(Transport, SocketAddr, usize)| {
+        (*by == transport && *other == address).then_some(*line)
+    };
+    let what = server.to_owned();
+    if let Some(line) = names.bound.iter().find_map(is) {
+        wrong.push(span.clone(), Fault::IsOurselves { server: what.clone(), line });
+    }
+    if let Some(first_line) = names.reached.iter().find_map(is) {
+        let address = format!("{}:{address}", transport.name());
+        wrong.push(span.clone(), Fault::DuplicateAddress { what: "server", address, first_line });
+    }
+    names.reached.push((transport, address, wrong.line(&span)));
+    let upstream = |socket: &&Socket| socket.side == Side::Servers;
+    let reaches = |socket: &Socket| {
+        socket.transport == transport && socket.address.is_ipv6() == address.is_ipv6()
+    };
+    let mut towards_servers = sockets.iter().filter(upstream).peekable();
+    // Without any socket there is one complaint already.
+    if towards_servers.peek().is_some() && !towards_servers.any(reaches) {
+        let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
+        let transport = transport.name();
+        wrong.push(span, Fault::NoSocketTowards { server: what, transport, family });
+    }
+}
+
+fn version(raw: &RawServer, wrong: &mut Complaints<'_>) -> Option<Version> {
+    let text = raw.version.as_ref()?;
+    let version = text.get_ref().parse().ok();
+    if version.is_none() {
+        wrong.push(text.span(), Fault::Version { text: text.get_ref().clone() });
+    }
+    version
+}
+
+fn health_url(raw: &RawServer, wrong: &mut Complaints<'_>) -> Option<Arc<str>> {
+    let text = raw.health_url.as_ref()?;
+    let url: Option<hyper::Uri> = text.get_ref().parse().ok();
+    let usable = url.is_some_and(|url| url.scheme_str() == Some("http") && url.host().is_some());
+    if !usable {
+        wrong.push(text.span(), Fault::HealthUrl { text: text.get_ref().clone() });
+        return None;
+    }
+    Some(text.get_ref().as_str().into())
+}
+
+/// H7: what is no backup is said at start, not found out at night.
+fn warn_about_version(
+    server: &Server,
+    raw: &RawServer,
+    header: &Range<usize>,
+    warnings: &mut Complaints<'_>,
+) {
+    let name = server.name.to_string();
+    match server.version {
+        Some(version) if version < Version::FIRST_WITH_DISTRIBUTION => {
+            let span = raw.version.as_ref().map_or_else(|| header.clone(), Spanned::span);
+            warnings.push(span, Fault::VersionOld { server: name, version: version.to_string() });
+        }
+        None if !tells_its_version(server) => {
+            warnings.push(header.clone(), Fault::VersionUnknown { server: name });
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// Whether the health document may tell what the configuration does not.
+pub(super) fn tells_its_version(server: &Server) -> bool {
+    server.health_url.is_some() && server.health_document != HealthDocumentUse::None
+}
+
+/// P5, as far as it is known before anybody registers.
+pub(super) fn warn_about_fit(
+    config: &Config,
+    users_file: Option<Range<usize>>,
+    warnings: &mut Complaints<'_>,
+) {
+    let Some(span) = users_file.filter(|_| config.servers.len() > 1) else { return };
+    let policy = &config.decision.placement;
+    let shortfall = fit::one_more_failure(&config.servers, &config.users, policy);
+    let Some(shortfall) = shortfall else { return };
+    let Some(server) = config.servers.get(shortfall.lost.index()) else { return };
+    let fault = Fault::DoesNotFit {
+        server: server.name.to_string(),
+        users: shortfall.users,
+        unplaced: shortfall.unplaced,
+    };
+    warnings.push(span, fault);
+}
+
+/// A name that nobody has yet; complains otherwise.
+fn name(
+    section: &'static str,
+    raw: &Option<Spanned<String>>,
+    header: &Range<usize>,
+    taken: &mut HashMap<String, usize>,
+    wrong: &mut Complaints<'_>,
+) -> Option<Arc<str>> {
+    let Some(name) = raw else {
+        let example = if section == "servers" { "\"ucs1\"" } else { "\"phones-udp\"" };
+        wrong.push(header.clone(), Fault::Missing { section, key: "name", example });
+        return None;
+    };
+    if !check_header_text("name", name, wrong) {
+        return None;
+    }
+    let line = wrong.line(&name.span());
+    if let Some(first_line) = taken.insert(name.get_ref().clone(), line) {
+        let fault =
+            Fault::DuplicateName { what: section, name: name.get_ref().clone(), first_line };
+        wrong.push(name.span(), fault);
+    }
+    Some(name.get_ref().as_str().into())
+}
+
+/// Whether a text is what a Via or a Path may carry: a host name or an IP address, and a port.
+fn is_host_and_port(text: &str) -> bool {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return !address.ip().is_unspecified() && address.port() != 0;
+    }
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    host.len() <= 253
+        && host.split('.').all(label)
+        && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+impl From<RawTransport> for Transport {
+    fn from(raw: RawTransport) -> Self {
+        match raw {
+            RawTransport::Udp => Self::Udp,
+            RawTransport::Tcp => Self::Tcp,
+        }
+    }
+}
+
+impl From<crate::config::address::SipAddress> for (Transport, SocketAddr) {
+    fn from(sip: crate::config::address::SipAddress) -> Self {
+        (sip.transport, sip.address)
+    }
+}
