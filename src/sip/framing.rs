@@ -322,6 +322,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_sip_is_noticed_behind_a_message_too() {
+        let stream = [OPTIONS, b"GET / HTTP/1.1\r\n"].concat();
+        assert_eq!(frames(&[&stream]), (vec![message(OPTIONS)], Some(FrameError::NotSip)));
+    }
+
+    #[test]
     fn another_sip_version_is_framed_so_that_it_can_be_answered() {
         let other = b"OPTIONS sip:a SIP/7.0\r\nl: 0\r\n\r\n";
         assert_eq!(frames(&[other]), (vec![message(other)], None));
