@@ -171,7 +171,8 @@ impl Sockets {
 
     fn poll_arrivals(&mut self, cx: &mut Context<'_>, into: &mut Vec<Arrival>) -> Poll<()> {
         let Self { udp, tcp, landing, counters, failed, reading, .. } = self;
-        let mut busy = !failed.is_empty();
+        let before = into.len();
+        let mut busy = false;
         into.append(failed);
         for socket in udp {
             socket.poll_flush(cx, into, counters);
@@ -182,7 +183,7 @@ impl Sockets {
         if *reading {
             busy |= tcp.poll_receive(cx, into, counters);
         }
-        busy |= !into.is_empty();
+        busy |= into.len() > before;
         if busy { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -100,6 +100,16 @@ async fn a_network_that_is_not_there_is_no_refusal() {
 }
 
 #[tokio::test]
+async fn what_the_caller_keeps_is_not_taken_for_news() {
+    let mut sockets = open(V4, Limits::default());
+    let mut kept = vec![Arrival::Closed { flow: flow_to(Transport::Tcp, V4), refused: false }];
+    tokio::select! {
+        () = sockets.arrivals(&mut kept) => panic!("nothing arrived: {kept:?}"),
+        () = sleep(Duration::from_millis(50)) => {}
+    }
+}
+
+#[tokio::test]
 async fn keep_alives_are_not_messages() {
     let mut sockets = open(V4, Limits::default());
     let phone = UdpSocket::bind(V4).await.unwrap();
