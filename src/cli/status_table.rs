@@ -112,6 +112,9 @@ pub(super) fn render_failover(failover: &FailoverStatus, at_nanos: u64) -> Strin
 /// A bar, the count, the rate, and what is left.
 pub(super) fn progress(failover: &FailoverStatus, at_nanos: u64) -> String {
     let (done, all) = (failover.rehomed, failover.bindings);
+    if failover.recorded_nanos == 0 && failover.users > failover.unplaced {
+        return format!("{} the relocations are being recorded", bar(0, 1));
+    }
     let bar = bar(done, all);
     if done >= all {
         let took = millis(failover.last_nanos.saturating_sub(failover.detected_nanos));
@@ -189,6 +192,7 @@ mod tests {
             proof: "refused".into(),
             detected_nanos: 100 * SECOND,
             planned_nanos: 100 * SECOND,
+            recorded_nanos: 100 * SECOND,
             users: 400,
             bindings: 400,
             rehomed: done,
@@ -239,6 +243,15 @@ mod tests {
         assert_eq!(
             progress(&failover(400), 200 * SECOND),
             "[########################] 400 of 400 bindings, done in 2000 ms"
+        );
+    }
+
+    #[test]
+    fn a_move_that_is_not_recorded_yet_is_not_done() {
+        let failover = FailoverStatus { bindings: 0, recorded_nanos: 0, ..failover(0) };
+        assert_eq!(
+            progress(&failover, 100 * SECOND),
+            "[........................] the relocations are being recorded"
         );
     }
 

@@ -35,6 +35,10 @@ pub(super) fn sockets(raw: &Raw, names: &mut Names, wrong: &mut Complaints<'_>) 
     if raw.upstream.is_empty() {
         wrong.push_whole(Fault::NoUpstream);
     }
+    let (count, most) = (raw.listen.len() + raw.upstream.len(), usize::from(u16::MAX));
+    if count > most {
+        wrong.push_whole(Fault::TooMany { section: "listen", count, most });
+    }
     let phones = raw.listen.iter().map(|listen| ("listen", Side::Phones, listen));
     let servers = raw.upstream.iter().map(|upstream| ("upstream", Side::Servers, upstream));
     phones

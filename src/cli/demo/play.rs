@@ -38,25 +38,25 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Plays the script and gives the account.
 pub(super) fn play(script: &Script) -> Result<Report, DemoError> {
-    let mut stage_hand = Play::set_up(script)?;
-    let registered = stage_hand.register()?;
+    let mut play = Play::set_up(script)?;
+    let registered = play.register()?;
     if let (Some((server, after)), true) = (script.kill, registered) {
-        stage_hand.kill(server, after)?;
+        play.kill(server, after)?;
     }
-    stage_hand.ping_everybody()?;
-    Ok(stage_hand.account())
+    play.ping_everybody()?;
+    Ok(play.account())
 }
 
-/// Everything that runs. Fields are dropped in this order: phones hang up, children end, the
-/// directory goes.
+/// Everything that runs. Fields are dropped in this order: phones hang up, nobody reads news any
+/// more (so that nobody is stuck telling it), children end, the directory goes.
 struct Play<'s> {
     script: &'s Script,
     phones: Option<Phones>,
+    news: Receiver<News>,
     processes: Processes,
     stage: Stage,
     board: Arc<Board>,
     sightings: Sightings,
-    news: Receiver<News>,
     tell: SyncSender<News>,
     screen: Screen,
     door: SocketAddr,
@@ -78,11 +78,11 @@ impl<'s> Play<'s> {
         let mut play = Self {
             script,
             phones: None,
+            news,
             processes: Processes::default(),
             stage,
             board: Arc::new(Board::new(script.phones)),
             sightings: Sightings::new(script.names.len(), script.phones),
-            news,
             tell,
             screen: Screen::new(script.silent),
             door: addresses.phones,

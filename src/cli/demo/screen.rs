@@ -72,7 +72,8 @@ impl Screen {
             Mode::Live(lines) => {
                 let up = std::mem::replace(lines, picture.lines().count());
                 let back = if up == 0 { String::new() } else { format!("\x1b[{up}A") };
-                write!(out, "{back}\x1b[J{picture}").and_then(|()| out.flush())
+                // Without wrapping, so that lines on a narrow terminal stay one line each.
+                write!(out, "{back}\x1b[J\x1b[?7l{picture}\x1b[?7h").and_then(|()| out.flush())
             }
         };
         self.drawn_at = now;
