@@ -8,4 +8,5 @@ mod phone;
 mod register_rules;
 mod restarts;
 mod simulation;
+mod upstream_rules;
 mod world;
