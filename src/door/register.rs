@@ -30,6 +30,10 @@ pub(crate) struct Sent {
     binding: Option<SlotId>,
     by: By,
     what: What,
+    /// The expiry asked for.
+    asked_s: u64,
+    /// Asked a second time, because the server found the first expiry too brief.
+    again: bool,
 }
 
 /// What a [`Sent`] is for.
@@ -65,6 +69,7 @@ impl Door {
         server: ServerId,
         id: SlotId,
         index: usize,
+        again: bool,
     ) {
         let Some(waiting) = self.waiting.get(id) else { return };
         let Some(update) = waiting.updates.get(index) else { return };
@@ -90,44 +95,46 @@ impl Door {
             query: binding.is_none(),
         };
         let what = What::Update { waiting: id, index };
-        self.send_register(now, &draft, Sent { server, binding, by, what });
+        let sent = Sent { server, binding, by, what, asked_s: expires_s, again };
+        self.send_register(now, &draft, sent);
     }
 
     /// A first registration elsewhere, or a refresh, by the door alone.
-    pub(super) fn register_for_door(&mut self, now: Now, server: ServerId, id: SlotId) {
+    pub(super) fn register_for_door(
+        &mut self,
+        now: Now,
+        server: ServerId,
+        id: SlotId,
+        again: bool,
+    ) {
         let by = self.lanes[server.index()].by;
-        let expires_s = self.expiry_for(server);
+        let asked_s = self.expiry_for(server);
         let Some(version) = self.bindings.get(id).map(|binding| binding.version) else { return };
-        self.send_for_door(now, server, by, id, expires_s, What::Register { version });
+        let what = What::Register { version };
+        self.send_for_door(now, id, Sent { server, binding: Some(id), by, what, asked_s, again });
     }
 
     /// A removal by the door alone.
     pub(super) fn remove_for_door(&mut self, now: Now, server: ServerId, by: By, id: SlotId) {
-        self.send_for_door(now, server, by, id, 0, What::Remove);
+        let what = What::Remove;
+        let sent = Sent { server, binding: Some(id), by, what, asked_s: 0, again: false };
+        self.send_for_door(now, id, sent);
     }
 
-    fn send_for_door(
-        &mut self,
-        now: Now,
-        server: ServerId,
-        by: By,
-        id: SlotId,
-        expires_s: u64,
-        what: What,
-    ) {
+    fn send_for_door(&mut self, now: Now, id: SlotId, sent: Sent) {
         let cseq = self.next_cseq(id);
         let Some(said) = self.bindings.get(id).map(|binding| binding.said.clone()) else { return };
         let draft = Draft {
-            server,
+            server: sent.server,
             binding: Some(id),
-            by,
+            by: sent.by,
             said: &said,
-            expires_s,
+            expires_s: sent.asked_s,
             cseq,
             credentials: None,
             query: false,
         };
-        self.send_register(now, &draft, Sent { server, binding: Some(id), by, what });
+        self.send_register(now, &draft, sent);
     }
 
     fn send_register(&mut self, now: Now, draft: &Draft<'_>, sent: Sent) {
@@ -302,8 +309,13 @@ impl Door {
         match sent.what {
             What::Update { waiting, index } => {
                 self.idle(id);
-                self.keep_relayed(waiting, response);
-                self.update_settled(now, waiting, index, granted);
+                if self.is_awaited(sent) {
+                    self.keep_relayed(waiting, response);
+                    self.update_settled(now, waiting, index, granted);
+                } else {
+                    // Nobody waits for it any more, but the server has taken it at its word.
+                    self.note_upstream(id, granted);
+                }
                 self.reconcile(now, id);
             }
             What::Register { version } => {
@@ -333,8 +345,10 @@ impl Door {
                 if let Some(id) = sent.binding {
                     self.idle(id);
                 }
-                self.mark_refused(sent);
-                self.refuse_update(now, waiting, sent.server, status, response);
+                if self.is_awaited(sent) {
+                    self.mark_refused(sent);
+                    self.refuse_update(now, waiting, sent.server, status, response);
+                }
                 if let Some(id) = sent.binding {
                     self.reconcile(now, id);
                 }
@@ -367,6 +381,15 @@ impl Door {
                 self.check_swept(now, sent.server);
             }
         }
+    }
+
+    /// Whether the phone's REGISTER still waits for just this, and was not given up or decided anew.
+    fn is_awaited(&self, sent: Sent) -> bool {
+        let What::Update { waiting, index } = sent.what else { return false };
+        let update = self.waiting.get(waiting).and_then(|waiting| waiting.updates.get(index));
+        update.is_some_and(|update| {
+            update.state == UpdateState::InFlight && update.binding == sent.binding
+        })
     }
 
     fn mark_refused(&mut self, sent: Sent) {
@@ -428,24 +451,23 @@ impl Door {
         }
     }
 
-    /// 423: the server wants a longer expiry; it gets one from now on.
+    /// 423: the server wants a longer expiry; everybody gets it from now on. Whether this one is to
+    /// be asked for again.
     fn raise_expiry(&mut self, sent: Sent, response: &Message) -> bool {
         let least = read_seconds(response.header(HeaderName::MinExpires)).unwrap_or(0);
         let lane = &mut self.lanes[sent.server.index()];
-        let asked = self.settings.sip.expiry.as_secs().max(u64::from(lane.expiry_min_s));
-        let raised = u64::from(least) > asked && sent.what != What::Remove;
-        if raised {
-            lane.expiry_min_s = least;
-        }
-        raised
+        lane.expiry_min_s = lane.expiry_min_s.max(least);
+        u64::from(least) > sent.asked_s && sent.what != What::Remove && !sent.again
     }
 
     fn send_again(&mut self, now: Now, sent: Sent) {
         match (sent.what, sent.binding) {
             (What::Update { waiting, index }, _) => {
-                self.register_for_phone(now, sent.server, waiting, index);
+                self.register_for_phone(now, sent.server, waiting, index, true);
             }
-            (What::Register { .. }, Some(id)) => self.register_for_door(now, sent.server, id),
+            (What::Register { .. }, Some(id)) => {
+                self.register_for_door(now, sent.server, id, true);
+            }
             (What::Remove, _) | (_, None) => {}
         }
     }

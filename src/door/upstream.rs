@@ -84,13 +84,16 @@ impl Door {
         }
         for upstream in &binding.upstream {
             let by = self.lanes[upstream.server.index()].by;
-            if Some(upstream.server) == wanted && upstream.by == by {
+            let here = Some(upstream.server) == wanted && upstream.by == by;
+            // Registered without our Path it leads past the door.
+            let useless = here && binding.trouble == Some(Trouble::NoPath);
+            if here && !useless {
                 continue;
             }
             wait = wait.min(upstream.expires_at);
             // New first, then remove the old — but a server in probation is cleaned in any case.
             let probation = view.server(upstream.server).state == State::Probation;
-            let due = wanted.is_none() || settled || probation;
+            let due = wanted.is_none() || settled || probation || useless;
             if reachable(upstream.server) && due && !backing_off {
                 return Need::Remove(upstream.server, upstream.by);
             }
@@ -165,7 +168,7 @@ impl Door {
             binding.step = Step::InFlight(server);
         }
         update.state = UpdateState::InFlight;
-        self.register_for_phone(now, server, id, index);
+        self.register_for_phone(now, server, id, index, false);
     }
 
     fn take_step(&mut self, now: Now, server: ServerId, id: SlotId) {
@@ -178,7 +181,7 @@ impl Door {
         match self.need(now.uptime, binding) {
             Need::Register(target) if target == server => {
                 self.begin_step(id, server);
-                self.register_for_door(now, server, id);
+                self.register_for_door(now, server, id, false);
             }
             Need::Remove(target, by) if target == server => {
                 self.begin_step(id, server);

@@ -161,6 +161,9 @@ impl Door {
         if self.settings.unknown_users == UnknownUsers::Reject {
             return self.refuse_waiting(now, id, 404);
         }
+        if self.takes_phones_word() && !self.wants_to_be_reached(id) {
+            return self.answer_waiting(now, id);
+        }
         let policy = &self.settings.decision.placement;
         let placed = placement::place_stranger(aor.as_str(), &self.view(), &self.directory, policy);
         let server = match placed {
@@ -181,6 +184,14 @@ impl Door {
             Ok(()) => self.carry_updates(now, id, server),
             Err(refusal) => self.refuse_waiting_for(now, id, refusal),
         }
+    }
+
+    /// Whether a REGISTER asks for a binding; nobody becomes a user by a query or a removal.
+    fn wants_to_be_reached(&self, id: SlotId) -> bool {
+        self.waiting.get(id).is_some_and(|waiting| {
+            Wish::read(&waiting.request, &self.settings.sip)
+                .is_ok_and(|wish| wish.contacts.iter().any(|wanted| !wanted.lease.is_zero()))
+        })
     }
 
     fn wait_for(&mut self, id: SlotId, waker: Waker, stage: Stage) {
@@ -223,38 +234,11 @@ impl Door {
             .into_iter()
             .filter(|&id| self.bindings.get(id).is_some_and(|b| !b.gone && b.aor == aor))
             .collect();
-        let mut updates = Vec::new();
-        let mut count = mine.len();
-        if wish.star {
-            for &binding in &mine {
-                self.judge_order(&wish, binding)?;
-                updates.push(Update::removal(binding, wish.cseq));
-            }
-        }
-        for wanted in &wish.contacts {
-            let known = mine.iter().copied().find(|&binding| {
-                self.bindings.get(binding).is_some_and(|binding| wanted.is_for(binding))
-            });
-            if let Some(binding) = known {
-                self.judge_order(&wish, binding)?;
-            }
-            match (known, wanted.lease.is_zero()) {
-                (None, true) => {}
-                (Some(binding), true) => updates.push(Update::removal(binding, wish.cseq)),
-                (known, false) => {
-                    count += usize::from(known.is_none());
-                    updates.push(Update {
-                        binding: known,
-                        is_new: known.is_none(),
-                        said: Some(wish.said(wanted)?),
-                        cseq: wish.cseq,
-                        lease: wanted.lease,
-                        state: UpdateState::Queued,
-                    });
-                }
-            }
-        }
-        if count > self.settings.limits.bindings_per_aor {
+        let mut updates = self.updates_for(&wish, &mine)?;
+        let count = |of: fn(&Update) -> bool| updates.iter().filter(|update| of(update)).count();
+        let (added, removed) =
+            (count(|update| update.is_new), count(|update| update.said.is_none()));
+        if added > 0 && mine.len() + added > self.settings.limits.bindings_per_aor + removed {
             return Err(Refusal::TooMany);
         }
         for update in updates.iter_mut().filter(|update| update.is_new) {
@@ -275,6 +259,43 @@ impl Door {
             waiting.updates = updates;
         }
         Ok(())
+    }
+
+    /// What becomes of `mine`, all bindings of the AoR (RFC 3261 §10.3 steps 6 and 7).
+    fn updates_for(&self, wish: &Wish<'_>, mine: &[SlotId]) -> Result<Vec<Update>, Refusal> {
+        let mut updates: Vec<Update> = Vec::new();
+        if wish.star {
+            for &binding in mine {
+                self.judge_order(wish, binding)?;
+                updates.push(Update::removal(binding, wish.cseq));
+            }
+        }
+        for wanted in &wish.contacts {
+            let known = mine.iter().copied().find(|&binding| {
+                self.bindings.get(binding).is_some_and(|binding| wanted.is_for(binding))
+            });
+            if let Some(binding) = known {
+                self.judge_order(wish, binding)?;
+            }
+            // The same contact twice in one request: the later one counts.
+            updates.retain(|earlier| match known {
+                Some(binding) => earlier.binding != Some(binding),
+                None => !earlier.said.as_ref().is_some_and(|said| wanted.is_same_as(said)),
+            });
+            match (known, wanted.lease.is_zero()) {
+                (None, true) => {}
+                (Some(binding), true) => updates.push(Update::removal(binding, wish.cseq)),
+                (known, false) => updates.push(Update {
+                    binding: known,
+                    is_new: known.is_none(),
+                    said: Some(wish.said(wanted)?),
+                    cseq: wish.cseq,
+                    lease: wanted.lease,
+                    state: UpdateState::Queued,
+                }),
+            }
+        }
+        Ok(updates)
     }
 
     fn judge_order(&self, wish: &Wish<'_>, binding: SlotId) -> Result<(), Refusal> {

@@ -74,6 +74,7 @@ impl<'m> Wish<'m> {
         };
         for value in request.values(HeaderName::Contact) {
             match ContactValue::parse(value).map_err(Refusal::Malformed)? {
+                ContactValue::Star if wish.star => return Err(Refusal::BadContacts),
                 ContactValue::Star => wish.star = true,
                 ContactValue::Address(address) => {
                     wish.contacts.push(Wanted::read(address, header_expires, settings)?);
@@ -154,7 +155,12 @@ impl<'m> Wanted<'m> {
 
     /// Whether a binding is for this contact (RFC 3261 §10.3 step 7: URI comparison).
     pub(crate) fn is_for(&self, binding: &Binding) -> bool {
-        let known = binding.said.saying().contact;
+        self.is_same_as(&binding.said)
+    }
+
+    /// Whether this was said of the same contact.
+    pub(crate) fn is_same_as(&self, said: &Said) -> bool {
+        let known = said.saying().contact;
         known == self.address.uri
             || Uri::parse(known).is_ok_and(|known| known.equivalent(&self.uri))
     }
