@@ -12,7 +12,7 @@ use frontdoor::ucserver::Mood;
 use crate::phone::Act;
 use crate::world::{Weather, World, settings};
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 24;
 /// Of virtual time with faults, then without.
 const STORM: Duration = Duration::from_secs(300);
 const CALM: Duration = Duration::from_secs(240);
