@@ -1,7 +1,7 @@
 //! RFC 3261 §10.3 and RFC 3327 §5.3, a sentence each.
 
 use crate::sip::HeaderName;
-use crate::ucserver::tests::{AOR, PHONE, Register, World, lines, secs, text};
+use crate::ucserver::tests::{AOR, PHONE, Register, World, lines, millis, secs, text};
 use crate::ucserver::{PathUnannounced, Settings};
 
 const ONE: &str = "<sip:200@192.0.2.7:5070>";
@@ -32,6 +32,17 @@ fn a_query_lists_every_binding_with_what_is_left_of_its_time() {
         lines(&answer, HeaderName::Contact),
         [format!("{ONE};expires=500"), format!("{TWO};expires=200"),]
     );
+}
+
+#[test]
+fn what_is_left_is_rounded_down_but_never_to_the_end() {
+    let mut world = world();
+    world.bind(&Register::of(ONE).line("Expires: 60"));
+    for (wait, left) in [(58_500, 1), (1_000, 1)] {
+        world.pass(millis(wait));
+        let answer = world.register(&Register::query().call("c2", 1));
+        assert_eq!(lines(&answer, HeaderName::Contact), [format!("{ONE};expires={left}")]);
+    }
 }
 
 #[test]
