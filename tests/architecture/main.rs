@@ -42,6 +42,15 @@ fn the_map_only_points_down() {
 }
 
 #[test]
+fn the_map_shows_no_module_that_is_gone() {
+    let sources = sources();
+    for (module, _) in MAP {
+        let there = sources.iter().any(|source| source.module() == *module);
+        assert!(there, "{module} is on the map and not in src: strike it off");
+    }
+}
+
+#[test]
 fn the_core_is_pure() {
     hold(check_purity);
 }

@@ -4,7 +4,7 @@ use crate::house::{
     CHANCE, FILE_LINES_MAX, FUNCTION_LINES_MAX, IMPURE, KNOWN_HOSTS, MAP, NOWHERE, PURE,
     SHELL_INSIDE,
 };
-use crate::source::{Source, block_lines, find_words, hashed_names, word_at};
+use crate::source::{Source, block_lines, find_words, walks_of_hashes, word_at};
 
 pub(crate) fn check_imports(source: &Source) -> Vec<String> {
     let module = source.module();
@@ -52,18 +52,14 @@ pub(crate) fn check_purity(source: &Source) -> Vec<String> {
             complaints.push(source.complain(offset, "a global generator", CHANCE));
         }
     }
-    for name in hashed_names(&source.code) {
-        for walk in ["iter", "keys", "values", "drain", "into_iter", "into_keys", "into_values"] {
-            for offset in find_words(&source.code, &format!("{name}.{walk}(")) {
-                let next: Vec<&str> = source.code[offset..].lines().take(2).collect();
-                if !next.join(" ").contains("sort") {
-                    complaints.push(source.complain(
-                        offset,
-                        &format!("walks the hash map {name}"),
-                        "its order differs from run to run: sort on the same or the next line",
-                    ));
-                }
-            }
+    for (name, offset) in walks_of_hashes(&source.code) {
+        let next: Vec<&str> = source.code[offset..].lines().take(2).collect();
+        if !next.join(" ").contains("sort") {
+            complaints.push(source.complain(
+                offset,
+                &format!("walks the hash map {name}"),
+                "its order differs from run to run: sort on the same or the next line",
+            ));
         }
     }
     complaints

@@ -134,8 +134,26 @@ pub(crate) fn block_lines(code: &str) -> usize {
     0
 }
 
+/// Where a hash map or set of this file is walked, and what it is called.
+pub(crate) fn walks_of_hashes(code: &str) -> Vec<(&str, usize)> {
+    let mut walks = Vec::new();
+    for name in hashed_names(code) {
+        for walk in ["iter", "keys", "values", "drain", "into_iter", "into_keys", "into_values"] {
+            walks.extend(
+                find_words(code, &format!("{name}.{walk}(")).into_iter().map(|at| (name, at)),
+            );
+        }
+        for walked in
+            [format!("in {name} {{"), format!("in &{name} {{"), format!("in &self.{name} {{")]
+        {
+            walks.extend(find_words(code, &walked).into_iter().map(|at| (name, at)));
+        }
+    }
+    walks
+}
+
 /// Fields and variables that are hash maps or sets.
-pub(crate) fn hashed_names(code: &str) -> BTreeSet<&str> {
+fn hashed_names(code: &str) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     for kind in ["HashMap<", "HashSet<", "HashMap::", "HashSet::"] {
         for offset in find_words(code, kind) {
