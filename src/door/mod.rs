@@ -6,6 +6,7 @@
 //! | `wish` | what a REGISTER asks for (RFC 3261 §10.2, §10.3) |
 //! | `absorb` | an unchanged refresh is answered by the door |
 //! | `waiting` | a REGISTER that needs the ledger, a server or the store before it is answered |
+//! | `update` | what such a REGISTER changes, contact by contact |
 //! | `upstream` | bindings are brought to where they should be registered, and away from where not |
 //! | `register` | the REGISTERs the door writes, and what their answers mean |
 //! | `path` | requests from servers along the Path to phones, and back |
@@ -30,6 +31,7 @@ mod slots;
 mod stats;
 mod status;
 mod token;
+mod update;
 mod upstream;
 mod waiting;
 mod wish;

@@ -12,7 +12,7 @@ use crate::cluster::ServerId;
 use crate::cluster::health::Observation;
 use crate::door::binding::{By, Said, Trouble, Upstream};
 use crate::door::slots::SlotId;
-use crate::door::waiting::UpdateState;
+use crate::door::update::UpdateState;
 use crate::door::{Asked, Door};
 use crate::now::{Now, Uptime};
 use crate::sip::{HeaderName, Message, Request, Response, Transport, Uri};

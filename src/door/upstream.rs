@@ -14,7 +14,7 @@ use crate::door::binding::{Binding, By, Standing, Step, Trouble, Upstream};
 use crate::door::lane::{Turn, Urgency};
 use crate::door::ledger::Continuation;
 use crate::door::slots::SlotId;
-use crate::door::waiting::UpdateState;
+use crate::door::update::UpdateState;
 use crate::door::{Door, Timer};
 use crate::now::{Now, Uptime};
 

@@ -1,0 +1,359 @@
+//! What a waiting REGISTER changes, contact by contact: planned against the bindings as they are,
+//! granted one by one, applied together or undone together (RFC 3261 §10.3 step 7: all or none).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::cluster::ServerId;
+use crate::directory::{Aor, UserId};
+use crate::door::Door;
+use crate::door::binding::{Binding, By, Said, Standing, Step, Upstream};
+use crate::door::slots::SlotId;
+use crate::door::waiting::Stage;
+use crate::door::wish::{Refusal, Wish};
+use crate::now::{Now, Uptime};
+use crate::sip::{Flow, HeaderName, Message};
+
+/// One contact's part of a [`Waiting`].
+#[derive(Debug)]
+pub(crate) struct Update {
+    /// The binding it is for; a new one has its place already, but is not the user's yet.
+    pub(crate) binding: Option<SlotId>,
+    pub(crate) is_new: bool,
+    /// `None` removes.
+    pub(crate) said: Option<Said>,
+    pub(crate) cseq: u32,
+    pub(crate) lease: Duration,
+    pub(crate) state: UpdateState,
+}
+
+/// How far an [`Update`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpdateState {
+    /// In a lane, or about to be.
+    Queued,
+    /// Behind a step of the door's own for the same binding.
+    Behind,
+    /// The REGISTER is out.
+    InFlight,
+    /// The server granted it.
+    Granted(Upstream),
+    /// The door takes it on itself; the server learns later.
+    Taken,
+    /// Refused.
+    Refused,
+}
+
+impl Door {
+    /// Turns the request into updates, against the bindings as they are now.
+    pub(super) fn plan_updates(
+        &mut self,
+        now: Now,
+        id: SlotId,
+        user: Option<UserId>,
+    ) -> Result<(), Refusal> {
+        self.drop_reserved(id);
+        let Some(waiting) = self.waiting.get(id) else { return Ok(()) };
+        let (request, aor, flow) = (waiting.request.clone(), waiting.aor.clone(), waiting.flow);
+        let wish = Wish::read(&request, &self.settings.sip)?;
+        let mine: Vec<SlotId> = user
+            .map(|user| self.bindings_of(user).to_vec())
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|&id| self.bindings.get(id).is_some_and(|b| !b.gone && b.aor == aor))
+            .collect();
+        let mut updates = self.updates_for(&wish, &mine)?;
+        let count = |of: fn(&Update) -> bool| updates.iter().filter(|update| of(update)).count();
+        let (added, removed) =
+            (count(|update| update.is_new), count(|update| update.said.is_none()));
+        if added > 0 && mine.len() + added > self.settings.limits.bindings_per_aor + removed {
+            return Err(Refusal::TooMany);
+        }
+        for update in updates.iter_mut().filter(|update| update.is_new) {
+            let Some(said) = update.said.clone() else { continue };
+            let reserved = Binding::reserved(user, &aor, said, flow, now.uptime);
+            update.binding = Some(self.bindings.insert(reserved).map_err(|_| Refusal::TooMany)?);
+        }
+        // Without anything to change, pass-through still asks the server: only it can challenge.
+        if updates.is_empty() && !self.takes_phones_word() {
+            updates.push(Update::query(wish.cseq));
+        }
+        if self.takes_phones_word() {
+            for update in updates.iter_mut().filter(|update| update.said.is_none()) {
+                update.state = UpdateState::Taken;
+            }
+        }
+        if let Some(waiting) = self.waiting.get_mut(id) {
+            waiting.updates = updates;
+        }
+        Ok(())
+    }
+
+    /// What becomes of `mine`, all bindings of the AoR (RFC 3261 §10.3 steps 6 and 7).
+    fn updates_for(&self, wish: &Wish<'_>, mine: &[SlotId]) -> Result<Vec<Update>, Refusal> {
+        let mut updates: Vec<Update> = Vec::new();
+        if wish.star {
+            for &binding in mine {
+                self.judge_order(wish, binding)?;
+                updates.push(Update::removal(binding, wish.cseq));
+            }
+        }
+        for wanted in &wish.contacts {
+            let known = mine.iter().copied().find(|&binding| {
+                self.bindings.get(binding).is_some_and(|binding| wanted.is_for(binding))
+            });
+            if let Some(binding) = known {
+                self.judge_order(wish, binding)?;
+            }
+            // The same contact twice in one request: the later one counts.
+            updates.retain(|earlier| match known {
+                Some(binding) => earlier.binding != Some(binding),
+                None => !earlier.said.as_ref().is_some_and(|said| wanted.is_same_as(said)),
+            });
+            match (known, wanted.lease.is_zero()) {
+                (None, true) => {}
+                (Some(binding), true) => updates.push(Update::removal(binding, wish.cseq)),
+                (known, false) => updates.push(Update {
+                    binding: known,
+                    is_new: known.is_none(),
+                    said: Some(wish.said(wanted)?),
+                    cseq: wish.cseq,
+                    lease: wanted.lease,
+                    state: UpdateState::Queued,
+                }),
+            }
+        }
+        Ok(updates)
+    }
+
+    fn judge_order(&self, wish: &Wish<'_>, binding: SlotId) -> Result<(), Refusal> {
+        match self.bindings.get(binding) {
+            Some(binding) if wish.is_older_than(binding) => Err(Refusal::OutOfOrder),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a REGISTER asks for a binding; nobody becomes a user by a query or a removal.
+    pub(super) fn wants_to_be_reached(&self, id: SlotId) -> bool {
+        self.waiting.get(id).is_some_and(|waiting| {
+            Wish::read(&waiting.request, &self.settings.sip)
+                .is_ok_and(|wish| wish.contacts.iter().any(|wanted| !wanted.lease.is_zero()))
+        })
+    }
+
+    /// One update is settled; the last one settles the REGISTER.
+    pub(super) fn update_settled(&mut self, now: Now, id: SlotId, index: usize, granted: Upstream) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let Some(update) = waiting.updates.get_mut(index) else { return };
+        update.state = UpdateState::Granted(granted);
+        let done = waiting
+            .updates
+            .iter()
+            .all(|update| matches!(update.state, UpdateState::Granted(_) | UpdateState::Taken));
+        if !done {
+            return;
+        }
+        let aor = waiting.aor.clone();
+        if self.directory.by_aor(aor.as_str()).is_none() {
+            if let Some(waiting) = self.waiting.get_mut(id) {
+                waiting.stage = Stage::Ledger;
+            }
+            return self.record_adoption(now, id, &aor, granted.server);
+        }
+        self.finish_waiting(now, id);
+    }
+
+    /// Whether the server has granted everything already and only the user was missing.
+    pub(super) fn is_granted(&self, id: SlotId) -> bool {
+        self.waiting.get(id).is_some_and(|waiting| {
+            let granted = |update: &Update| matches!(update.state, UpdateState::Granted(_));
+            !waiting.updates.is_empty() && waiting.updates.iter().all(granted)
+        })
+    }
+
+    /// Keeps what of a server's 200 the phone is to see.
+    pub(super) fn keep_relayed(&mut self, id: SlotId, response: &Message) {
+        let server = self.settings.sip.pass_server_header.then_some(HeaderName::Server);
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        waiting.relayed.clear();
+        for name in [Some(HeaderName::AuthenticationInfo), server].into_iter().flatten() {
+            if let Some(value) = response.header(name) {
+                waiting.relayed.push((name, Bytes::copy_from_slice(value)));
+            }
+        }
+    }
+
+    /// A step of the door's own is over: an update that stood behind it may go.
+    pub(super) fn release_updates_behind(&mut self, now: Now, binding: SlotId) {
+        let Some(aor) = self.bindings.get(binding).map(|binding| binding.aor.clone()) else {
+            return;
+        };
+        let Some(&id) = self.turns.get(&aor).and_then(|turns| turns.front()) else { return };
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let Stage::Server(server) = waiting.stage else { return };
+        let mut released = Vec::new();
+        for (index, update) in waiting.updates.iter_mut().enumerate() {
+            if update.binding == Some(binding) && update.state == UpdateState::Behind {
+                update.state = UpdateState::Queued;
+                released.push(index);
+            }
+        }
+        for index in released {
+            self.queue_update(server, id, index);
+        }
+        self.pump_lane(now, server);
+    }
+
+    pub(super) fn apply_put(
+        &mut self,
+        now: Now,
+        user: UserId,
+        flow: Flow,
+        id: SlotId,
+        update: Update,
+    ) {
+        let granted = match update.state {
+            UpdateState::Granted(upstream) => Some(upstream),
+            _ => None,
+        };
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        let Some(said) = update.said else { return };
+        let changed = update.is_new || binding.said != said || binding.flow != flow;
+        if changed {
+            binding.version = binding.version.wrapping_add(1);
+            binding.durable = false;
+        }
+        binding.user = user;
+        binding.said = said;
+        binding.flow = flow;
+        binding.trouble = None;
+        let version = binding.version;
+        if let Some(mut upstream) = granted {
+            upstream.version = Some(version);
+            self.note_upstream(id, upstream);
+        }
+        self.extend_lease(now, id, update.lease, update.cseq);
+        if update.is_new {
+            if self.by_user.len() <= user.index() {
+                self.by_user.resize_with(user.index() + 1, Default::default);
+            }
+            self.by_user[user.index()].push(id);
+        }
+    }
+
+    pub(super) fn apply_removal(&mut self, id: SlotId, update: &Update) {
+        self.leave_failover(id);
+        if let UpdateState::Granted(upstream) = update.state {
+            self.drop_upstream(id, upstream.server, upstream.by);
+        }
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        binding.gone = true;
+        binding.durable = false;
+        binding.version = binding.version.wrapping_add(1);
+        binding.cseq = update.cseq;
+    }
+
+    /// Takes back what a REGISTER has changed so far: bindings it would have made go, bindings it
+    /// would have changed are told to their server again as they were.
+    pub(super) fn undo_updates(&mut self, now: Now, id: SlotId) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let updates = std::mem::take(&mut waiting.updates);
+        for update in updates {
+            let Some(binding) = update.binding else { continue };
+            let granted = match update.state {
+                UpdateState::Granted(upstream) => Some(upstream),
+                _ => None,
+            };
+            if update.is_new {
+                self.abandon_reserved(binding, update.state, granted);
+            } else if let Some(mut upstream) = granted {
+                upstream.version = None;
+                self.note_upstream(binding, upstream);
+            }
+            self.reconcile(now, binding);
+        }
+    }
+
+    /// A place taken for a binding that will not be: kept while a server may have heard of it.
+    fn abandon_reserved(&mut self, id: SlotId, state: UpdateState, granted: Option<Upstream>) {
+        if let Some(upstream) = granted {
+            self.note_upstream(id, upstream);
+        }
+        let in_flight = state == UpdateState::InFlight;
+        if let Some(binding) = self.bindings.get_mut(id) {
+            binding.gone = true;
+            if binding.upstream.is_empty() && !in_flight {
+                self.bindings.remove(id);
+            }
+        }
+    }
+
+    fn drop_reserved(&mut self, id: SlotId) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        for update in std::mem::take(&mut waiting.updates) {
+            if let (true, Some(binding)) = (update.is_new, update.binding) {
+                self.abandon_reserved(binding, update.state, None);
+            }
+        }
+    }
+}
+
+impl Update {
+    const fn removal(binding: SlotId, cseq: u32) -> Self {
+        Self {
+            binding: Some(binding),
+            is_new: false,
+            said: None,
+            cseq,
+            lease: Duration::ZERO,
+            state: UpdateState::Queued,
+        }
+    }
+
+    const fn query(cseq: u32) -> Self {
+        Self {
+            binding: None,
+            is_new: false,
+            said: None,
+            cseq,
+            lease: Duration::ZERO,
+            state: UpdateState::Queued,
+        }
+    }
+}
+
+impl Binding {
+    /// A place for a binding that is not the user's yet.
+    fn reserved(user: Option<UserId>, aor: &Aor, said: Said, flow: Flow, now: Uptime) -> Self {
+        Self {
+            user: user.unwrap_or(UserId(u32::MAX)),
+            aor: aor.clone(),
+            said,
+            cseq: 0,
+            flow,
+            lease: Duration::ZERO,
+            lease_until: now,
+            version: 0,
+            upstream_cseq: 0,
+            gone: false,
+            durable: false,
+            upstream: smallvec::SmallVec::new(),
+            step: Step::Idle,
+            trouble: None,
+            failover: None,
+            standing: Standing::Gone,
+            wakes_at: Uptime::NEVER,
+        }
+    }
+
+    /// Whether it is anybody's.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.version == 0
+    }
+
+    /// Forgets that `server` may hold it in this way.
+    pub(crate) fn forget_upstream_by(&mut self, server: ServerId, by: By) {
+        self.upstream.retain(|upstream| upstream.server != server || upstream.by != by);
+    }
+}
