@@ -389,7 +389,7 @@ mod tests {
                     Belongs::Guest => Some(third),
                 },
                 enabled: case.enabled,
-                relocation: (case.belongs == Belongs::Guest).then(|| Relocation {
+                relocation: (case.belongs == Belongs::Guest).then_some(Relocation {
                     origin: third,
                     date: SystemTime::UNIX_EPOCH,
                     target: CURRENT,

@@ -220,6 +220,10 @@ pub struct Door {
 
 /// Why a client transaction of ours exists.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives in a slab; a box would be one allocation more a request"
+)]
 enum Asked {
     /// A REGISTER to a server.
     Register(Sent),

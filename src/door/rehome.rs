@@ -140,10 +140,12 @@ impl Door {
     /// Nobody leaves, and why; said once, not at every look.
     fn withhold(&mut self, server: ServerId, failure: Failure, because: Reason) {
         // What a login gets changes when the grace is over; why nobody moves does not.
-        let because = match because {
-            Reason::DistributionDisabledGrace => Reason::DistributionDisabled,
-            Reason::SuspicionTooLong => Reason::Suspicion,
-            other => other,
+        let because = if because == Reason::DistributionDisabledGrace {
+            Reason::DistributionDisabled
+        } else if because == Reason::SuspicionTooLong {
+            Reason::Suspicion
+        } else {
+            because
         };
         let said = (failure.since, because);
         if self.failovers.withheld.insert(server, said) == Some(said) {

@@ -213,10 +213,7 @@ impl Door {
         id: SlotId,
         update: Update,
     ) {
-        let granted = match update.state {
-            UpdateState::Granted(upstream) => Some(upstream),
-            _ => None,
-        };
+        let granted = update.state.granted();
         let Some(binding) = self.bindings.get_mut(id) else { return };
         let Some(said) = update.said else { return };
         let changed = update.is_new || binding.said != said || binding.flow != flow;
@@ -261,10 +258,7 @@ impl Door {
         let updates = std::mem::take(&mut waiting.updates);
         for update in updates {
             let Some(binding) = update.binding else { continue };
-            let granted = match update.state {
-                UpdateState::Granted(upstream) => Some(upstream),
-                _ => None,
-            };
+            let granted = update.state.granted();
             if update.is_new {
                 self.abandon_reserved(binding, update.state, granted);
             } else if let Some(mut upstream) = granted {
@@ -296,6 +290,13 @@ impl Door {
                 self.abandon_reserved(binding, update.state, None);
             }
         }
+    }
+}
+
+impl UpdateState {
+    /// What the server granted, if it has.
+    const fn granted(self) -> Option<Upstream> {
+        if let Self::Granted(upstream) = self { Some(upstream) } else { None }
     }
 }
 

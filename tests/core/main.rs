@@ -1,6 +1,15 @@
 //! The core in virtual time: the door, simulated UCServers, phones and a network that a seed
 //! commands. Nothing here sleeps.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by failing, and a seed to replay by printing it"
+)]
+
 mod desk;
 mod failover;
 mod moves;

@@ -13,7 +13,7 @@ const T2: Duration = Duration::from_secs(4);
 
 /// What a phone does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub(crate) enum Act {
     /// REGISTER its contact, or refresh it.
     Register,
     /// REGISTER with `Expires: 0` for its contact.
@@ -26,27 +26,27 @@ pub enum Act {
 
 /// One phone: one contact of one AoR.
 #[derive(Debug)]
-pub struct Phone {
-    pub aor: String,
-    pub user: String,
-    pub addr: SocketAddr,
+pub(crate) struct Phone {
+    pub(crate) aor: String,
+    pub(crate) user: String,
+    pub(crate) addr: SocketAddr,
     call_id: String,
     cseq: u32,
     wanted_secs: u32,
     /// The door's latest promise.
-    pub lease_until: Option<Uptime>,
+    pub(crate) lease_until: Option<Uptime>,
     /// What it is trying to do.
     doing: Option<Transaction>,
     /// When it acts by itself.
-    pub next_act: Option<(Uptime, Act)>,
+    pub(crate) next_act: Option<(Uptime, Act)>,
     /// Every final answer it got: when and what.
-    pub answers: Vec<(Uptime, u16)>,
+    pub(crate) answers: Vec<(Uptime, u16)>,
     /// Contacts in the latest 200.
-    pub listed: Vec<String>,
+    pub(crate) listed: Vec<String>,
     /// OPTIONS it answered.
-    pub pinged: u32,
+    pub(crate) pinged: u32,
     /// Switched off: it neither hears nor says anything.
-    pub off: bool,
+    pub(crate) off: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ struct Transaction {
 }
 
 impl Phone {
-    pub fn new(aor: &str, number: usize, addr: SocketAddr) -> Self {
+    pub(crate) fn new(aor: &str, number: usize, addr: SocketAddr) -> Self {
         let user = aor.trim_start_matches("sip:").split('@').next().unwrap_or(aor).to_owned();
         Self {
             aor: aor.to_owned(),
@@ -79,20 +79,20 @@ impl Phone {
         }
     }
 
-    pub fn contact(&self) -> String {
+    pub(crate) fn contact(&self) -> String {
         format!("sip:{}@{}", self.user, self.addr)
     }
 
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.doing.is_some()
     }
 
     /// Whether the door has promised that it is reachable.
-    pub fn is_acknowledged(&self, now: Uptime) -> bool {
+    pub(crate) fn is_acknowledged(&self, now: Uptime) -> bool {
         self.lease_until.is_some_and(|until| until > now)
     }
 
-    pub fn next(&self) -> Option<Uptime> {
+    pub(crate) fn next(&self) -> Option<Uptime> {
         if self.off {
             return None;
         }
@@ -104,7 +104,7 @@ impl Phone {
     }
 
     /// Begins something; what to send.
-    pub fn act(&mut self, now: Uptime, act: Act) -> Bytes {
+    pub(crate) fn act(&mut self, now: Uptime, act: Act) -> Bytes {
         self.cseq += 1;
         let branch = format!("z9hG4bK{}.{}.{}", self.call_id, self.cseq, self.addr);
         let (contact, expires) = match act {
@@ -142,7 +142,7 @@ impl Phone {
     }
 
     /// Lets time pass; what to send.
-    pub fn tick(&mut self, now: Uptime) -> Option<Bytes> {
+    pub(crate) fn tick(&mut self, now: Uptime) -> Option<Bytes> {
         match &mut self.doing {
             Some(doing) if doing.give_up_at <= now => {
                 self.doing = None;
@@ -163,7 +163,7 @@ impl Phone {
     }
 
     /// Takes a message; what to answer.
-    pub fn receive(&mut self, now: Uptime, from: SocketAddr, bytes: Bytes) -> Option<Bytes> {
+    pub(crate) fn receive(&mut self, now: Uptime, from: SocketAddr, bytes: Bytes) -> Option<Bytes> {
         let message = Message::parse(bytes).expect("the door sends what can be read");
         match message.status() {
             None => {
@@ -230,7 +230,7 @@ impl Phone {
     }
 
     /// It has moved to another address: its old contact is no longer its own.
-    pub fn roam(&mut self, addr: SocketAddr) {
+    pub(crate) fn roam(&mut self, addr: SocketAddr) {
         self.addr = addr;
         self.lease_until = None;
         self.doing = None;

@@ -25,19 +25,19 @@ use crate::phone::{Act, Phone};
 
 /// How the network and the disk behave.
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    pub latency_min: Duration,
-    pub latency_max: Duration,
+pub(crate) struct Weather {
+    pub(crate) latency_min: Duration,
+    pub(crate) latency_max: Duration,
     /// Of a thousand datagrams.
-    pub lost: u32,
-    pub doubled: u32,
+    pub(crate) lost: u32,
+    pub(crate) doubled: u32,
     /// How long a commit takes.
-    pub disk: Duration,
+    pub(crate) disk: Duration,
 }
 
 impl Weather {
     /// One millisecond each way, nothing lost: every step of a story is the same each time.
-    pub const CALM: Self = Self {
+    pub(crate) const CALM: Self = Self {
         latency_min: Duration::from_millis(1),
         latency_max: Duration::from_millis(1),
         lost: 0,
@@ -45,7 +45,7 @@ impl Weather {
         disk: Duration::from_millis(2),
     };
     /// Two of a hundred lost, one doubled, and late ones overtaken.
-    pub const ROUGH: Self = Self {
+    pub(crate) const ROUGH: Self = Self {
         latency_min: Duration::from_millis(1),
         latency_max: Duration::from_millis(40),
         lost: 20,
@@ -78,18 +78,18 @@ struct Entry {
     what: Happening,
 }
 
-pub struct World {
-    pub now: Now,
-    pub door: Option<Door>,
-    pub servers: Vec<UcServer>,
-    pub phones: Vec<Phone>,
-    pub weather: Weather,
-    pub settings: Settings,
-    pub events: Vec<(Uptime, Event)>,
-    pub disk_full: bool,
-    pub steps: u64,
+pub(crate) struct World {
+    pub(crate) now: Now,
+    pub(crate) door: Option<Door>,
+    pub(crate) servers: Vec<UcServer>,
+    pub(crate) phones: Vec<Phone>,
+    pub(crate) weather: Weather,
+    pub(crate) settings: Settings,
+    pub(crate) events: Vec<(Uptime, Event)>,
+    pub(crate) disk_full: bool,
+    pub(crate) steps: u64,
     /// The ledger as durable, user by user, to check every change of it.
-    pub ledger: BTreeMap<Arc<str>, UserRecord>,
+    pub(crate) ledger: BTreeMap<Arc<str>, UserRecord>,
     store: Memory,
     rng: fastrand::Rng,
     happenings: BinaryHeap<Reverse<Entry>>,
@@ -102,18 +102,18 @@ pub struct World {
 
 const START: Uptime = Uptime::from_secs(1_000);
 
-pub fn server_addr(server: usize) -> SocketAddr {
+pub(crate) fn server_addr(server: usize) -> SocketAddr {
     format!("10.0.0.{}:5060", server + 1).parse().unwrap()
 }
 
-pub fn phone_addr(number: usize) -> SocketAddr {
+pub(crate) fn phone_addr(number: usize) -> SocketAddr {
     format!("198.51.{}.{}:5060", number / 250, number % 250 + 1).parse().unwrap()
 }
 
 const DOOR_PHONES: &str = "192.0.2.1:5060";
 const DOOR_SERVERS: &str = "10.0.0.100:5080";
 
-pub fn settings(servers: usize, capacity: u32) -> Settings {
+pub(crate) fn settings(servers: usize, capacity: u32) -> Settings {
     let server = |index: usize| Server {
         name: format!("ucs{}", index + 1).into(),
         sip: server_addr(index),
@@ -157,7 +157,7 @@ pub fn settings(servers: usize, capacity: u32) -> Settings {
 }
 
 impl World {
-    pub fn new(settings: Settings, weather: Weather, seed: u64) -> Self {
+    pub(crate) fn new(settings: Settings, weather: Weather, seed: u64) -> Self {
         let now =
             Now { uptime: START, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30) };
         let servers = (0..settings.servers.len())
@@ -193,7 +193,7 @@ impl World {
     }
 
     /// Adds a phone that registers by itself within a second.
-    pub fn add_phone(&mut self, aor: &str) -> usize {
+    pub(crate) fn add_phone(&mut self, aor: &str) -> usize {
         let number = self.phones.len();
         let mut phone = Phone::new(aor, number, phone_addr(number));
         let delay = Duration::from_millis(self.rng.u64(0..1000));
@@ -202,19 +202,19 @@ impl World {
         number
     }
 
-    pub fn phone_acts(&mut self, number: usize, act: Act) {
+    pub(crate) fn phone_acts(&mut self, number: usize, act: Act) {
         let bytes = self.phones[number].act(self.now.uptime, act);
-        self.from_phone(number, bytes);
+        self.phone_sends(number, bytes);
     }
 
     /// The phone turns up at another address.
-    pub fn roam(&mut self, number: usize) {
+    pub(crate) fn roam(&mut self, number: usize) {
         let fresh = phone_addr(1000 + number);
         self.phones[number].roam(fresh);
         self.phone_acts(number, Act::Register);
     }
 
-    pub fn set_mood(&mut self, server: usize, mood: Mood) {
+    pub(crate) fn set_mood(&mut self, server: usize, mood: Mood) {
         self.servers[server].set_mood(self.now.uptime, mood);
         self.unwell_until[server] = match mood {
             Mood::Healthy => Some(self.now.uptime + Duration::from_secs(60)),
@@ -230,12 +230,12 @@ impl World {
     }
 
     /// kill -9: what was not durable is gone, what is under way to it is lost.
-    pub fn kill_door(&mut self) {
+    pub(crate) fn kill_door(&mut self) {
         self.door = None;
         self.life += 1;
     }
 
-    pub fn start_door(&mut self) {
+    pub(crate) fn start_door(&mut self) {
         let loaded = self.store.load().expect("memory can be read");
         let mut settings = self.settings.clone();
         settings.seed = u64::from(self.life) + 1;
@@ -243,16 +243,16 @@ impl World {
         self.drain_door();
     }
 
-    pub fn restart_door(&mut self) {
+    pub(crate) fn restart_door(&mut self) {
         self.kill_door();
         self.start_door();
     }
 
-    pub fn door(&self) -> &Door {
+    pub(crate) fn door(&self) -> &Door {
         self.door.as_ref().expect("the door runs")
     }
 
-    pub fn run_for(&mut self, time: Duration) {
+    pub(crate) fn run_for(&mut self, time: Duration) {
         let until = self.now.uptime + time;
         while self.next().is_some_and(|at| at <= until) {
             self.step();
@@ -261,7 +261,11 @@ impl World {
     }
 
     /// Runs until `done`, at most `limit`; how long it took.
-    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> Duration {
+    pub(crate) fn run_until(
+        &mut self,
+        limit: Duration,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> Duration {
         let start = self.now.uptime;
         while !done(self) {
             let next = self.next().expect("something is always to come");
@@ -280,7 +284,7 @@ impl World {
     }
 
     /// The next thing happens.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let Some(at) = self.next() else { return };
         self.advance(at);
         self.steps += 1;
@@ -291,7 +295,7 @@ impl World {
             return;
         }
         if self.door.as_ref().and_then(Door::next).is_some_and(|due| due <= at) {
-            return self.to_door(Input::Timeout);
+            return self.tell_door(Input::Timeout);
         }
         for server in 0..self.servers.len() {
             if self.servers[server].next().is_some_and(|due| due <= at) {
@@ -302,7 +306,7 @@ impl World {
         for number in 0..self.phones.len() {
             if self.phones[number].next().is_some_and(|due| due <= at) {
                 if let Some(bytes) = self.phones[number].tick(at) {
-                    self.from_phone(number, bytes);
+                    self.phone_sends(number, bytes);
                 }
                 return;
             }
@@ -323,21 +327,21 @@ impl World {
                     remote: from,
                     connection: ConnectionId::NONE,
                 };
-                self.to_door(Input::Sip { flow, message: bytes });
+                self.tell_door(Input::Sip { flow, message: bytes });
             }
-            Happening::ToServer { server, bytes } => self.to_server(server, bytes),
+            Happening::ToServer { server, bytes } => self.reach_server(server, bytes),
             Happening::ToPhone { to, bytes } => {
                 let Some(number) = self.phones.iter().position(|p| p.addr == to && !p.off) else {
                     return;
                 };
                 let from = DOOR_PHONES.parse().unwrap();
                 if let Some(answer) = self.phones[number].receive(self.now.uptime, from, bytes) {
-                    self.from_phone(number, answer);
+                    self.phone_sends(number, answer);
                 }
             }
             Happening::Refused { server, life } if life == self.life => {
                 let remote = server_addr(server);
-                self.to_door(Input::Unreachable {
+                self.tell_door(Input::Unreachable {
                     remote,
                     transport: Transport::Udp,
                     refused: true,
@@ -345,14 +349,14 @@ impl World {
             }
             Happening::Commit { record, life } if life == self.life => self.commit(record),
             Happening::Recorded { ticket, outcome, life } if life == self.life => {
-                self.to_door(Input::Recorded { ticket, outcome });
+                self.tell_door(Input::Recorded { ticket, outcome });
             }
             Happening::Fetch { server, life } if life == self.life => {
                 let document = match self.servers[server].health(self.now.uptime) {
                     Some(text) => Document::parse(text.as_bytes()),
                     None => Err(DocumentFault::Missing("no answer".into())),
                 };
-                self.to_door(Input::Fetched { server: ServerId(server as u16), document });
+                self.tell_door(Input::Fetched { server: ServerId(server as u16), document });
             }
             Happening::Refused { .. }
             | Happening::Commit { .. }
@@ -361,7 +365,7 @@ impl World {
         }
     }
 
-    fn to_door(&mut self, input: Input) {
+    fn tell_door(&mut self, input: Input) {
         if let Some(door) = &mut self.door {
             door.handle(self.now, input);
             self.drain_door();
@@ -401,7 +405,7 @@ impl World {
         }
     }
 
-    fn to_server(&mut self, server: usize, bytes: Bytes) {
+    fn reach_server(&mut self, server: usize, bytes: Bytes) {
         if self.servers[server].mood() == Mood::Dead {
             let life = self.life;
             return self.later(Duration::from_millis(1), Happening::Refused { server, life });
@@ -416,7 +420,7 @@ impl World {
         self.drain_server(server);
     }
 
-    fn from_phone(&mut self, number: usize, bytes: Bytes) {
+    fn phone_sends(&mut self, number: usize, bytes: Bytes) {
         let from = self.phones[number].addr;
         self.transmit(|_| Happening::ToDoor { listener: 0, from, bytes: bytes.clone() });
     }
@@ -464,7 +468,10 @@ impl World {
             let before = self.ledger.insert(Arc::clone(&record.name), record.clone());
             let Some(before) = before else { continue };
             let current = |user: &UserRecord| {
-                user.relocation.as_ref().map(|away| Arc::clone(&away.target)).or(user.home.clone())
+                user.relocation
+                    .as_ref()
+                    .map(|away| Arc::clone(&away.target))
+                    .or_else(|| user.home.clone())
             };
             let (from, to) = (current(&before), current(record));
             if from == to {
@@ -496,14 +503,14 @@ impl World {
     }
 
     /// The server in the ledger that serves this AoR now.
-    pub fn current_of(&self, aor: &str) -> Option<usize> {
+    pub(crate) fn current_of(&self, aor: &str) -> Option<usize> {
         let user = self.door().user(self.now, aor)?;
         let current = user.current?;
         self.settings.servers.iter().position(|server| server.name == current)
     }
 
     /// Whom this server holds: AoR and contact, in order.
-    pub fn held_by(&self, server: usize) -> Vec<(String, String)> {
+    pub(crate) fn held_by(&self, server: usize) -> Vec<(String, String)> {
         let now = self.now.uptime;
         self.servers[server]
             .bindings()
@@ -514,7 +521,7 @@ impl World {
 
     /// Every server that lives pings everybody it holds; then every acknowledged phone must have
     /// been reached through the server that the door says serves it, and through no other one.
-    pub fn check_reachable(&mut self) {
+    pub(crate) fn check_reachable(&mut self) {
         let before: Vec<u32> = self.phones.iter().map(|phone| phone.pinged).collect();
         let weather = std::mem::replace(&mut self.weather, Weather::CALM);
         for server in 0..self.servers.len() {
@@ -525,13 +532,13 @@ impl World {
         }
         self.run_for(Duration::from_secs(1));
         self.weather = weather;
-        for number in 0..self.phones.len() {
+        for (number, pinged_before) in before.into_iter().enumerate() {
             let phone = &self.phones[number];
             if phone.off || !phone.is_acknowledged(self.now.uptime) {
                 continue;
             }
             let (aor, contact) = (phone.aor.clone(), phone.contact());
-            if phone.pinged == before[number] {
+            if phone.pinged == pinged_before {
                 let held: Vec<_> = (0..self.servers.len()).map(|s| self.held_by(s)).collect();
                 let journals: Vec<_> = self
                     .servers
@@ -559,7 +566,7 @@ impl World {
     }
 
     /// For messages of failed assertions.
-    pub fn summary(&self) -> impl std::fmt::Debug + use<> {
+    pub(crate) fn summary(&self) -> impl std::fmt::Debug + use<> {
         let status = self.door.as_ref().map(|door| door.status(self.now));
         let stats = self.door.as_ref().map(|door| *door.stats());
         let events: Vec<String> =
