@@ -194,7 +194,7 @@ impl Door {
         let mut own = Vec::new();
         let mut stale = Vec::new();
         for (id, binding) in self.bindings.iter() {
-            if binding.is_reserved() && !binding.gone {
+            if binding.claimed && binding.is_reserved() {
                 continue;
             }
             let belongs = !binding.gone && self.current(binding.user) == Some(server);

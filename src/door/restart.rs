@@ -132,6 +132,7 @@ impl Door {
             version: 1,
             upstream_cseq: 0,
             gone: record.gone,
+            claimed: false,
             durable: true,
             upstream: SmallVec::new(),
             step: Step::Idle,

@@ -13,7 +13,7 @@ use crate::door::slots::SlotId;
 use crate::door::waiting::Stage;
 use crate::door::wish::{Refusal, Wish};
 use crate::now::{Now, Uptime};
-use crate::sip::{Flow, HeaderName, Message};
+use crate::sip::{Flow, HeaderName, Message, Uri};
 
 /// One contact's part of a [`Waiting`].
 #[derive(Debug)]
@@ -45,6 +45,9 @@ pub(crate) enum UpdateState {
     Refused,
 }
 
+/// Whose a binding is while its AoR is no user yet.
+const NOBODY: UserId = UserId(u32::MAX);
+
 impl Door {
     /// Turns the request into updates, against the bindings as they are now.
     pub(super) fn plan_updates(
@@ -53,16 +56,24 @@ impl Door {
         id: SlotId,
         user: Option<UserId>,
     ) -> Result<(), Refusal> {
-        self.drop_reserved(id);
+        let before = self.drop_claims(id);
+        let planned = self.plan_anew(now, id, user);
+        for binding in before {
+            self.reconcile(now, binding);
+        }
+        planned
+    }
+
+    fn plan_anew(&mut self, now: Now, id: SlotId, user: Option<UserId>) -> Result<(), Refusal> {
         let Some(waiting) = self.waiting.get(id) else { return Ok(()) };
         let (request, aor, flow) = (waiting.request.clone(), waiting.aor.clone(), waiting.flow);
         let wish = Wish::read(&request, &self.settings.sip)?;
-        let mine: Vec<SlotId> = user
+        let (gone, mine): (Vec<SlotId>, Vec<SlotId>) = user
             .map(|user| self.bindings_of(user).to_vec())
             .unwrap_or_default()
             .into_iter()
-            .filter(|&id| self.bindings.get(id).is_some_and(|b| !b.gone && b.aor == aor))
-            .collect();
+            .filter(|&id| self.bindings.get(id).is_some_and(|b| b.aor == aor))
+            .partition(|&id| self.bindings.get(id).is_some_and(|b| b.gone));
         let mut updates = self.updates_for(&wish, &mine)?;
         let count = |of: fn(&Update) -> bool| updates.iter().filter(|update| of(update)).count();
         let (added, removed) =
@@ -72,6 +83,10 @@ impl Door {
         }
         for update in updates.iter_mut().filter(|update| update.is_new) {
             let Some(said) = update.said.clone() else { continue };
+            if let Some(revived) = self.claim_again(&gone, &said) {
+                update.binding = Some(revived);
+                continue;
+            }
             let reserved = Binding::reserved(user, &aor, said, flow, now.uptime);
             update.binding = Some(self.bindings.insert(reserved).map_err(|_| Refusal::TooMany)?);
         }
@@ -88,6 +103,22 @@ impl Door {
             waiting.updates = updates;
         }
         Ok(())
+    }
+
+    /// A contact that is still being removed somewhere comes back as the binding it was: as two,
+    /// the removal of the one would hit the registration of the other.
+    fn claim_again(&mut self, gone: &[SlotId], said: &Said) -> Option<SlotId> {
+        let contact = said.saying().contact;
+        let same = |binding: &Binding| {
+            let known = binding.said.saying().contact;
+            let uris = (Uri::parse(known), Uri::parse(contact));
+            known == contact || matches!(uris, (Ok(known), Ok(wanted)) if known.equivalent(&wanted))
+        };
+        let revived = gone.iter().copied().find(|&id| {
+            self.bindings.get(id).is_some_and(|binding| !binding.claimed && same(binding))
+        })?;
+        self.bindings.get_mut(revived)?.claimed = true;
+        Some(revived)
     }
 
     /// What becomes of `mine`, all bindings of the AoR (RFC 3261 §10.3 steps 6 and 7).
@@ -222,6 +253,8 @@ impl Door {
             binding.durable = false;
         }
         binding.user = user;
+        binding.gone = false;
+        binding.claimed = false;
         binding.said = said;
         binding.flow = flow;
         binding.trouble = None;
@@ -231,12 +264,7 @@ impl Door {
             self.note_upstream(id, upstream);
         }
         self.extend_lease(now, id, update.lease, update.cseq);
-        if update.is_new {
-            if self.by_user.len() <= user.index() {
-                self.by_user.resize_with(user.index() + 1, Default::default);
-            }
-            self.by_user[user.index()].push(id);
-        }
+        self.list(user, id);
     }
 
     pub(super) fn apply_removal(&mut self, id: SlotId, update: &Update) {
@@ -260,7 +288,7 @@ impl Door {
             let Some(binding) = update.binding else { continue };
             let granted = update.state.granted();
             if update.is_new {
-                self.abandon_reserved(binding, update.state, granted);
+                self.abandon(binding, update.state);
             } else if let Some(mut upstream) = granted {
                 upstream.version = None;
                 self.note_upstream(binding, upstream);
@@ -269,26 +297,44 @@ impl Door {
         }
     }
 
-    /// A place taken for a binding that will not be: kept while a server may have heard of it.
-    fn abandon_reserved(&mut self, id: SlotId, state: UpdateState, granted: Option<Upstream>) {
-        if let Some(upstream) = granted {
+    /// A binding that will not be, or not be again: kept, as gone, while a server may have heard of
+    /// it, so that it is removed there.
+    fn abandon(&mut self, id: SlotId, state: UpdateState) {
+        if let Some(upstream) = state.granted() {
             self.note_upstream(id, upstream);
         }
-        let in_flight = state == UpdateState::InFlight;
-        if let Some(binding) = self.bindings.get_mut(id) {
-            binding.gone = true;
-            if binding.upstream.is_empty() && !in_flight {
-                self.bindings.remove(id);
-            }
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        binding.claimed = false;
+        binding.gone = true;
+        let user = binding.user;
+        let unheard = binding.upstream.is_empty() && state != UpdateState::InFlight;
+        let listed = self.bindings_of(user).contains(&id);
+        if unheard && !listed {
+            self.bindings.remove(id);
+        } else if !listed && user != NOBODY {
+            self.list(user, id);
         }
     }
 
-    fn drop_reserved(&mut self, id: SlotId) {
-        let Some(waiting) = self.waiting.get_mut(id) else { return };
-        for update in std::mem::take(&mut waiting.updates) {
-            if let (true, Some(binding)) = (update.is_new, update.binding) {
-                self.abandon_reserved(binding, update.state, None);
-            }
+    /// Takes back a plan; what it had claimed is returned.
+    fn drop_claims(&mut self, id: SlotId) -> Vec<SlotId> {
+        let Some(waiting) = self.waiting.get_mut(id) else { return Vec::new() };
+        let updates = std::mem::take(&mut waiting.updates);
+        let claims = updates.into_iter().filter(|update| update.is_new);
+        let claims: Vec<(SlotId, UpdateState)> =
+            claims.filter_map(|update| Some((update.binding?, update.state))).collect();
+        for &(binding, state) in &claims {
+            self.abandon(binding, state);
+        }
+        claims.into_iter().map(|(binding, _)| binding).collect()
+    }
+
+    fn list(&mut self, user: UserId, id: SlotId) {
+        if self.by_user.len() <= user.index() {
+            self.by_user.resize_with(user.index() + 1, Default::default);
+        }
+        if !self.by_user[user.index()].contains(&id) {
+            self.by_user[user.index()].push(id);
         }
     }
 }
@@ -328,7 +374,7 @@ impl Binding {
     /// A place for a binding that is not the user's yet.
     fn reserved(user: Option<UserId>, aor: &Aor, said: Said, flow: Flow, now: Uptime) -> Self {
         Self {
-            user: user.unwrap_or(UserId(u32::MAX)),
+            user: user.unwrap_or(NOBODY),
             aor: aor.clone(),
             said,
             cseq: 0,
@@ -338,6 +384,7 @@ impl Binding {
             version: 0,
             upstream_cseq: 0,
             gone: false,
+            claimed: true,
             durable: false,
             upstream: smallvec::SmallVec::new(),
             step: Step::Idle,

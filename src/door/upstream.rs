@@ -39,7 +39,7 @@ impl Door {
     pub(super) fn reconcile(&mut self, now: Now, id: SlotId) {
         self.drop_expired_upstreams(now, id);
         let Some(binding) = self.bindings.get(id) else { return };
-        if binding.step != Step::Idle || (binding.is_reserved() && !binding.gone) {
+        if binding.step != Step::Idle || binding.claimed {
             return self.restand(now, id);
         }
         match self.need(now.uptime, binding) {
@@ -177,6 +177,9 @@ impl Door {
             return;
         }
         binding.step = Step::Idle;
+        if binding.claimed {
+            return;
+        }
         let Some(binding) = self.bindings.get(id) else { return };
         match self.need(now.uptime, binding) {
             Need::Register(target) if target == server => {

@@ -186,3 +186,24 @@ fn a_restart_in_half_a_second_is_seen_from_a_refusal_where_no_document_is_served
     assert_eq!(world.door().status(world.now).relocated, 0, "nobody had to move");
     world.check_reachable();
 }
+
+#[test]
+fn a_phone_that_comes_back_is_not_removed_by_its_own_earlier_unregistration() {
+    let mut world = settled(Weather::CALM, 9);
+    let phone = 0;
+    let server = world.current_of(&world.phones[phone].aor.clone()).unwrap();
+    world.set_mood(server, Mood::Dead);
+    world.run_for(Duration::from_secs(2));
+    let backup = world.current_of(&world.phones[phone].aor.clone()).unwrap();
+    world.set_mood(backup, Mood::Hung);
+    world.run_for(Duration::from_secs(4));
+    // Taken by the door; the server that holds it cannot be told.
+    world.phone_acts(phone, Act::Unregister);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.phones[phone].answers.last().unwrap().1, 200);
+    world.set_mood(backup, Mood::Healthy);
+    world.phone_acts(phone, Act::Register);
+    world.run_for(Duration::from_secs(30));
+    assert!(world.phones[phone].is_acknowledged(world.now.uptime));
+    world.check_reachable();
+}
