@@ -8,7 +8,8 @@
 //! | `waiting` | a REGISTER that needs the ledger, a server or the store before it is answered |
 //! | `update` | what such a REGISTER changes, contact by contact |
 //! | `upstream` | bindings are brought to where they should be registered, and away from where not |
-//! | `register` | the REGISTERs the door writes, and what their answers mean |
+//! | `register` | the REGISTERs the door writes |
+//! | `registered` | what became of them |
 //! | `path` | requests from servers along the Path to phones, and back |
 //! | `pool` | health: probes, documents, states |
 //! | `rehome` | a server failed: plan, record, enqueue |
@@ -23,6 +24,7 @@ mod ledger;
 mod path;
 mod pool;
 mod register;
+mod registered;
 mod rehome;
 mod report;
 mod restart;
