@@ -10,7 +10,7 @@ use crate::door::wish::{Refusal, Wish, aor_of};
 use crate::door::{Asked, Auth, Door, Output, Side};
 use crate::now::Now;
 use crate::sip::transaction::{Due, Incoming, Matched};
-use crate::sip::{Flow, HeaderName, Message, ParseError, Response, Transport, Uri};
+use crate::sip::{ConnectionId, Flow, HeaderName, Message, ParseError, Response, Transport, Uri};
 
 /// The methods the door understands, for Allow.
 const ALLOW: &str = "OPTIONS, REGISTER";
@@ -237,6 +237,12 @@ impl Door {
     }
 
     pub(super) fn on_closed(&mut self, now: Now, flow: Flow, refused: bool) {
+        // The phones behind it cannot be reached until they come back (RFC 5626 §5.3: 430).
+        for id in self.streams.remove(&flow.connection).unwrap_or_default() {
+            if let Some(binding) = self.bindings.get_mut(id) {
+                binding.flow.connection = ConnectionId::ENDED;
+            }
+        }
         self.on_lost_peer(now, flow.remote, flow.transport, refused);
     }
 

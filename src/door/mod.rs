@@ -61,7 +61,7 @@ use crate::door::token::PathTokens;
 use crate::door::waiting::Waiting;
 use crate::now::{Now, Uptime};
 use crate::sip::transaction::Transactions;
-use crate::sip::{Flow, Transport};
+use crate::sip::{ConnectionId, Flow, Transport};
 use crate::timers::Timers;
 
 pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
@@ -201,6 +201,8 @@ pub struct Door {
     bindings: Slots<Binding>,
     /// By [`UserId`].
     by_user: Vec<BindingsOfUser>,
+    /// Bindings whose phones are behind a stream that lives.
+    streams: HashMap<ConnectionId, BindingsOfUser>,
     health: Health,
     /// The view whose holds the planner has been woken for.
     seen: Arc<ClusterView>,

@@ -95,7 +95,7 @@ impl Door {
             return self.refuse_carried(now, carried, 430);
         };
         let to = binding.flow;
-        if to.transport.is_reliable() && to.connection == ConnectionId::NONE {
+        if to.transport.is_reliable() && to.connection == ConnectionId::ENDED {
             return self.refuse_carried(now, carried, 430);
         }
         let contact = rewrite.then(|| binding.said.saying().contact.to_vec());
@@ -106,6 +106,10 @@ impl Door {
             Some(contact) => edit.request_uri(&contact),
             None => edit.pop_top(HeaderName::Route),
         };
+        if to.transport.is_reliable() {
+            // A datagram may do without; a stream is framed by it (RFC 3261 §18.3).
+            edit = edit.ensure_content_length();
+        }
         let bytes =
             edit.max_forwards_minus_one().push_top(HeaderName::Via, via.as_bytes()).finish();
         let method = request.method().unwrap_or_default();

@@ -32,8 +32,6 @@ use crate::timers::Timers;
 /// Renewals of stored bindings are spread over this at most: a server that granted an hour has six
 /// minutes left of it when the door refreshes as late as it does.
 const RENEWAL_SPREAD_MAX: Duration = Duration::from_secs(60);
-/// A stream that died with an earlier life of the door; nothing can be sent to it.
-const DEAD_CONNECTION: ConnectionId = ConnectionId(u64::MAX);
 
 pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
     let mut rng = fastrand::Rng::with_seed(settings.seed);
@@ -53,6 +51,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         directory: Directory::new(settings.servers.len()),
         bindings: Slots::new(limits.bindings, rng.u32(..)),
         by_user: Vec::new(),
+        streams: HashMap::new(),
         health: Health::new(&settings.servers, settings.health.clone(), now.uptime, rng.u64(..)),
         seen: Arc::default(),
         probes: Probes::new(settings.servers.len()),
@@ -118,7 +117,7 @@ impl Door {
             listener: ListenerId(listener as u16),
             transport: if record.stream { Transport::Tcp } else { Transport::Udp },
             remote: record.remote,
-            connection: if record.stream { DEAD_CONNECTION } else { ConnectionId::NONE },
+            connection: if record.stream { ConnectionId::ENDED } else { ConnectionId::NONE },
         };
         Some(Binding {
             user,

@@ -247,7 +247,8 @@ impl Door {
         let granted = update.state.granted();
         let Some(binding) = self.bindings.get_mut(id) else { return };
         let Some(said) = update.said else { return };
-        let changed = update.is_new || binding.said != said || binding.flow != flow;
+        let before = std::mem::replace(&mut binding.flow, flow);
+        let changed = update.is_new || binding.said != said || before != flow;
         if changed {
             binding.version = binding.version.wrapping_add(1);
             binding.durable = false;
@@ -256,7 +257,6 @@ impl Door {
         binding.gone = false;
         binding.claimed = false;
         binding.said = said;
-        binding.flow = flow;
         binding.trouble = None;
         let version = binding.version;
         if let Some(mut upstream) = granted {
@@ -265,6 +265,26 @@ impl Door {
         }
         self.extend_lease(now, id, update.lease, update.cseq);
         self.list(user, id);
+        self.follow_stream(id, before, flow);
+    }
+
+    /// A binding whose stream ends must be known by that stream.
+    fn follow_stream(&mut self, id: SlotId, before: Flow, now: Flow) {
+        self.leave_stream(id, before);
+        if now.transport.is_reliable() {
+            let bindings = self.streams.entry(now.connection).or_default();
+            if !bindings.contains(&id) {
+                bindings.push(id);
+            }
+        }
+    }
+
+    pub(super) fn leave_stream(&mut self, id: SlotId, flow: Flow) {
+        let Some(bindings) = self.streams.get_mut(&flow.connection) else { return };
+        bindings.retain(|&mut other| other != id);
+        if bindings.is_empty() {
+            self.streams.remove(&flow.connection);
+        }
     }
 
     pub(super) fn apply_removal(&mut self, id: SlotId, update: &Update) {

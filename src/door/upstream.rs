@@ -312,6 +312,7 @@ impl Door {
         for lane in &mut self.lanes {
             lane.sweep.remove(&id);
         }
+        self.leave_stream(id, binding.flow);
         if !binding.is_reserved() {
             let forget = Change::Forget { binding: id.to_u64() };
             self.record_changes(vec![forget], Continuation::None);

@@ -45,6 +45,8 @@ pub struct ConnectionId(pub u64);
 impl ConnectionId {
     /// No connection: a datagram, or "open or reuse one".
     pub const NONE: Self = Self(0);
+    /// A connection that is no more; nothing can be sent to it.
+    pub const ENDED: Self = Self(u64::MAX);
 }
 
 /// The path a message arrived on (RFC 5626 §3): a datagram's listener and source, or a connection.
