@@ -5,6 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use crate::directory::record::Change;
 use crate::directory::record::Record;
 
+/// Changes of users in one batch, beyond which the rest waits for the next one: the first of ten
+/// thousand moves is carried out while the last are being written.
+const URGENT_CHANGES_MAX: usize = 512;
+
 /// Two queues in one: records that change a user overtake those that do not.
 ///
 /// Never does a write of a binding overtake an earlier write of the same binding: what an
@@ -44,7 +48,13 @@ impl Waiting {
 
     /// The next records to commit together, at most so many.
     pub(super) fn take(&mut self, count: usize) -> Vec<Record> {
-        let urgent = self.urgent.len().min(count);
+        let mut changes = 0;
+        let short = |record: &&Record| {
+            let fits = changes < URGENT_CHANGES_MAX;
+            changes += record.changes.len();
+            fits
+        };
+        let urgent = self.urgent.iter().take(count).take_while(short).count();
         let mut batch: Vec<Record> = self.urgent.drain(..urgent).collect();
         while batch.len() < count {
             let Some((&first, _)) = self.plain.first_key_value() else { break };
