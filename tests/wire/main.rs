@@ -7,6 +7,14 @@
 )]
 
 mod admin;
+mod canary;
+mod commands;
+mod crash;
+mod demo;
+mod detection;
 mod fetch;
+mod full_disk;
+mod harness;
+mod sipp;
 mod sockets;
 mod support;

@@ -173,9 +173,11 @@ impl<'s> Play<'s> {
         self.sightings.killed(kill);
         self.killed = Some(kill);
         self.phase = "a server was killed";
+        // Where nobody is left to go to, there is nothing to wait for.
+        let hopeless = self.script.names.len() == 1;
         let everybody = |play: &Self| {
             let affected = play.sightings.affected();
-            play.rehomed() >= affected && play.detected_nanos().is_some()
+            (hopeless || play.rehomed() >= affected) && play.detected_nanos().is_some()
         };
         self.wait(Uptime::from_nanos(at_nanos) + REHOME_PATIENCE, everybody)?;
         Ok(())

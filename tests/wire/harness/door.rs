@@ -1,0 +1,243 @@
+//! A door in a process of its own, with a generated configuration in a directory of its own.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use frontdoor::door::{ServerStatus, Status, UserStatus};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::harness::{FRONTDOOR, LOCALHOST, Namespace, PATIENCE, Process, Server, free, get, soon};
+
+/// Users asked for at once.
+const PAGE: usize = 1_000;
+
+/// The `[sip]` table of most tests: whoever is on the loopback is believed.
+const TRUSTED: &str = "auth = \"none\"\ntrusted_networks = [\"127.0.0.0/8\", \"::1\"]\n";
+
+/// What a door is started with.
+pub(crate) struct Setup {
+    phones: IpAddr,
+    servers: Vec<(String, String)>,
+    upstream: Vec<(&'static str, IpAddr)>,
+    tables: Vec<(&'static str, String)>,
+}
+
+impl Setup {
+    /// Distribution enabled, phones trusted, on IPv4, everything else as it is by default.
+    pub(crate) fn new() -> Self {
+        let mut setup = Self {
+            phones: LOCALHOST,
+            servers: Vec::new(),
+            upstream: Vec::new(),
+            tables: Vec::new(),
+        };
+        setup
+            .table("sip", TRUSTED)
+            .table("failover", "disable_automatic_user_distribution = false\n")
+            .table("log", "filter = \"info\"\n");
+        setup
+    }
+
+    /// Servers spoken to over UDP from the loopback.
+    pub(crate) fn with<'s>(servers: impl IntoIterator<Item = &'s Server>) -> Self {
+        let mut setup = Self::new();
+        for server in servers {
+            let ip = server.sip.ip();
+            setup.server(server, "udp", ip);
+        }
+        setup
+    }
+
+    /// One more server; `from` is the door's own address towards it.
+    pub(crate) fn server(
+        &mut self,
+        server: &Server,
+        transport: &'static str,
+        from: IpAddr,
+    ) -> &mut Self {
+        self.servers.push((server.name.clone(), format!("{transport}:{}", server.sip)));
+        let same =
+            |(other, ip): &&(&str, IpAddr)| *other == transport && ip.is_ipv4() == from.is_ipv4();
+        if self.upstream.iter().find(same).is_none() {
+            self.upstream.push((transport, from));
+        }
+        self
+    }
+
+    /// Where phones register.
+    pub(crate) fn phones_at(&mut self, ip: IpAddr) -> &mut Self {
+        self.phones = ip;
+        self
+    }
+
+    /// Replaces a table of the configuration.
+    pub(crate) fn table(&mut self, name: &'static str, lines: &str) -> &mut Self {
+        self.tables.retain(|(other, _)| *other != name);
+        self.tables.push((name, lines.to_owned()));
+        self
+    }
+
+    /// Adds lines to a table.
+    pub(crate) fn key(&mut self, name: &'static str, lines: &str) -> &mut Self {
+        match self.tables.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, text)) => text.push_str(lines),
+            None => self.tables.push((name, lines.to_owned())),
+        }
+        self
+    }
+
+    /// Starts a door and waits until it is ready.
+    pub(crate) fn start(&self) -> Door {
+        self.start_in(None)
+    }
+
+    /// The same in a namespace.
+    pub(crate) fn start_in(&self, namespace: Option<&Namespace>) -> Door {
+        let directory = tempfile::tempdir().unwrap();
+        let (phones, admin) = (free(self.phones), free(LOCALHOST));
+        let config = directory.path().join("frontdoor.toml");
+        std::fs::write(&config, self.text(phones, admin)).unwrap();
+        let log = directory.path().join("door.log");
+        File::create(&log).unwrap();
+        let mut door = Door { process: None, directory, config, log, phones, admin };
+        door.restart_in(namespace);
+        door
+    }
+
+    fn text(&self, phones: SocketAddr, admin: SocketAddr) -> String {
+        let mut text = String::new();
+        for transport in ["udp", "tcp"] {
+            listener(&mut text, "listen", &format!("phones-{transport}"), transport, phones);
+        }
+        for (number, (transport, ip)) in self.upstream.iter().enumerate() {
+            listener(&mut text, "upstream", &format!("servers-{number}"), transport, free(*ip));
+        }
+        for (name, sip) in &self.servers {
+            write!(
+                text,
+                "[[servers]]\nname = \"{name}\"\nsip = \"{sip}\"\ncapacity = 50000\n\
+                 version = \"2603.0\"\nhealth_document = \"none\"\n"
+            )
+            .unwrap();
+        }
+        writeln!(text, "[admin]\naddress = \"{admin}\"").unwrap();
+        for (name, lines) in &self.tables {
+            writeln!(text, "[{name}]\n{lines}").unwrap();
+        }
+        text
+    }
+}
+
+fn listener(text: &mut String, table: &str, name: &str, transport: &str, address: SocketAddr) {
+    let lines = [
+        format!("[[{table}]]"),
+        format!("name = \"{name}\""),
+        format!("transport = \"{transport}\""),
+        format!("address = \"{address}\"\n"),
+    ];
+    text.push_str(&lines.join("\n"));
+}
+
+/// The child; dropping it kills it.
+pub(crate) struct Door {
+    process: Option<Process>,
+    pub(crate) directory: TempDir,
+    config: PathBuf,
+    log: PathBuf,
+    /// Where phones register, over UDP and TCP.
+    pub(crate) phones: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Door {
+    /// SIGKILL: nothing is said, nothing is saved.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().unwrap().kill();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let mut process = self.process.take().unwrap();
+        process.signal(Signal::SIGTERM);
+        process.ended(PATIENCE).unwrap().code()
+    }
+
+    /// Starts it again: same configuration, same store, same addresses.
+    pub(crate) fn restart(&mut self) {
+        self.restart_in(None);
+    }
+
+    /// The same in a namespace.
+    pub(crate) fn restart_in(&mut self, namespace: Option<&Namespace>) {
+        let log = OpenOptions::new().append(true).open(&self.log).unwrap();
+        let program = || Command::new(FRONTDOOR);
+        let mut command = namespace.map_or_else(program, |it| it.command(FRONTDOOR));
+        command.args(["run", "--exit-with-stdin", "--config"]).arg(&self.config);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+        self.process = Some(Process::start(&mut command));
+        soon("the door is ready", || {
+            let process = self.process.as_mut().unwrap();
+            let ended = process.ended(std::time::Duration::ZERO);
+            assert!(ended.is_none(), "the door ended:\n{}", self.log());
+            get(self.admin, "/readyz").filter(|(status, _)| *status == 200)
+        });
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        serde_json::from_str(&self.page("/v1/status")).unwrap()
+    }
+
+    /// One server's part of the status.
+    pub(crate) fn server(&self, name: &str) -> ServerStatus {
+        let found = self.status().servers.into_iter().find(|server| &*server.name == name);
+        found.unwrap_or_else(|| panic!("the door knows no {name}"))
+    }
+
+    /// Waits until a server is in this state; its part of the status then.
+    pub(crate) fn server_in(&self, name: &str, state: &str) -> ServerStatus {
+        soon(&format!("{name} is {state}"), || {
+            Some(self.server(name)).filter(|server| &*server.state == state)
+        })
+    }
+
+    /// Everybody.
+    pub(crate) fn users(&self) -> Vec<UserStatus> {
+        let mut users = Vec::new();
+        loop {
+            let page = self.page(&format!("/v1/users?from={}&count={PAGE}", users.len()));
+            let page: Vec<UserStatus> = serde_json::from_str(&page).unwrap();
+            let last = page.len() < PAGE;
+            users.extend(page);
+            if last {
+                return users;
+            }
+        }
+    }
+
+    /// A figure of the metrics page, one without labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let page = self.page("/metrics");
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("there is no metric {name}")).parse().unwrap()
+    }
+
+    /// The body of a page that must be there.
+    pub(crate) fn page(&self, path: &str) -> String {
+        let (status, body) = get(self.admin, path)
+            .unwrap_or_else(|| panic!("the door does not answer {path}; its log:\n{}", self.log()));
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+}

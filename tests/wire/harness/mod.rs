@@ -1,0 +1,66 @@
+//! Real processes around the door: simulated servers, phones, SIPp, namespaces.
+//!
+//! Everything is killed by its own process id when it is dropped; what outlives a test that was
+//! killed itself ends with its standard input. Points in time are `CLOCK_MONOTONIC`, which the
+//! door's status uses too.
+
+mod door;
+mod http;
+mod namespace;
+mod phones;
+mod ports;
+mod process;
+mod server;
+mod sipp;
+
+use std::time::Duration;
+
+use frontdoor::net::Clock;
+use frontdoor::now::Uptime;
+
+pub(crate) use door::{Door, Setup};
+pub(crate) use http::get;
+pub(crate) use namespace::Namespace;
+pub(crate) use phones::{Answer, Phones, Wish, ok, register};
+pub(crate) use ports::{LOCALHOST, LOCALHOST6, free};
+pub(crate) use process::{FRONTDOOR, Process, run};
+pub(crate) use server::Server;
+pub(crate) use sipp::{Sipp, users_csv};
+
+/// How long anything may take that is no promise of the product.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at something that is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Now, on the clock that all processes share.
+pub(crate) fn now() -> Uptime {
+    Clock.uptime()
+}
+
+/// Lets so much time pass.
+pub(crate) fn pause(duration: Duration) {
+    let until = now() + duration;
+    while now() < until {
+        std::thread::park_timeout(until.since(now()));
+    }
+}
+
+/// Looks again and again until there is something.
+pub(crate) fn soon<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, look).unwrap_or_else(|| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+/// Looks again and again until there is something, or the time is over.
+pub(crate) fn within<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = now() + patience;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if now() >= deadline {
+            return None;
+        }
+        pause(LOOK_EVERY);
+    }
+}

@@ -1,0 +1,77 @@
+//! Child processes that never outlive the test.
+
+use std::io::ErrorKind;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::within;
+
+/// The program under test.
+pub(crate) const FRONTDOOR: &str = env!("CARGO_BIN_EXE_frontdoor");
+
+/// A child; dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts a command whose standard streams are set already.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let child = command.spawn().unwrap_or_else(|error| explain(command, &error));
+        Self { child }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn take_stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    pub(crate) fn take_stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, signal).unwrap();
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// How it ended, if it did within this time.
+    pub(crate) fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
+        within(patience, || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null());
+    command.output().unwrap_or_else(|error| explain(command, &error))
+}
+
+fn explain(command: &Command, error: &std::io::Error) -> ! {
+    let program = command.get_program().to_string_lossy();
+    match error.kind() {
+        ErrorKind::NotFound => panic!("{program} is not installed: tests/run installs it"),
+        _ => panic!("{program} cannot be started: {error}"),
+    }
+}
