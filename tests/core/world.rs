@@ -1,7 +1,7 @@
 //! A world that runs to its next event: door, store, servers, phones, and the network between.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -92,6 +92,8 @@ pub(crate) struct World {
     pub(crate) ledger: BTreeMap<Arc<str>, UserRecord>,
     store: Memory,
     rng: fastrand::Rng,
+    /// When each phone acts next; an entry that is out of date is mended when it comes up.
+    wakes: BTreeSet<(Uptime, usize)>,
     happenings: BinaryHeap<Reverse<Entry>>,
     sequence: u64,
     /// Lives of the door: what was meant for an earlier one is lost.
@@ -184,6 +186,7 @@ impl World {
             ledger: BTreeMap::new(),
             store: Memory::new(),
             rng: fastrand::Rng::with_seed(seed),
+            wakes: BTreeSet::new(),
             happenings: BinaryHeap::new(),
             sequence: 0,
             life: 0,
@@ -199,12 +202,20 @@ impl World {
         let delay = Duration::from_millis(self.rng.u64(0..1000));
         phone.next_act = Some((self.now.uptime + delay, Act::Register));
         self.phones.push(phone);
+        self.wake(number);
         number
     }
 
     pub(crate) fn phone_acts(&mut self, number: usize, act: Act) {
         let bytes = self.phones[number].act(self.now.uptime, act);
         self.phone_sends(number, bytes);
+        self.wake(number);
+    }
+
+    fn wake(&mut self, number: usize) {
+        if let Some(at) = self.phones[number].next() {
+            self.wakes.insert((at, number));
+        }
     }
 
     /// The phone turns up at another address.
@@ -279,7 +290,7 @@ impl World {
         let packets = self.happenings.peek().map(|Reverse(entry)| entry.at);
         let door = self.door.as_ref().and_then(Door::next);
         let servers = self.servers.iter().filter_map(UcServer::next).min();
-        let phones = self.phones.iter().filter_map(Phone::next).min();
+        let phones = self.wakes.first().map(|(at, _)| *at);
         [packets, door, servers, phones].into_iter().flatten().min()
     }
 
@@ -303,13 +314,15 @@ impl World {
                 return self.drain_server(server);
             }
         }
-        for number in 0..self.phones.len() {
-            if self.phones[number].next().is_some_and(|due| due <= at) {
-                if let Some(bytes) = self.phones[number].tick(at) {
-                    self.phone_sends(number, bytes);
-                }
-                return;
+        let Some(&(due, number)) = self.wakes.first() else { return };
+        if due <= at {
+            self.wakes.pop_first();
+            if self.phones[number].next().is_some_and(|due| due <= at)
+                && let Some(bytes) = self.phones[number].tick(at)
+            {
+                self.phone_sends(number, bytes);
             }
+            self.wake(number);
         }
     }
 
@@ -338,6 +351,7 @@ impl World {
                 if let Some(answer) = self.phones[number].receive(self.now.uptime, from, bytes) {
                     self.phone_sends(number, answer);
                 }
+                self.wake(number);
             }
             Happening::Refused { server, life } if life == self.life => {
                 let remote = server_addr(server);
