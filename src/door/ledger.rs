@@ -3,8 +3,11 @@
 //! Nothing is told to anybody before the store says [`Recorded::Done`]: no home, no relocation, no
 //! 200 to a phone (L1, Q5).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use crate::cluster::ServerId;
 use crate::directory::record::{BindingRecord, Change, Record, Recorded, UserRecord};
@@ -12,15 +15,21 @@ use crate::directory::{Aor, Dropped, User, UserId};
 use crate::door::binding::Binding;
 use crate::door::rehome::Move;
 use crate::door::slots::SlotId;
-use crate::door::{Door, Event};
+use crate::door::{Door, Event, Timer};
 use crate::now::Now;
 use crate::sip::ConnectionId;
+
+/// Until removals that could not be written are tried again.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const REMOVALS_PER_RECORD: usize = 256;
 
 /// Writes that are out, and who waits for what.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     tickets: u64,
-    pending: HashMap<u64, Continuation>,
+    pending: HashMap<u64, Write>,
+    /// Removals the store could not write: tried again, so that no restart brings them back.
+    unforgotten: BTreeSet<SlotId>,
     /// Users with a write of theirs under way: one at a time (each user has one writer).
     recording: HashSet<UserId>,
     /// REGISTERs that decide again when their user's record or server changes.
@@ -36,6 +45,14 @@ pub(crate) enum Waker {
     User(UserId),
     /// The pool alone: they are no users yet.
     Strangers,
+}
+
+/// A write that is out.
+#[derive(Debug)]
+struct Write {
+    then: Continuation,
+    /// Bindings it removes.
+    removes: SmallVec<[SlotId; 1]>,
 }
 
 /// What to do when a write is durable.
@@ -87,7 +104,8 @@ impl Door {
     pub(super) fn record_changes(&mut self, changes: Vec<Change>, then: Continuation) {
         self.ledger.tickets += 1;
         let ticket = self.ledger.tickets;
-        self.ledger.pending.insert(ticket, then);
+        let removes = changes.iter().filter_map(removed_by).collect();
+        self.ledger.pending.insert(ticket, Write { then, removes });
         self.record(Record { ticket, changes });
     }
 
@@ -155,7 +173,7 @@ impl Door {
     }
 
     pub(super) fn on_recorded(&mut self, now: Now, ticket: u64, outcome: Recorded) {
-        let Some(then) = self.ledger.pending.remove(&ticket) else { return };
+        let Some(Write { then, removes }) = self.ledger.pending.remove(&ticket) else { return };
         self.release_places(&then);
         match outcome {
             Recorded::Done => {
@@ -176,6 +194,8 @@ impl Door {
                     self.ledger.trouble = Some(Arc::clone(&why));
                     self.emit(Event::StoreFailed { why });
                 }
+                self.ledger.unforgotten.extend(removes);
+                self.timers.set(now.uptime + WRITE_AGAIN_AFTER, Timer::Removals);
                 self.on_not_durable(now, then);
             }
         }
@@ -196,6 +216,28 @@ impl Door {
                 }
             }
             Continuation::None | Continuation::Answer { .. } | Continuation::Swept { .. } => {}
+        }
+    }
+
+    /// Asks once more for the removals that could not be written.
+    pub(super) fn write_removals_again(&mut self, now: Now) {
+        let removed = std::mem::take(&mut self.ledger.unforgotten);
+        let mut changes = Vec::with_capacity(removed.len().min(REMOVALS_PER_RECORD));
+        for id in removed {
+            match self.bindings.get(id) {
+                None => changes.push(Change::Forget { binding: id.to_u64() }),
+                Some(kept) if kept.gone && !kept.is_reserved() => {
+                    changes.push(Change::Binding(self.binding_record(now, id, kept)));
+                }
+                // Come back meanwhile: what was written for that is newer.
+                Some(_) => {}
+            }
+            if changes.len() == REMOVALS_PER_RECORD {
+                self.record_changes(std::mem::take(&mut changes), Continuation::None);
+            }
+        }
+        if !changes.is_empty() {
+            self.record_changes(changes, Continuation::None);
         }
     }
 
@@ -324,5 +366,14 @@ impl Door {
                 .map(|upstream| self.server_name(upstream.server))
                 .collect(),
         }
+    }
+}
+
+/// The binding a change removes, if it removes one.
+fn removed_by(change: &Change) -> Option<SlotId> {
+    match change {
+        Change::Forget { binding } => Some(SlotId::from_u64(*binding)),
+        Change::Binding(record) if record.gone => Some(SlotId::from_u64(record.id)),
+        Change::Binding(_) | Change::User { .. } => None,
     }
 }

@@ -244,6 +244,8 @@ enum Timer {
     Lane(ServerId),
     /// When a phone has waited long enough.
     Patience(SlotId),
+    /// When removals that could not be written are tried again.
+    Removals,
     /// When a hold ends, or a plan that could not be made or recorded is tried again.
     Failover,
 }
@@ -296,6 +298,7 @@ impl Door {
                 Timer::Binding(id) => self.wake_binding(now, id),
                 Timer::Lane(server) => self.pump_lane(now, server),
                 Timer::Patience(id) => self.lose_patience(now, id),
+                Timer::Removals => self.write_removals_again(now),
                 Timer::Failover => self.check_failovers(now),
             }
         }

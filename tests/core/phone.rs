@@ -45,6 +45,8 @@ pub(crate) struct Phone {
     pub(crate) listed: Vec<String>,
     /// OPTIONS it answered.
     pub(crate) pinged: u32,
+    /// It has unregistered, and the door has said yes.
+    pub(crate) removed: bool,
     /// Switched off: it neither hears nor says anything.
     pub(crate) off: bool,
 }
@@ -75,6 +77,7 @@ impl Phone {
             answers: Vec::new(),
             listed: Vec::new(),
             pinged: 0,
+            removed: false,
             off: false,
         }
     }
@@ -106,6 +109,7 @@ impl Phone {
     /// Begins something; what to send.
     pub(crate) fn act(&mut self, now: Uptime, act: Act) -> Bytes {
         self.cseq += 1;
+        self.removed &= act == Act::Query;
         let branch = format!("z9hG4bK{}.{}.{}", self.call_id, self.cseq, self.addr);
         let (contact, expires) = match act {
             Act::Register => (format!("Contact: <{}>\r\n", self.contact()), self.wanted_secs),
@@ -220,6 +224,7 @@ impl Phone {
             }
             Act::Unregister | Act::UnregisterAll => {
                 assert_eq!(granted, None, "an unregistered contact is not listed");
+                self.removed = true;
                 self.lease_until = None;
             }
             Act::Query => {
@@ -232,6 +237,7 @@ impl Phone {
     /// It has moved to another address: its old contact is no longer its own.
     pub(crate) fn roam(&mut self, addr: SocketAddr) {
         self.addr = addr;
+        self.removed = false;
         self.lease_until = None;
         self.doing = None;
     }

@@ -548,6 +548,14 @@ impl World {
         self.weather = weather;
         for (number, pinged_before) in before.into_iter().enumerate() {
             let phone = &self.phones[number];
+            if phone.removed {
+                let (aor, contact) = (phone.aor.clone(), phone.contact());
+                let held = (0..self.servers.len())
+                    .filter(|&s| !self.servers[s].is_silent(self.now.uptime))
+                    .any(|s| self.held_by(s).contains(&(aor.clone(), contact.clone())));
+                assert!(!held, "{contact} was removed: {:#?}", self.summary());
+                continue;
+            }
             if phone.off || !phone.is_acknowledged(self.now.uptime) {
                 continue;
             }
