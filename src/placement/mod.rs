@@ -1,8 +1,8 @@
 //! [`plan`]: which user goes to which server when a server fails (P). Pure.
 //!
 //! Quotas first, then names: how many users each server gets follows from scores and free
-//! capacity alone ([`quota`]); who they are follows from each user's own ranking of the servers
-//! ([`rank`]), so that two plans of the same facts agree, whoever makes them.
+//! capacity alone (`quota`); who they are follows from each user's own ranking of the servers
+//! (`rank`), so that two plans of the same facts agree, whoever makes them.
 
 mod batch;
 mod guard;
