@@ -193,7 +193,7 @@ impl Door {
         response: Response,
     ) -> Bytes {
         let call_id = request.call_id().unwrap_or_default();
-        let tag = foldhash_of(self.life, call_id);
+        let tag = hash_of(self.life, call_id);
         response.received(flow.remote).to_tag(&format!("{tag:016x}")).finish()
     }
 
@@ -301,7 +301,8 @@ impl Door {
     }
 }
 
-fn foldhash_of(seed: u64, text: &[u8]) -> u64 {
+/// Keyed, the same for a whole life of the door.
+pub(super) fn hash_of(seed: u64, text: &[u8]) -> u64 {
     use std::hash::{BuildHasher, Hasher};
     let mut hasher = foldhash::quality::FixedState::with_seed(seed).build_hasher();
     hasher.write(text);

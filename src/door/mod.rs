@@ -10,6 +10,7 @@
 //! | `upstream` | bindings are brought to where they should be registered, and away from where not |
 //! | `register` | the REGISTERs the door writes |
 //! | `registered` | what became of them |
+//! | `nonces` | whose challenge a phone answers |
 //! | `path` | requests from servers along the Path to phones, and back |
 //! | `pool` | health: probes, documents, states |
 //! | `rehome` | a server failed: plan, record, enqueue |
@@ -21,6 +22,7 @@ mod binding;
 mod edge;
 mod lane;
 mod ledger;
+mod nonces;
 mod path;
 mod pool;
 mod register;
@@ -51,6 +53,7 @@ use crate::directory::{Aor, Directory, UserId};
 use crate::door::binding::{Binding, BindingsOfUser};
 use crate::door::lane::Lane;
 use crate::door::ledger::Ledger;
+use crate::door::nonces::Nonces;
 use crate::door::path::Carried;
 use crate::door::pool::Probes;
 use crate::door::register::Sent;
@@ -214,6 +217,7 @@ pub struct Door {
     /// REGISTERs of one AoR are served one after the other; the first is being served.
     turns: HashMap<Aor, VecDeque<SlotId>>,
     ledger: Ledger,
+    nonces: Nonces,
     failovers: Failovers,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,

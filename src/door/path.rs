@@ -91,6 +91,7 @@ impl Door {
             return self.refuse_carried(now, carried, 483);
         }
         let Some(binding) = self.bindings.get(id).filter(|binding| !binding.gone) else {
+            self.stats.path_rejected += 1;
             // RFC 5626 §5.3: the flow that the token names is no more.
             return self.refuse_carried(now, carried, 430);
         };

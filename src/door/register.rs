@@ -204,6 +204,9 @@ impl Door {
         }
         for name in [HeaderName::Authorization, HeaderName::ProxyAuthorization] {
             for line in draft.credentials.iter().flat_map(|phone| phone.lines(name)) {
+                if self.is_for_another(draft.server, line) {
+                    continue;
+                }
                 request = request.header(name, line);
             }
         }

@@ -13,7 +13,7 @@ use crate::door::register::{Sent, What};
 use crate::door::slots::SlotId;
 use crate::door::update::UpdateState;
 use crate::now::{Now, Uptime};
-use crate::sip::{HeaderName, Message, NameAddr, Response, Uri};
+use crate::sip::{HeaderName, Message, NameAddr, Uri};
 
 /// Between two tries at a server that fails: from here, doubled up to the other.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -71,6 +71,9 @@ impl Door {
     }
 
     fn on_granted(&mut self, now: Now, sent: Sent, response: &Message) {
+        if let What::Update { waiting, .. } = sent.what {
+            self.note_believed(sent.server, waiting);
+        }
         let Some(id) = sent.binding else {
             // A query in pass-through: the server let the phone in.
             if let What::Update { waiting, .. } = sent.what {
@@ -202,7 +205,9 @@ impl Door {
             // A server's 503 is not relayed: the phone would drop the door. Nor is silence.
             (0 | 500..=599, _) => self.block_waiting(now, id, true),
             (_, Some(response)) => {
-                let answer = relay_refusal(&waiting.request, status, response);
+                let request = waiting.request.clone();
+                self.note_challenges(server, response);
+                let answer = self.relay_refusal(server, &request, status, response);
                 self.refuse_waiting_with(now, id, status, answer);
             }
             (_, None) => self.refuse_waiting(now, id, status),
@@ -352,24 +357,6 @@ impl Door {
         let header = || read_seconds(response.header(HeaderName::Expires));
         listed.flatten().or_else(header).map(u64::from)
     }
-}
-
-/// What of a server's refusal reaches the phone: the status, and what it needs to try again.
-fn relay_refusal(request: &Message, status: u16, refusal: &Message) -> Response {
-    let mut response = Response::to(request, status);
-    for name in [
-        HeaderName::WwwAuthenticate,
-        HeaderName::ProxyAuthenticate,
-        HeaderName::MinExpires,
-        HeaderName::RetryAfter,
-        HeaderName::Unsupported,
-        HeaderName::Warning,
-    ] {
-        for line in refusal.lines(name) {
-            response = response.header(name, line);
-        }
-    }
-    response
 }
 
 fn read_seconds(value: Option<&[u8]>) -> Option<u32> {

@@ -18,6 +18,7 @@ use crate::directory::{Directory, User};
 use crate::door::binding::{Binding, Said, Standing, Step, Upstream};
 use crate::door::lane::Lane;
 use crate::door::ledger::Ledger;
+use crate::door::nonces::Nonces;
 use crate::door::pool::Probes;
 use crate::door::rehome::Failovers;
 use crate::door::report::Tally;
@@ -60,6 +61,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         waiting: Slots::new(limits.waiting, 0),
         turns: HashMap::new(),
         ledger: Ledger::default(),
+        nonces: Nonces::default(),
         failovers: Failovers::default(),
         timers: Timers::default(),
         outputs: VecDeque::new(),

@@ -133,7 +133,15 @@ impl Door {
             return self.answer_waiting(now, id);
         }
         let policy = &self.settings.decision.placement;
-        let placed = placement::place_stranger(aor.as_str(), &self.view(), &self.directory, policy);
+        let (view, directory) = (self.view(), &self.directory);
+        let challenger = self.waiting.get(id).and_then(|w| self.challenger_of(&w.request));
+        let placed = match challenger {
+            // The answer to a challenge goes where that came from.
+            Some(server) if placement::takes_stranger(server, &view, directory, policy) => {
+                Ok(server)
+            }
+            _ => placement::place_stranger(aor.as_str(), &view, directory, policy),
+        };
         let server = match placed {
             Ok(server) if !full => server,
             Err(_) if no_room(&self.view()).outcome == Outcome::Hold => {

@@ -100,8 +100,8 @@ pub fn place(
     best_for(directory.get(user), view, directory, policy)
 }
 
-/// The first home of somebody who is no user yet: the same server at every ask, so that a
-/// challenge and its answer meet.
+/// The first home of somebody who is no user yet: the same server at every ask while the pool and
+/// its room are the same.
 ///
 /// # Errors
 ///
@@ -123,6 +123,17 @@ pub fn place_stranger(
         left_at: Vec::new(),
     };
     best_for(&stranger, view, directory, policy)
+}
+
+/// Whether this server may become the first home of somebody who is no user yet.
+pub fn takes_stranger(
+    server: ServerId,
+    view: &ClusterView,
+    directory: &Directory,
+    policy: &Policy,
+) -> bool {
+    let seen = view.server(server);
+    takes_guests(seen, false, policy).is_ok() && free(server, seen, directory) > 0
 }
 
 fn best_for(

@@ -63,6 +63,24 @@ impl<'m> Credentials<'m> {
     }
 }
 
+/// A challenge as one that renews the nonce: the same password may be tried again. All else stays
+/// as written; what is no Digest challenge stays as it is.
+pub fn as_stale(challenge: &[u8]) -> Vec<u8> {
+    let Some(Fields(mut rest)) = Fields::of_digest(challenge) else { return challenge.to_vec() };
+    let mut renewed = b"Digest stale=TRUE".to_vec();
+    while !rest.is_empty() {
+        let end = scan::find_outside_quotes(rest, b',');
+        let field = scan::trim(scan::head(rest, end));
+        rest = scan::tail(rest, end + 1);
+        let name = scan::split_once(field, b'=').map_or(field, |(name, _)| scan::trim(name));
+        if !field.is_empty() && !name.eq_ignore_ascii_case(b"stale") {
+            renewed.extend_from_slice(b", ");
+            renewed.extend_from_slice(field);
+        }
+    }
+    renewed
+}
+
 /// `name=value` fields between commas.
 struct Fields<'m>(&'m [u8]);
 
@@ -122,6 +140,15 @@ mod tests {
             Challenge::parse(b"DIGEST\r\n NONCE = \"n\" ,\r\n\tRealm=\"r\",STALE=True").unwrap();
         assert_eq!((challenge.realm, challenge.nonce), (&b"r"[..], &b"n"[..]));
         assert!(challenge.stale);
+    }
+
+    #[test]
+    fn a_challenge_made_stale_differs_in_nothing_else() {
+        let renewed =
+            as_stale(br#"Digest realm="a, stale=no", STALE = false,nonce="n" , qop="auth,x""#);
+        assert_eq!(renewed, br#"Digest stale=TRUE, realm="a, stale=no", nonce="n", qop="auth,x""#);
+        assert!(Challenge::parse(&renewed).unwrap().stale);
+        assert_eq!(as_stale(b"Basic realm=\"r\""), b"Basic realm=\"r\"");
     }
 
     #[test]

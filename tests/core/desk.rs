@@ -166,11 +166,11 @@ impl Desk {
 
     /// Something reaches the door.
     pub(crate) fn deliver(&mut self, listener: ListenerId, from: SocketAddr, message: Bytes) {
-        self.to_door(Input::Sip { flow: flow(listener, from), message });
+        self.reach_door(Input::Sip { flow: flow(listener, from), message });
     }
 
     /// A server sends a request of its own.
-    pub(crate) fn from_server(&mut self, server: usize, message: impl Into<Bytes>) {
+    pub(crate) fn server_says(&mut self, server: usize, message: impl Into<Bytes>) {
         self.deliver(SERVERS, server_addr(server), message.into());
     }
 
@@ -216,7 +216,7 @@ impl Desk {
             };
             self.advance(at);
             if door.is_some_and(|due| due <= at) {
-                self.to_door(Input::Timeout);
+                self.reach_door(Input::Timeout);
             }
             for server in 0..self.servers.len() {
                 if self.servers[server].next().is_some_and(|due| due <= at) {
@@ -307,7 +307,7 @@ impl Desk {
     }
 
     /// One input after the other, each with all that it leads to.
-    fn to_door(&mut self, input: Input) {
+    fn reach_door(&mut self, input: Input) {
         self.queue.push_back(input);
         self.settle();
     }
@@ -327,7 +327,7 @@ impl Desk {
         while let Some(output) = self.door.poll() {
             match output {
                 Output::Send { flow, bytes } if flow.listener == SERVERS => {
-                    self.to_server(flow.remote, bytes);
+                    self.reach_server(flow.remote, bytes);
                 }
                 Output::Send { flow, bytes } => {
                     let message = Message::parse(bytes).expect("the door sends what can be read");
@@ -344,10 +344,10 @@ impl Desk {
         let ticket = record.ticket;
         let outcome = self.store.commit(&[record]).pop().unwrap();
         assert_eq!(outcome, Recorded::Done);
-        self.to_door(Input::Recorded { ticket, outcome });
+        self.reach_door(Input::Recorded { ticket, outcome });
     }
 
-    fn to_server(&mut self, remote: SocketAddr, bytes: Bytes) {
+    fn reach_server(&mut self, remote: SocketAddr, bytes: Bytes) {
         let message = Message::parse(bytes.clone()).expect("the door sends what can be read");
         let server = (0..self.servers.len()).find(|&server| server_addr(server) == remote);
         match (server, message.method()) {
@@ -360,10 +360,10 @@ impl Desk {
         let Some(server) = server else { return };
         if self.servers[server].mood() == Mood::Dead {
             let input = Input::Unreachable { remote, transport: Transport::Udp, refused: true };
-            return self.to_door(input);
+            return self.reach_door(input);
         }
         if let Some(answer) = self.script.as_mut().and_then(|script| script(server, &message)) {
-            return self.from_server(server, answer);
+            return self.server_says(server, answer);
         }
         let flow = flow(ListenerId(0), DOOR_AT_SERVERS.parse().unwrap());
         let input = ucserver::Input::Sip { flow, message: bytes };
@@ -377,7 +377,7 @@ impl Desk {
             if let (Some(tamper), Some(_)) = (self.tamper.as_mut(), message.status()) {
                 bytes = tamper(&message);
             }
-            self.from_server(server, bytes);
+            self.server_says(server, bytes);
         }
     }
 }

@@ -10,9 +10,11 @@
     reason = "a test says what went wrong by failing, and a seed to replay by printing it"
 )]
 
+mod along_the_path;
 mod desk;
 mod failover;
 mod moves;
+mod passthrough;
 mod phone;
 mod register_rules;
 mod restarts;
