@@ -127,8 +127,10 @@ impl Door {
 
     /// A lease never exceeds what the server granted (M3).
     pub(super) fn extend_lease(&mut self, now: Now, id: SlotId, lease: Duration, cseq: u32) {
+        let Some(binding) = self.bindings.get(id) else { return };
+        let current = self.current(binding.user).and_then(|server| binding.at(server));
+        let granted = current.map(|upstream| upstream.expiry);
         let Some(binding) = self.bindings.get_mut(id) else { return };
-        let granted = binding.upstream.iter().map(|upstream| upstream.expiry).max();
         let lease = granted.map_or(lease, |granted| lease.min(granted));
         binding.lease = lease;
         binding.lease_until = now.uptime + lease;
