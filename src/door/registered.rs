@@ -142,14 +142,6 @@ impl Door {
                 };
                 if let Some(binding) = self.bindings.get_mut(id) {
                     binding.trouble = Some(trouble);
-                    // What it granted before may stand until it expires, but it is not to be
-                    // counted on: the phone's next REGISTER asks the server itself.
-                    let there = |upstream: &&mut Upstream| upstream.server == sent.server;
-                    for upstream in binding.upstream.iter_mut().filter(there) {
-                        if !speaks_of_server {
-                            upstream.version = None;
-                        }
-                    }
                 }
                 self.replan_if_backup_fails(now, id, sent.server, trouble);
                 self.end_step(now, id);
