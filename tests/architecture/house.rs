@@ -135,11 +135,12 @@ pub(crate) const NOWHERE: &[(&str, &str)] = &[
     ("unsafe", "nothing here needs it; the crate forbids it"),
 ];
 
+/// Of code, before the tests.
 pub(crate) const FILE_LINES_MAX: usize = 600;
 pub(crate) const FUNCTION_LINES_MAX: usize = 100;
 
 /// Files over the limit: they may shrink, not grow, and leave this list when they fit.
-pub(crate) const FILES_TOO_LONG: &[(&str, usize)] = &[("door/waiting.rs", 722)];
+pub(crate) const FILES_TOO_LONG: &[(&str, usize)] = &[];
 
 /// Functions over the limit, by file and name; the same law.
 pub(crate) const FUNCTIONS_TOO_LONG: &[(&str, &str, usize)] = &[];
