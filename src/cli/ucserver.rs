@@ -47,8 +47,8 @@ pub(super) struct UcserverArgs {
     /// Send OPTIONS to every new binding at once.
     #[arg(long)]
     pub(super) ping_new: bool,
-    /// The mood it starts in: healthy, slow or slow:MS, refusing, errors, hung, dead,
-    /// flapping or flapping:UP_MS:DOWN_MS.
+    /// The mood it starts in: healthy, `slow[:MS]`, refusing, errors, hung, dead,
+    /// `flapping[:UP_MS:DOWN_MS]`.
     #[arg(long, value_parser = mood, default_value = "healthy")]
     pub(super) mood: Mood,
     /// The product version in its health document.

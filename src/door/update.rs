@@ -15,7 +15,7 @@ use crate::door::wish::{Refusal, Wish};
 use crate::now::{Now, Uptime};
 use crate::sip::{Flow, HeaderName, Message, Uri};
 
-/// One contact's part of a waiting REGISTER.
+/// One contact's part of a [`Waiting`](crate::door::waiting::Waiting).
 #[derive(Debug)]
 pub(crate) struct Update {
     /// The binding it is for; a new one has its place already, but is not the user's yet.

@@ -135,6 +135,7 @@ pub(crate) const NOWHERE: &[(&str, &str)] = &[
     ("unsafe", "nothing here needs it; the crate forbids it"),
 ];
 
+/// Of code, before the tests.
 pub(crate) const FILE_LINES_MAX: usize = 600;
 pub(crate) const FUNCTION_LINES_MAX: usize = 100;
 

@@ -120,6 +120,10 @@ fn a_file_that_is_too_long_is_refused_and_an_exception_may_only_shrink() {
     let short = source("net/udp.rs", &"let a = 1;\n".repeat(600));
     fine(check_file_length(&short, &[]));
     refused(check_file_length(&short, &[("net/udp.rs", 700)]), "strike it off");
+    fine(check_file_length(
+        &source("net/udp.rs", &"let a = 1; // why\n// why\n\n".repeat(600)),
+        &[],
+    ));
     let tests = format!("let a = 1;\n#[cfg(test)]\nmod tests {{\n{}}}\n", "a();\n".repeat(700));
     fine(check_file_length(&source("net/udp.rs", &tests), &[]));
 }
@@ -155,8 +159,9 @@ fn a_document_that_names_what_is_not_there_is_refused() {
 #[test]
 fn an_architecture_that_forgets_a_module_is_refused() {
     let text = "| `src/now.rs` | time |\n| `src/sip/` | bytes |";
-    fine(check_complete(text, ["now", "sip"].into_iter()));
-    refused(check_complete(text, ["now", "net"].into_iter()), "src/net is for");
+    fine(check_complete(text, ["now.rs", "sip/"].into_iter()));
+    refused(check_complete(text, ["now.rs", "net/"].into_iter()), "src/net/ is for");
+    refused(check_complete(text, ["door/edge.rs"].into_iter()), "src/door/edge.rs is for");
 }
 
 #[test]
