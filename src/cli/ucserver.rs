@@ -44,6 +44,9 @@ pub(super) struct UcserverArgs {
     /// Ask for digest credentials: lines of realm:user:password, one realm, mode 0600.
     #[arg(long, value_name = "FILE")]
     pub(super) digest_file: Option<PathBuf>,
+    /// Offer MD5 alone, for phones that stumble over the stronger SHA-256.
+    #[arg(long, requires = "digest_file")]
+    pub(super) digest_md5_only: bool,
     /// Send OPTIONS to every new binding at once.
     #[arg(long)]
     pub(super) ping_new: bool,
@@ -98,6 +101,7 @@ pub(super) enum UcserverError {
 /// Runs the simulated server until it is stopped.
 pub(super) fn run(args: UcserverArgs) -> Result<(), UcserverError> {
     let digest = args.digest_file.as_deref().map(digest_settings).transpose()?;
+    let digest = digest.map(|it| DigestSettings { md5_only: args.digest_md5_only, ..it });
     let defaults = Settings::default();
     let mut timings = defaults.timings;
     timings.t1 = std::time::Duration::from_millis(args.t1.max(1));
@@ -158,7 +162,11 @@ fn parse_digest(text: &str) -> Result<DigestSettings, usize> {
         let password = Private::new(String::from(password));
         users.insert(String::from(user), DigestUser { password, aor_user: None });
     }
-    Ok(DigestSettings { realm: realm.unwrap_or_default().into(), users })
+    Ok(DigestSettings {
+        realm: realm.unwrap_or_default().into(),
+        users,
+        ..DigestSettings::default()
+    })
 }
 
 #[cfg(test)]

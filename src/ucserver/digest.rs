@@ -21,6 +21,8 @@ pub struct DigestSettings {
     pub realm: String,
     /// User names and what goes with them.
     pub users: HashMap<String, DigestUser>,
+    /// Offers MD5 alone, as registrars before RFC 8760 do.
+    pub md5_only: bool,
 }
 
 /// One entry of [`DigestSettings::users`].
@@ -37,6 +39,7 @@ pub struct DigestUser {
 pub(in crate::ucserver) struct Challenge {
     realm: String,
     nonce: String,
+    md5_only: bool,
     /// The answer was right, only the nonce too old.
     pub(in crate::ucserver) stale: bool,
 }
@@ -100,7 +103,8 @@ impl Gate {
 
     fn challenge(&self, now: Uptime, stale: bool) -> Refusal {
         let nonce = format!("{:016x}{}", now.as_nanos(), self.proof(now));
-        Refusal::Challenged(Challenge { realm: self.settings.realm.clone(), nonce, stale })
+        let DigestSettings { realm, md5_only, .. } = &self.settings;
+        Refusal::Challenged(Challenge { realm: realm.clone(), nonce, md5_only: *md5_only, stale })
     }
 
     fn issued_at(&self, nonce: &str) -> Option<Uptime> {
@@ -121,9 +125,11 @@ impl Gate {
 impl Challenge {
     /// The WWW-Authenticate values, strongest first (RFC 8760 §2.4).
     pub(in crate::ucserver) fn values(&self) -> Vec<String> {
-        let Self { realm, nonce, stale } = self;
+        let Self { realm, nonce, md5_only, stale } = self;
         let stale = if *stale { ", stale=TRUE" } else { "" };
         [Algorithm::Sha256, Algorithm::Md5]
+            .into_iter()
+            .filter(|algorithm| !md5_only || *algorithm == Algorithm::Md5)
             .map(|algorithm| {
                 let algorithm = algorithm.name();
                 format!(
@@ -131,7 +137,7 @@ impl Challenge {
                      qop=\"auth\""
                 )
             })
-            .into()
+            .collect()
     }
 }
 

@@ -23,7 +23,11 @@ fn guarded(servers: usize) -> Plan {
     let user = || DigestUser { password: Private::new("secret".to_owned()), aor_user: None };
     let users: std::collections::HashMap<_, _> = names.map(|name| (name, user())).collect();
     for server in &mut plan.servers {
-        server.digest = Some(DigestSettings { realm: "example.com".into(), users: users.clone() });
+        server.digest = Some(DigestSettings {
+            realm: "example.com".into(),
+            users: users.clone(),
+            ..DigestSettings::default()
+        });
     }
     plan
 }

@@ -21,6 +21,7 @@ fn world() -> World {
             ("bob".to_owned(), user("builder", Some("200"))),
         ]
         .into(),
+        ..DigestSettings::default()
     };
     World::new(Settings { digest: Some(digest), ..Settings::default() })
 }

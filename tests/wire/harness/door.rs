@@ -10,7 +10,9 @@ use frontdoor::door::{ServerStatus, Status, UserStatus};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::harness::{FRONTDOOR, LOCALHOST, Namespace, PATIENCE, Process, Server, free, get, soon};
+use crate::harness::{
+    FRONTDOOR, LOCALHOST, Namespace, PATIENCE, Process, Server, free, get, now, soon,
+};
 
 /// Users asked for at once.
 const PAGE: usize = 1_000;
@@ -195,7 +197,16 @@ impl Door {
         &self.config
     }
 
+    /// What is true now: the door shows itself a few times a second only.
     pub(crate) fn status(&self) -> Status {
+        let asked = now().as_nanos();
+        soon("the door shows itself", || {
+            Some(self.shown()).filter(|status| status.at_nanos >= asked)
+        })
+    }
+
+    /// What it showed last.
+    fn shown(&self) -> Status {
         serde_json::from_str(&self.page("/v1/status")).unwrap()
     }
 
@@ -208,7 +219,8 @@ impl Door {
     /// Waits until a server is in this state; its part of the status then.
     pub(crate) fn server_in(&self, name: &str, state: &str) -> ServerStatus {
         soon(&format!("{name} is {state}"), || {
-            Some(self.server(name)).filter(|server| &*server.state == state)
+            let mut servers = self.shown().servers.into_iter();
+            servers.find(|server| &*server.name == name && &*server.state == state)
         })
     }
 
@@ -228,6 +240,8 @@ impl Door {
 
     /// A figure of the metrics page, one without labels.
     pub(crate) fn metric(&self, name: &str) -> u64 {
+        // Once this is shown, so is the metrics page.
+        self.status();
         let page = self.page("/metrics");
         let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("there is no metric {name}")).parse().unwrap()

@@ -21,7 +21,7 @@ use frontdoor::now::Uptime;
 pub(crate) use door::{Door, Setup};
 pub(crate) use http::get;
 pub(crate) use namespace::Namespace;
-pub(crate) use phones::{Answer, Phones, Wish, ok, register};
+pub(crate) use phones::{Answer, Phones, Wish, aor, ok, register};
 pub(crate) use ports::{LOCALHOST, LOCALHOST6, free};
 pub(crate) use process::{FRONTDOOR, Process, run};
 pub(crate) use server::Server;

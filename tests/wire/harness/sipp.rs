@@ -36,6 +36,8 @@ impl Sipp {
             .arg(fixtures.join(scenario))
             .args(["-i", &local.ip().to_string(), "-p", &local.port().to_string()])
             .args(["-nostdin", "-trace_err", "-error_file", "errors.log"])
+            // A call that went wrong is given up without a BYE.
+            .args(["-default_behaviors", "all,-bye"])
             .args(arguments)
             .current_dir(directory)
             .env("TERM", "dumb")
@@ -52,7 +54,7 @@ impl Sipp {
             let read = |name: &str| {
                 let text = std::fs::read(self.directory.join(name)).unwrap_or_default();
                 let text = String::from_utf8_lossy(&text).into_owned();
-                text.chars().take(4_000).collect::<String>()
+                text.chars().take(2_000).collect::<String>()
             };
             panic!("SIPp: {ended:?}\n{}\n{}", read("errors.log"), read("screen.log"));
         }
