@@ -40,7 +40,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9160)), names: Vec::new() }
+        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9060)), names: Vec::new() }
     }
 }
 

@@ -155,11 +155,11 @@ mod tests {
     #[test]
     fn a_name_that_is_not_ours_is_refused() {
         let names = ["door.example".to_owned()];
-        let ours = ["localhost", "LOCALHOST:9160", "127.0.0.1:9160", "[::1]:9160", "[::1]"];
-        for host in ours.into_iter().chain(["192.0.2.7", "door.example:9160"]) {
+        let ours = ["localhost", "LOCALHOST:9060", "127.0.0.1:9060", "[::1]:9060", "[::1]"];
+        for host in ours.into_iter().chain(["192.0.2.7", "door.example:9060"]) {
             assert_eq!(check_host(Some(host), &names), Ok(()), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example:9160", "", "127.0.0.1.evil.example"] {
+        for host in ["evil.example", "localhost.evil.example:9060", "", "127.0.0.1.evil.example"] {
             assert_eq!(check_host(Some(host), &names), Err(Refusal::ForeignHost), "{host}");
         }
         assert_eq!(check_host(None, &names), Err(Refusal::NoHost));

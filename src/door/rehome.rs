@@ -152,21 +152,24 @@ impl Door {
             return;
         }
         let would_move = u64::from(self.directory.assigned(server));
-        let name = self.server_name(server);
-        let number = self.failovers.begin(
-            server,
-            FailoverStatus {
-                server: Arc::clone(&name),
-                proof: failure.proof.name().into(),
-                detected_nanos: failure.since.as_nanos(),
-                ..FailoverStatus::default()
-            },
-        );
+        let (number, name) = self.begin_failover(server, failure);
         if let Some(run) = self.failovers.run(number) {
             run.status.users = would_move;
             run.status.why_not = Some(because.name().into());
         }
         self.emit(Event::FailoverWithheld { server: name, because: because.name(), would_move });
+    }
+
+    /// The run for this failure, and the server's name for what is said of it.
+    fn begin_failover(&mut self, server: ServerId, failure: Failure) -> (u32, Arc<str>) {
+        let name = self.server_name(server);
+        let status = FailoverStatus {
+            server: Arc::clone(&name),
+            proof: failure.proof.name().into(),
+            detected_nanos: failure.since.as_nanos(),
+            ..FailoverStatus::default()
+        };
+        (self.failovers.begin(server, status), name)
     }
 
     fn plan_failover(&mut self, now: Now, failed: &[ServerId]) {
@@ -220,16 +223,7 @@ impl Door {
         let users = plan.moves.iter().filter(|planned| planned.from == server).count() as u64;
         let stay = |&&(user, _): &&(UserId, placement::Refusal)| self.current(user) == Some(server);
         let unplaced = plan.unplaced.iter().filter(stay).count() as u64;
-        let name = self.server_name(server);
-        let number = self.failovers.begin(
-            server,
-            FailoverStatus {
-                server: Arc::clone(&name),
-                proof: failure.proof.name().into(),
-                detected_nanos: failure.since.as_nanos(),
-                ..FailoverStatus::default()
-            },
-        );
+        let (number, name) = self.begin_failover(server, failure);
         if let Some(run) = self.failovers.run(number) {
             run.status.planned_nanos = now.uptime.as_nanos();
             if run.status.why_not.take().is_some() {
