@@ -138,21 +138,25 @@ fn a_server_that_stalls_for_a_second_trips_nothing() {
     let phones = Phones::at(free(LOCALHOST), door.phones);
     phones.register(&users(30));
     settled(&door, 30);
-    let up_since = door.server_in("ucs1", "up").since_nanos;
-    // A test that was itself held up has stalled the server for longer than it promised.
-    let stalled_as_promised = (0..10).any(|_| {
+    // A test that was itself held up has stalled the server for longer, and tries again.
+    let judged = (0..10).any(|_| {
+        let up_since = door.server_in("ucs1", "up").since_nanos;
         let stopped = now();
         servers[0].signal(Signal::SIGSTOP);
         pause(STALL);
         servers[0].signal(Signal::SIGCONT);
         let stalled = now().since(stopped);
         pause(SILENT);
-        stalled < STALL + Duration::from_millis(50)
+        let server = door.server("ucs1");
+        let as_promised = stalled < STALL + Duration::from_millis(50);
+        assert!(
+            !as_promised || (&*server.state, server.since_nanos) == ("up", up_since),
+            "a stall of {stalled:?} changed {server:?}"
+        );
+        as_promised
     });
-    assert!(stalled_as_promised, "this machine cannot stop a process for just {STALL:?}");
-    let server = door.server("ucs1");
-    assert_eq!((&*server.state, server.since_nanos), ("up", up_since));
+    assert!(judged, "this machine cannot stop a process for just {STALL:?}");
     let status = door.status();
     assert_eq!((status.relocated, status.failovers.len()), (0, 0));
-    assert_eq!(server.incarnation, 0);
+    assert_eq!(status.servers[0].incarnation, 0);
 }

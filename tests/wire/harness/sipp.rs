@@ -36,6 +36,8 @@ impl Sipp {
             .arg(fixtures.join(scenario))
             .args(["-i", &local.ip().to_string(), "-p", &local.port().to_string()])
             .args(["-nostdin", "-trace_err", "-error_file", "errors.log"])
+            // What the kernel allows: the default holds some hundred answers.
+            .args(["-buff_size", "4194304"])
             // A call that went wrong is given up without a BYE.
             .args(["-default_behaviors", "all,-bye"])
             .args(arguments)
