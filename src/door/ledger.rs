@@ -36,6 +36,8 @@ pub(crate) struct Ledger {
     wakeups: HashMap<Waker, Vec<SlotId>>,
     /// Store trouble, while it lasts.
     pub(crate) trouble: Option<Arc<str>>,
+    /// Whether only writes that grow the store have failed.
+    only_growth_fails: bool,
 }
 
 /// Whose facts a waiting REGISTER waits for.
@@ -53,6 +55,9 @@ struct Write {
     then: Continuation,
     /// Bindings it removes.
     removes: SmallVec<[SlotId; 1]>,
+    /// Whether the store becomes larger by it. On a full disk moves and removals go on, so only a
+    /// write that grows shows that there is room again.
+    grows: bool,
 }
 
 /// What to do when a write is durable.
@@ -105,7 +110,8 @@ impl Door {
         self.ledger.tickets += 1;
         let ticket = self.ledger.tickets;
         let removes = changes.iter().filter_map(removed_by).collect();
-        self.ledger.pending.insert(ticket, Write { then, removes });
+        let grows = changes.iter().any(is_growth);
+        self.ledger.pending.insert(ticket, Write { then, removes, grows });
         self.record(Record { ticket, changes });
     }
 
@@ -173,11 +179,13 @@ impl Door {
     }
 
     pub(super) fn on_recorded(&mut self, now: Now, ticket: u64, outcome: Recorded) {
-        let Some(Write { then, removes }) = self.ledger.pending.remove(&ticket) else { return };
+        let Some(write) = self.ledger.pending.remove(&ticket) else { return };
+        let Write { then, removes, grows } = write;
         self.release_places(&then);
         match outcome {
             Recorded::Done => {
-                if self.ledger.trouble.take().is_some() {
+                let proves_room = grows || !self.ledger.only_growth_fails;
+                if proves_room && self.ledger.trouble.take().is_some() {
                     self.emit(Event::StoreRecovered);
                 }
                 self.on_durable(now, then);
@@ -190,6 +198,8 @@ impl Door {
             Recorded::Failed(why) => {
                 self.stats.store_failures += 1;
                 let why: Arc<str> = why.to_string().into();
+                let first = self.ledger.trouble.is_none();
+                self.ledger.only_growth_fails = grows && (first || self.ledger.only_growth_fails);
                 if self.ledger.trouble.as_ref() != Some(&why) {
                     self.ledger.trouble = Some(Arc::clone(&why));
                     self.emit(Event::StoreFailed { why });
@@ -251,6 +261,7 @@ impl Door {
                     {
                         binding.durable = true;
                     }
+                    self.reconcile(now, id);
                 }
                 self.answer_waiting(now, waiting);
             }
@@ -283,7 +294,12 @@ impl Door {
     fn on_not_durable(&mut self, now: Now, then: Continuation) {
         match then {
             Continuation::None => {}
-            Continuation::Answer { waiting, .. } => self.block_waiting(now, waiting, true),
+            Continuation::Answer { waiting, written } => {
+                for (id, _) in written {
+                    self.reconcile(now, id);
+                }
+                self.block_waiting(now, waiting, true);
+            }
             Continuation::Adopt { waiting, .. } => {
                 let adopted = self
                     .waiting
@@ -366,6 +382,15 @@ impl Door {
                 .map(|upstream| self.server_name(upstream.server))
                 .collect(),
         }
+    }
+}
+
+/// Whether the store becomes larger by a change: a new user, or a binding that is not removed.
+fn is_growth(change: &Change) -> bool {
+    match change {
+        Change::User { replaces, .. } => replaces.is_none(),
+        Change::Binding(record) => !record.gone,
+        Change::Forget { .. } => false,
     }
 }
 

@@ -271,8 +271,12 @@ impl Door {
                 written.push((binding, kept.version));
             }
         }
+        // What is to be written goes its way when it is durable: a server that was told of a removal
+        // which a crash then forgets would not be asked for the binding again.
         for &binding in &touched {
-            self.reconcile(now, binding);
+            if !written.iter().any(|&(changed, _)| changed == binding) {
+                self.reconcile(now, binding);
+            }
         }
         if changes.is_empty() {
             return self.answer_waiting(now, id);

@@ -9,10 +9,6 @@
     clippy::print_stderr,
     reason = "a test says what went wrong by failing, and a seed to replay by printing it"
 )]
-#![expect(
-    clippy::wrong_self_convention,
-    reason = "`to_door` and `from_server` say where a message goes, not what becomes of a value"
-)]
 
 mod along_the_path;
 mod desk;
