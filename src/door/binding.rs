@@ -28,8 +28,8 @@ pub(crate) struct Binding {
     pub(crate) upstream_cseq: u32,
     /// Removed; kept only until the servers in `upstream` know.
     pub(crate) gone: bool,
-    /// A waiting REGISTER is about to make or revive it; until that is decided the door takes no
-    /// step of its own for it.
+    /// A waiting REGISTER is about to make, change or revive it; until that is decided the door
+    /// takes no step of its own for it and does not let it lapse.
     pub(crate) claimed: bool,
     /// Whether the store has it as it is here. What is not durable is not acknowledged.
     pub(crate) durable: bool,

@@ -1,13 +1,13 @@
 //! A message arrives: what can be answered at once is answered here, the rest goes its way.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
 use crate::cluster::ServerId;
 use crate::cluster::health::Observation;
 use crate::door::wish::{Refusal, Wish, aor_of};
-use crate::door::{Asked, Auth, Door, Output, Side};
+use crate::door::{Asked, Auth, BRANCH_TO_PHONE, Door, Output, Side};
 use crate::now::Now;
 use crate::sip::transaction::{Due, Incoming, Matched};
 use crate::sip::{ConnectionId, Flow, HeaderName, Message, ParseError, Response, Transport, Uri};
@@ -23,7 +23,7 @@ impl Door {
             Err(fault) => return self.on_unreadable(now, flow, bytes, fault),
         };
         if message.status().is_some() {
-            return self.on_response(now, &message);
+            return self.on_response(now, flow, &message);
         }
         if let Err(fault) = message.check_request() {
             return self.refuse_malformed(now, flow, &message, fault);
@@ -197,12 +197,16 @@ impl Door {
         response.received(flow.remote).to_tag(&format!("{tag:016x}")).finish()
     }
 
-    fn on_response(&mut self, now: Now, response: &Message) {
+    fn on_response(&mut self, now: Now, flow: Flow, response: &Message) {
         if response.check_response().is_err() {
             self.stats.dropped_malformed += 1;
             return;
         }
-        if self.on_probe_answered(now, response) {
+        if !self.may_answer(flow, response) {
+            self.stats.dropped_stray += 1;
+            return;
+        }
+        if self.on_probe_answered(now, flow, response) {
             return;
         }
         match self.transactions.response(now.uptime, response) {
@@ -216,6 +220,27 @@ impl Door {
             Matched::Absorbed => self.stats.retransmissions_absorbed += 1,
             Matched::Stray => self.stats.dropped_stray += 1,
         }
+    }
+
+    /// Whether an answer came in where the question went out: a phone that has seen a branch of
+    /// ours must not be able to answer for a server.
+    fn may_answer(&self, flow: Flow, response: &Message) -> bool {
+        let listener = self.settings.listeners.get(usize::from(flow.listener.0));
+        let to_phone = response
+            .top_via()
+            .ok()
+            .and_then(|via| via.branch())
+            .is_some_and(|branch| branch.starts_with(BRANCH_TO_PHONE.as_bytes()));
+        match listener.map(|listener| listener.side) {
+            Some(Side::Phones) => to_phone,
+            Some(Side::Servers) => !to_phone && self.is_server(flow.remote.ip()),
+            None => false,
+        }
+    }
+
+    /// Whether a server of the pool lives at this address, whatever its port.
+    pub(super) fn is_server(&self, ip: IpAddr) -> bool {
+        self.settings.servers.iter().any(|server| server.sip.ip() == ip)
     }
 
     pub(super) fn drive_transactions(&mut self, now: Now) {

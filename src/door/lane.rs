@@ -159,6 +159,11 @@ impl Lane {
         self.window = (self.window / 2).max(WINDOW_MIN);
     }
 
+    /// One did not go out after all.
+    pub(crate) fn unsent(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
     /// How many wait, stale entries included.
     pub(crate) fn queued(&self) -> usize {
         self.urgent.len() + self.moving.len() + self.returning.len() + self.background.len()

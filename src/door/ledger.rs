@@ -30,10 +30,12 @@ pub(crate) struct Ledger {
     pending: HashMap<u64, Write>,
     /// Removals the store could not write: tried again, so that no restart brings them back.
     unforgotten: BTreeSet<SlotId>,
+    /// Whether a timer for them is set.
+    writes_again: bool,
     /// Users with a write of theirs under way: one at a time (each user has one writer).
     recording: HashSet<UserId>,
     /// REGISTERs that decide again when their user's record or server changes.
-    wakeups: HashMap<Waker, Vec<SlotId>>,
+    wakeups: HashMap<Waker, BTreeSet<SlotId>>,
     /// Store trouble, while it lasts.
     pub(crate) trouble: Option<Arc<str>>,
     /// Whether only writes that grow the store have failed.
@@ -87,14 +89,21 @@ impl Ledger {
     }
 
     pub(crate) fn wake_with(&mut self, waker: Waker, waiting: SlotId) {
-        let wakeups = self.wakeups.entry(waker).or_default();
-        if !wakeups.contains(&waiting) {
-            wakeups.push(waiting);
-        }
+        self.wakeups.entry(waker).or_default().insert(waiting);
     }
 
-    pub(crate) fn take_wakeups(&mut self, waker: Waker) -> Vec<SlotId> {
+    pub(crate) fn take_wakeups(&mut self, waker: Waker) -> BTreeSet<SlotId> {
         self.wakeups.remove(&waker).unwrap_or_default()
+    }
+
+    /// A REGISTER that is answered waits for nothing any more.
+    pub(crate) fn forget_wakeup(&mut self, waker: Waker, waiting: SlotId) {
+        if let Some(wakeups) = self.wakeups.get_mut(&waker) {
+            wakeups.remove(&waiting);
+            if wakeups.is_empty() {
+                self.wakeups.remove(&waker);
+            }
+        }
     }
 
     /// In one order whatever the hash says.
@@ -205,7 +214,10 @@ impl Door {
                     self.emit(Event::StoreFailed { why });
                 }
                 self.ledger.unforgotten.extend(removes);
-                self.timers.set(now.uptime + WRITE_AGAIN_AFTER, Timer::Removals);
+                if !self.ledger.unforgotten.is_empty() && !self.ledger.writes_again {
+                    self.ledger.writes_again = true;
+                    self.timers.set(now.uptime + WRITE_AGAIN_AFTER, Timer::Removals);
+                }
                 self.on_not_durable(now, then);
             }
         }
@@ -231,6 +243,7 @@ impl Door {
 
     /// Asks once more for the removals that could not be written.
     pub(super) fn write_removals_again(&mut self, now: Now) {
+        self.ledger.writes_again = false;
         let removed = std::mem::take(&mut self.ledger.unforgotten);
         let mut changes = Vec::with_capacity(removed.len().min(REMOVALS_PER_RECORD));
         for id in removed {

@@ -226,6 +226,10 @@ pub struct Door {
     branches: u64,
 }
 
+/// How the branches of our requests begin, by where they go; probes have their own.
+const BRANCH_TO_PHONE: &str = "z9hG4bKa";
+const BRANCH_TO_SERVER: &str = "z9hG4bKr";
+
 /// Why a client transaction of ours exists.
 #[derive(Debug)]
 #[expect(
@@ -300,10 +304,13 @@ impl Door {
         while let Some(timer) = self.timers.pop_due(now.uptime) {
             match timer {
                 Timer::Binding(id) => self.wake_binding(now, id),
-                Timer::Lane(server) => self.pump_lane(now, server),
+                Timer::Lane(server) => {
+                    self.lanes[server.index()].woken = false;
+                    self.pump_lane(now, server);
+                }
                 Timer::Patience(id) => self.lose_patience(now, id),
                 Timer::Removals => self.write_removals_again(now),
-                Timer::Failover => self.check_failovers(now),
+                Timer::Failover => self.wake_planner(now),
             }
         }
     }
@@ -339,10 +346,10 @@ impl Door {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// A branch nobody else has: this life, then a count (RFC 3261 §8.1.1.7).
-    fn branch(&mut self) -> String {
+    /// A branch nobody else has: what it is for, this life, then a count (RFC 3261 §8.1.1.7).
+    fn branch(&mut self, to: &str) -> String {
         self.branches += 1;
-        format!("z9hG4bK{:x}.{:x}", self.life, self.branches)
+        format!("{to}{:x}.{:x}", self.life, self.branches)
     }
 
     /// A whole number in `low..=high`, in milliseconds.

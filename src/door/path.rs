@@ -1,7 +1,7 @@
 //! Requests from servers along the Path to phones, and the answers back (RFC 3327 §5, RFC 3261 §16).
 
 use crate::door::slots::SlotId;
-use crate::door::{Asked, Door, Side};
+use crate::door::{Asked, BRANCH_TO_PHONE, Door, Side};
 use crate::now::Now;
 use crate::sip::transaction::{Incoming, ServerTransactionId};
 use crate::sip::{
@@ -32,8 +32,7 @@ enum Named {
 impl Door {
     /// A request that arrived where servers are expected.
     pub(super) fn on_server_request(&mut self, now: Now, flow: Flow, request: &Message) {
-        let ip = flow.remote.ip();
-        if !self.settings.servers.iter().any(|server| server.sip.ip() == ip) {
+        if !self.is_server(flow.remote.ip()) {
             self.stats.path_rejected += 1;
             return self.answer(now, flow, request, Response::to(request, 403));
         }
@@ -100,7 +99,7 @@ impl Door {
             return self.refuse_carried(now, carried, 430);
         }
         let contact = rewrite.then(|| binding.said.saying().contact.to_vec());
-        let branch = self.branch();
+        let branch = self.branch(BRANCH_TO_PHONE);
         let via = self.via_to(to, &branch);
         let mut edit = Edit::of(request).received(flow.remote);
         edit = match contact {

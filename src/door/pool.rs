@@ -9,9 +9,9 @@ use crate::cluster::{ServerId, State};
 use crate::directory::UserId;
 use crate::door::binding::{Step, Trouble};
 use crate::door::slots::SlotId;
-use crate::door::{Door, Event, Output, Timer};
+use crate::door::{Door, Event, Output};
 use crate::now::{Now, Uptime};
-use crate::sip::{HeaderName, Message, Request};
+use crate::sip::{Flow, HeaderName, Message, Request};
 
 /// Probes that may be out per server; an answer to an older one says nothing any more.
 const PROBES_MAX: usize = 16;
@@ -47,6 +47,10 @@ impl Probes {
 impl Door {
     /// Does what health wants, until it wants nothing.
     pub(super) fn drive_pool(&mut self, now: Now) {
+        // Stale bindings may also be gone because they expired, or came back as somebody's.
+        for server in (0..self.lanes.len() as u16).map(ServerId) {
+            self.check_swept(now, server);
+        }
         while let Some(wanted) = self.health.poll() {
             match wanted {
                 Wanted::Probe(server) => self.probe(now, server),
@@ -76,7 +80,7 @@ impl Door {
             .filter_map(|server| Some(server.failure?.hold_until))
             .collect();
         for hold_until in holds {
-            self.timers.set(hold_until.max(now.uptime), Timer::Failover);
+            self.wake_planner_at(hold_until.max(now.uptime));
         }
     }
 
@@ -106,7 +110,7 @@ impl Door {
     }
 
     /// Takes the answer to a probe; `false` if it is an answer to something else.
-    pub(super) fn on_probe_answered(&mut self, now: Now, response: &Message) -> bool {
+    pub(super) fn on_probe_answered(&mut self, now: Now, flow: Flow, response: &Message) -> bool {
         let Ok(via) = response.top_via() else { return false };
         let Some(probe) = via.branch().and_then(|branch| probe_of(branch, self.life)) else {
             return false;
@@ -115,10 +119,14 @@ impl Door {
         if status < 200 {
             return true;
         }
-        let Some((server, sent_at)) = self.probes.out.remove(&probe) else {
+        let from_there = |&&(server, _): &&(ServerId, Uptime)| {
+            self.settings.servers[server.index()].sip.ip() == flow.remote.ip()
+        };
+        let Some(&(server, sent_at)) = self.probes.out.get(&probe).filter(from_there) else {
             self.stats.dropped_stray += 1;
             return true;
         };
+        self.probes.out.remove(&probe);
         self.probes.order[server.index()].retain(|&other| other != probe);
         let retry_after = response
             .header(HeaderName::RetryAfter)
@@ -256,7 +264,7 @@ impl Door {
     fn on_suspicion(&mut self, now: Now) {
         let suspicion = self.health.view().suspicion.map(|suspicion| suspicion.of);
         self.emit(Event::Suspicion(suspicion));
-        self.timers.set(now.uptime, Timer::Failover);
+        self.wake_planner_at(now.uptime);
         self.wake_all_waiting(now);
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::cluster::ServerId;
 use crate::door::binding::{By, Said};
 use crate::door::slots::SlotId;
-use crate::door::{Asked, Door};
+use crate::door::{Asked, BRANCH_TO_SERVER, Door};
 use crate::now::Now;
 use crate::sip::{HeaderName, Message, Request, Transport};
 
@@ -128,7 +128,7 @@ impl Door {
     }
 
     fn send_register(&mut self, now: Now, draft: &Draft<'_>, sent: Sent) {
-        let branch = self.branch();
+        let branch = self.branch(BRANCH_TO_SERVER);
         let bytes = self.write_register(draft, &branch);
         let lane = &mut self.lanes[draft.server.index()];
         lane.start(now.uptime);
@@ -148,7 +148,7 @@ impl Door {
             }
             Err(_) => {
                 self.stats.shed_overload += 1;
-                self.on_unanswered(now, sent);
+                self.on_unsent(now, sent);
             }
         }
     }

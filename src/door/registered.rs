@@ -43,7 +43,9 @@ impl Door {
         }
         match status {
             200..=299 => self.on_granted(now, sent, response),
-            423 if self.raise_expiry(sent, response) => self.send_again(now, sent),
+            423 if self.raise_expiry(sent, response) && self.is_wanted(sent) => {
+                self.send_again(now, sent);
+            }
             _ => self.on_refused(now, sent, status, Some(response)),
         }
         self.pump_lane(now, sent.server);
@@ -68,6 +70,26 @@ impl Door {
         }
         self.on_refused(now, sent, 0, None);
         self.pump_lane(now, sent.server);
+    }
+
+    /// It could not even be sent: the transaction table is full. No server is to blame, and no lane
+    /// is pumped, because the next one would not fare better.
+    pub(super) fn on_unsent(&mut self, now: Now, sent: Sent) {
+        self.lanes[sent.server.index()].unsent();
+        if let Some(id) = sent.binding {
+            self.idle(id);
+            if !matches!(sent.what, What::Update { .. }) {
+                let until = now.uptime + BACKOFF_MIN;
+                if let Some(binding) = self.bindings.get_mut(id) {
+                    binding.trouble = Some(Trouble::Backoff { until, failures: 0 });
+                }
+                self.reconcile(now, id);
+            }
+        }
+        if let What::Update { waiting, .. } = sent.what {
+            self.mark_refused(sent);
+            self.block_waiting(now, waiting, true);
+        }
     }
 
     fn on_granted(&mut self, now: Now, sent: Sent, response: &Message) {
@@ -96,7 +118,7 @@ impl Door {
                     // Nobody waits for it any more, but the server has taken it at its word.
                     self.note_upstream(id, granted);
                 }
-                self.reconcile(now, id);
+                self.go_on(now, id);
             }
             What::Register { version } => {
                 if let Some(binding) = self.bindings.get_mut(id) {
@@ -130,7 +152,7 @@ impl Door {
                     self.refuse_update(now, waiting, sent.server, status, response);
                 }
                 if let Some(id) = sent.binding {
-                    self.reconcile(now, id);
+                    self.go_on(now, id);
                 }
             }
             What::Register { .. } => {
@@ -242,6 +264,11 @@ impl Door {
         u64::from(least) > sent.asked_s && sent.what != What::Remove && !sent.again
     }
 
+    /// Whether anybody still wants what this one asked for.
+    fn is_wanted(&self, sent: Sent) -> bool {
+        !matches!(sent.what, What::Update { .. }) || self.is_awaited(sent)
+    }
+
     fn send_again(&mut self, now: Now, sent: Sent) {
         match (sent.what, sent.binding) {
             (What::Update { waiting, index }, _) => {
@@ -256,15 +283,7 @@ impl Door {
 
     /// RFC 3327 §5.3: a registrar that understood Path returns it.
     fn path_is_ignored(&self, sent: Sent, response: &Message) -> bool {
-        let removes = match sent.what {
-            What::Update { waiting, index } => self
-                .waiting
-                .get(waiting)
-                .and_then(|waiting| waiting.updates.get(index))
-                .is_some_and(|update| update.said.is_none()),
-            What::Register { .. } => false,
-            What::Remove => true,
-        };
+        let removes = sent.asked_s == 0;
         let Some(id) = sent.binding else { return false };
         let token = self.tokens.issue(id);
         let returned = response
@@ -291,14 +310,16 @@ impl Door {
             lane.by = By::Contact;
         }
         self.note_upstream(id, stale);
-        if !fixed {
+        if !fixed && self.is_wanted(sent) {
             return self.send_again(now, Sent { by: By::Contact, ..sent });
         }
+        self.idle(id);
         match sent.what {
             What::Update { waiting, .. } => {
-                self.idle(id);
-                self.mark_refused(sent);
-                self.refuse_waiting(now, waiting, 500);
+                if self.is_awaited(sent) {
+                    self.mark_refused(sent);
+                    self.refuse_waiting(now, waiting, 500);
+                }
             }
             What::Register { .. } | What::Remove => {
                 if let Some(binding) = self.bindings.get_mut(id) {
@@ -306,7 +327,7 @@ impl Door {
                 }
             }
         }
-        self.end_step(now, id);
+        self.go_on(now, id);
     }
 
     /// What the server promised, and when the door comes back to it: at a random 50–90 % (M3).

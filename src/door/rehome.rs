@@ -67,6 +67,8 @@ pub(crate) struct Failovers {
     /// Said once per failure and reason, not at every look.
     withheld: HashMap<ServerId, (Uptime, Reason)>,
     unplaced: Vec<UserId>,
+    /// When the planner wakes, so that only one timer is kept.
+    wakes_at: Option<Uptime>,
     planned_at: Option<Uptime>,
 }
 
@@ -110,6 +112,22 @@ impl Failovers {
 }
 
 impl Door {
+    /// Wakes the planner then, or earlier if it is to wake earlier anyway.
+    pub(super) fn wake_planner_at(&mut self, at: Uptime) {
+        if self.failovers.wakes_at.is_none_or(|earlier| at < earlier) {
+            self.failovers.wakes_at = Some(at);
+            self.timers.set(at, Timer::Failover);
+        }
+    }
+
+    /// A timer of the planner's; one that was overtaken by an earlier one says nothing.
+    pub(super) fn wake_planner(&mut self, now: Now) {
+        if self.failovers.wakes_at.is_some_and(|at| at <= now.uptime) {
+            self.failovers.wakes_at = None;
+            self.check_failovers(now);
+        }
+    }
+
     /// Looks at every failed server whose hold is over.
     pub(super) fn check_failovers(&mut self, now: Now) {
         let view = self.view();
@@ -123,7 +141,7 @@ impl Door {
                 continue;
             }
             if failure.hold_until > now.uptime {
-                self.timers.set(failure.hold_until, Timer::Failover);
+                self.wake_planner_at(failure.hold_until);
                 continue;
             }
             match may_leave(server, &view, &self.settings.decision, now.uptime) {
@@ -174,11 +192,17 @@ impl Door {
 
     fn plan_failover(&mut self, now: Now, failed: &[ServerId]) {
         let view = self.view();
-        let users: Vec<UserId> = failed
+        let mut users: Vec<UserId> = failed
             .iter()
             .flat_map(|&server| self.directory.on_server(server))
-            .filter(|&user| self.directory.get(user).enabled && !self.ledger.is_recording(user))
+            .filter(|&user| self.directory.get(user).enabled)
             .collect();
+        let all = users.len();
+        users.retain(|&user| !self.ledger.is_recording(user));
+        if users.len() < all {
+            // Something of theirs is being written; they are looked at again when it is.
+            self.wake_planner_at(now.uptime + REPLAN_INTERVAL);
+        }
         if users.is_empty() {
             return;
         }
@@ -213,7 +237,7 @@ impl Door {
             }
         }
         if !self.failovers.unplaced.is_empty() {
-            self.timers.set(now.uptime + REPLAN_INTERVAL * 30, Timer::Failover);
+            self.wake_planner_at(now.uptime + REPLAN_INTERVAL * 30);
         }
     }
 
@@ -224,16 +248,20 @@ impl Door {
         let stay = |&&(user, _): &&(UserId, placement::Refusal)| self.current(user) == Some(server);
         let unplaced = plan.unplaced.iter().filter(stay).count() as u64;
         let (number, name) = self.begin_failover(server, failure);
+        let mut news = false;
         if let Some(run) = self.failovers.run(number) {
             run.status.planned_nanos = now.uptime.as_nanos();
             if run.status.why_not.take().is_some() {
                 run.status.users = 0;
             }
+            news = users > 0 || run.status.unplaced != unplaced;
             run.status.users += users;
             run.status.unplaced = unplaced;
             run.done = false;
         }
-        self.emit(Event::FailoverPlanned { server: name, users, unplaced });
+        if news {
+            self.emit(Event::FailoverPlanned { server: name, users, unplaced });
+        }
     }
 
     fn run_of(&self, server: ServerId) -> u32 {
@@ -309,7 +337,7 @@ impl Door {
             self.check_done(number);
         }
         // The backup may have died while this was being written.
-        self.timers.set(now.uptime + REPLAN_INTERVAL, Timer::Failover);
+        self.wake_planner_at(now.uptime + REPLAN_INTERVAL);
     }
 
     /// The moves could not be recorded, so nobody has moved; the planner tries again.
@@ -323,7 +351,7 @@ impl Door {
             run.recording = run.recording.saturating_sub(moves.len());
             run.status.users = run.status.users.saturating_sub(moves.len() as u64);
         }
-        self.timers.set(now.uptime + REPLAN_INTERVAL, Timer::Failover);
+        self.wake_planner_at(now.uptime + REPLAN_INTERVAL);
     }
 
     /// The pool has changed: perhaps there is room now.
@@ -332,7 +360,7 @@ impl Door {
             return;
         }
         let soonest = self.failovers.planned_at.map_or(now.uptime, |at| at + REPLAN_INTERVAL);
-        self.timers.set(soonest.max(now.uptime), Timer::Failover);
+        self.wake_planner_at(soonest.max(now.uptime));
     }
 
     /// A binding is registered where its user is current now.

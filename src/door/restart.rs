@@ -24,7 +24,7 @@ use crate::door::rehome::Failovers;
 use crate::door::report::Tally;
 use crate::door::slots::{SlotId, Slots};
 use crate::door::token::PathTokens;
-use crate::door::{Door, Settings, Side, Stats, Timer};
+use crate::door::{Door, Settings, Side, Stats};
 use crate::now::{Now, Uptime};
 use crate::sip::transaction::{self, Transactions};
 use crate::sip::{ConnectionId, Flow, ListenerId, Transport};
@@ -107,7 +107,7 @@ impl Door {
         for id in ids {
             self.take_up(now, id);
         }
-        self.timers.set(now.uptime, Timer::Failover);
+        self.wake_planner_at(now.uptime);
     }
 
     fn restored_binding(&self, record: &BindingRecord, now: Now) -> Option<Binding> {

@@ -81,14 +81,17 @@ impl Door {
         if added > 0 && mine.len() + added > self.settings.limits.bindings_per_aor + removed {
             return Err(Refusal::TooMany);
         }
-        for update in updates.iter_mut().filter(|update| update.is_new) {
-            let Some(said) = update.said.clone() else { continue };
-            if let Some(revived) = self.claim_again(&gone, &said) {
-                update.binding = Some(revived);
-                continue;
+        let mut full = false;
+        for update in &mut updates {
+            if let Some(binding) = update.binding.and_then(|known| self.bindings.get_mut(known)) {
+                binding.claimed = true;
             }
-            let reserved = Binding::reserved(user, &aor, said, flow, now.uptime);
-            update.binding = Some(self.bindings.insert(reserved).map_err(|_| Refusal::TooMany)?);
+            let Some(said) = update.said.clone().filter(|_| update.is_new) else { continue };
+            update.binding = self.claim_again(&gone, &said).or_else(|| {
+                let reserved = Binding::reserved(user, &aor, said, flow, now.uptime);
+                self.bindings.insert(reserved).ok()
+            });
+            full |= update.binding.is_none();
         }
         // Without anything to change, pass-through still asks the server: only it can challenge.
         if updates.is_empty() && !self.takes_phones_word() {
@@ -102,7 +105,7 @@ impl Door {
         if let Some(waiting) = self.waiting.get_mut(id) {
             waiting.updates = updates;
         }
-        Ok(())
+        if full { Err(Refusal::TooMany) } else { Ok(()) }
     }
 
     /// A contact that is still being removed somewhere comes back as the binding it was: as two,
@@ -248,7 +251,7 @@ impl Door {
         let Some(binding) = self.bindings.get_mut(id) else { return };
         let Some(said) = update.said else { return };
         let before = std::mem::replace(&mut binding.flow, flow);
-        let changed = update.is_new || binding.said != said || before != flow;
+        let changed = update.is_new || binding.gone || binding.said != said || before != flow;
         if changed {
             binding.version = binding.version.wrapping_add(1);
             binding.durable = false;
@@ -294,6 +297,7 @@ impl Door {
         }
         let Some(binding) = self.bindings.get_mut(id) else { return };
         binding.gone = true;
+        binding.claimed = false;
         binding.durable = false;
         binding.version = binding.version.wrapping_add(1);
         binding.cseq = update.cseq;
@@ -309,9 +313,12 @@ impl Door {
             let granted = update.state.granted();
             if update.is_new {
                 self.abandon(binding, update.state);
-            } else if let Some(mut upstream) = granted {
-                upstream.version = None;
-                self.note_upstream(binding, upstream);
+            } else {
+                self.unclaim(binding);
+                if let Some(mut upstream) = granted {
+                    upstream.version = None;
+                    self.note_upstream(binding, upstream);
+                }
             }
             self.reconcile(now, binding);
         }
@@ -340,13 +347,23 @@ impl Door {
     fn drop_claims(&mut self, id: SlotId) -> Vec<SlotId> {
         let Some(waiting) = self.waiting.get_mut(id) else { return Vec::new() };
         let updates = std::mem::take(&mut waiting.updates);
-        let claims = updates.into_iter().filter(|update| update.is_new);
-        let claims: Vec<(SlotId, UpdateState)> =
-            claims.filter_map(|update| Some((update.binding?, update.state))).collect();
-        for &(binding, state) in &claims {
-            self.abandon(binding, state);
+        let mut claims = Vec::with_capacity(updates.len());
+        for update in updates {
+            let Some(binding) = update.binding else { continue };
+            if update.is_new {
+                self.abandon(binding, update.state);
+            } else {
+                self.unclaim(binding);
+            }
+            claims.push(binding);
         }
-        claims.into_iter().map(|(binding, _)| binding).collect()
+        claims
+    }
+
+    fn unclaim(&mut self, id: SlotId) {
+        if let Some(binding) = self.bindings.get_mut(id) {
+            binding.claimed = false;
+        }
     }
 
     fn list(&mut self, user: UserId, id: SlotId) {
@@ -361,7 +378,7 @@ impl Door {
 
 impl UpdateState {
     /// What the server granted, if it has.
-    const fn granted(self) -> Option<Upstream> {
+    pub(super) const fn granted(self) -> Option<Upstream> {
         if let Self::Granted(upstream) = self { Some(upstream) } else { None }
     }
 }

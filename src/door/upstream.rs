@@ -208,6 +208,11 @@ impl Door {
         if let Some(binding) = self.bindings.get_mut(id) {
             binding.step = Step::Idle;
         }
+        self.go_on(now, id);
+    }
+
+    /// Nothing is out for it: an update that stood behind goes first, then the door's own step.
+    pub(super) fn go_on(&mut self, now: Now, id: SlotId) {
         self.release_updates_behind(now, id);
         self.reconcile(now, id);
     }
@@ -279,7 +284,7 @@ impl Door {
             return;
         }
         binding.wakes_at = Uptime::NEVER;
-        let lapsed = !binding.gone && !binding.is_reserved();
+        let lapsed = !binding.gone && !binding.is_reserved() && !binding.claimed;
         let over = now.uptime >= binding.lease_until + self.settings.sip.lapse_grace;
         if lapsed && over {
             self.stats.leases_lapsed += 1;

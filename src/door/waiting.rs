@@ -38,6 +38,8 @@ pub(crate) struct Waiting {
     pub(crate) flow: Flow,
     pub(crate) aor: Aor,
     pub(crate) stage: Stage,
+    /// Whose facts it waits for.
+    waker: Option<Waker>,
     pub(crate) updates: Vec<Update>,
     /// Headers of the server's 200 that the phone is to see.
     pub(crate) relayed: Vec<(HeaderName, Bytes)>,
@@ -74,6 +76,7 @@ impl Door {
             flow,
             aor: aor.clone(),
             stage: Stage::Turn,
+            waker: None,
             updates: Vec::new(),
             relayed: Vec::new(),
         };
@@ -165,6 +168,9 @@ impl Door {
     fn wait_for(&mut self, id: SlotId, waker: Waker, stage: Stage) {
         if let Some(waiting) = self.waiting.get_mut(id) {
             waiting.stage = stage;
+            if let Some(before) = waiting.waker.replace(waker) {
+                self.ledger.forget_wakeup(before, id);
+            }
             self.ledger.wake_with(waker, id);
         }
     }
@@ -252,7 +258,13 @@ impl Door {
         for update in updates {
             let Some(binding) = update.binding else { continue };
             match &update.said {
-                Some(_) => self.apply_put(now, user, flow, binding, update),
+                Some(_) => {
+                    let granted = update.state.granted();
+                    self.apply_put(now, user, flow, binding, update);
+                    if let Some(upstream) = granted {
+                        self.count_rehomed(now, binding, upstream.server);
+                    }
+                }
                 None => self.apply_removal(binding, &update),
             }
             touched.push(binding);
@@ -370,6 +382,9 @@ impl Door {
 
     fn respond_waiting(&mut self, now: Now, id: SlotId, status: u16, response: Response) {
         let Some(waiting) = self.waiting.remove(id) else { return };
+        if let Some(waker) = waiting.waker {
+            self.ledger.forget_wakeup(waker, id);
+        }
         let theirs = waiting.relayed.iter().any(|(name, _)| *name == HeaderName::Server);
         let bytes = if theirs && status < 300 {
             self.finish_without_server(waiting.flow, &waiting.request, response)
