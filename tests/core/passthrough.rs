@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use frontdoor::door::Auth;
 use frontdoor::private::Private;
-use frontdoor::sip::{Edit, HeaderName, Message};
+use frontdoor::sip::{Edit, HeaderName, Message, Response};
 use frontdoor::ucserver::{DigestSettings, DigestUser, Mood};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
-use crate::desk::{Ask, Desk, Plan, contacts, header, phone, plan, text};
+use crate::desk::{Ask, Desk, PHONES, Plan, SERVERS, contacts, header, phone, plan, text};
 
 const ALICE: &str = "sip:alice@example.com";
 const SECOND: Duration = Duration::from_secs(1);
@@ -414,4 +414,26 @@ fn the_doors_own_refresh_that_is_challenged_leaves_the_phone_registered() {
     let (answer, _) = log_in(&mut desk, &user("alice", 10), "alice");
     assert_eq!(answer.status(), Some(200));
     assert_eq!(desk.servers[0].journal().counters().bindings_new, 1);
+}
+
+#[test]
+fn a_phone_that_has_seen_a_branch_cannot_answer_for_a_server() {
+    let mut desk = guarded(1).open();
+    let ask = user("alice", 1);
+    desk.set_mood(0, Mood::Slow { delay: Duration::from_millis(500) });
+    desk.send(&ask);
+    let asked = desk.take_registers().pop().expect("the server is asked");
+    let contact = header(&asked, HeaderName::Contact);
+    let forged = Response::to(&asked, 200)
+        .to_tag("forged")
+        .header(HeaderName::Contact, contact)
+        .header(HeaderName::Path, header(&asked, HeaderName::Path))
+        .finish();
+    for listener in [PHONES, SERVERS] {
+        desk.deliver(listener, phone(66), forged.clone());
+    }
+    assert!(desk.answer_to(&ask).is_none(), "nobody has let it in");
+    desk.pass(SECOND);
+    assert_eq!(desk.answer_to(&ask).and_then(|answer| answer.status()), Some(401));
+    assert!(desk.door.user(desk.now, ALICE).is_none());
 }

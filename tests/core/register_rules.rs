@@ -666,3 +666,21 @@ fn a_user_of_a_server_that_is_not_heard_of_yet_waits_for_it() {
     desk.pass(Duration::from_secs(5));
     assert_eq!(desk.answer_to(&ask).unwrap().status(), Some(200));
 }
+
+#[test]
+fn a_refresh_that_is_granted_when_the_grace_is_over_survives_a_restart() {
+    let mut desk = desk();
+    let alice =
+        |cseq| Ask::register("alice").cseq(cseq).contact("<sip:alice@198.51.100.1>").expires("60");
+    assert_eq!(desk.status(&alice(1)), 200);
+    // Sixty seconds of lease and thirty of grace, all but the last moment.
+    desk.pass(Duration::from_millis(89_700));
+    desk.set_mood(0, Mood::Slow { delay: Duration::from_millis(600) });
+    desk.send(&alice(2));
+    desk.pass(Duration::from_secs(2));
+    assert_eq!(desk.answer_to(&alice(2)).and_then(|answer| answer.status()), Some(200));
+    desk.restart();
+    assert_eq!(desk.user("sip:alice@example.com").bindings.len(), 1);
+    desk.pass(Duration::from_secs(5));
+    assert_eq!(desk.held_by(0).len(), 1);
+}
