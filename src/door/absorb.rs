@@ -5,7 +5,7 @@
 //! have passed, so nothing needs to be kept for it.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use smallvec::SmallVec;
 
@@ -173,6 +173,10 @@ impl Door {
         }
         for path in request.lines(HeaderName::Path) {
             response = response.header(HeaderName::Path, path);
+        }
+        // RFC 3261 §10.3 step 8 wants a Date; a clock that stands before 1970 has none to give.
+        if now.wall >= SystemTime::UNIX_EPOCH {
+            response = response.header(HeaderName::Date, httpdate::fmt_http_date(now.wall));
         }
         response
     }

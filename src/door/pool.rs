@@ -47,7 +47,7 @@ impl Probes {
 impl Door {
     /// Does what health wants, until it wants nothing.
     pub(super) fn drive_pool(&mut self, now: Now) {
-        // Stale bindings may also be gone because they expired, or came back as somebody's.
+        // Whatever emptied a sweep (a removal, an expiry, a phone that came back), it ends here.
         for server in (0..self.lanes.len() as u16).map(ServerId) {
             self.check_swept(now, server);
         }

@@ -131,7 +131,6 @@ impl Door {
             What::Remove => {
                 self.drop_upstream(id, sent.server, sent.by);
                 self.end_step(now, id);
-                self.check_swept(now, sent.server);
             }
         }
     }
@@ -180,7 +179,6 @@ impl Door {
                     self.drop_upstream(id, sent.server, sent.by);
                 }
                 self.end_step(now, id);
-                self.check_swept(now, sent.server);
             }
         }
     }

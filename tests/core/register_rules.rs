@@ -684,3 +684,13 @@ fn a_refresh_that_is_granted_when_the_grace_is_over_survives_a_restart() {
     desk.pass(Duration::from_secs(5));
     assert_eq!(desk.held_by(0).len(), 1);
 }
+
+#[test]
+fn the_answer_to_a_registration_carries_the_date() {
+    let mut desk = desk();
+    let ask = Ask::register("alice").contact("<sip:alice@198.51.100.1>");
+    let answer = desk.answer(&ask);
+    let date = httpdate::parse_http_date(header(&answer, HeaderName::Date)).unwrap();
+    let off = desk.now.wall.duration_since(date).unwrap();
+    assert!(off < Duration::from_secs(2), "off by {off:?}");
+}
