@@ -184,6 +184,7 @@ impl<C: Core> Driver<C> {
         loop {
             self.publish_if_changed();
             self.wake_if_due();
+            self.sockets.hand_over();
             let next = self.core.next();
             if next != alarm_at {
                 alarm.as_mut().reset(Clock.instant_of(next.unwrap_or(Uptime::NEVER)));
@@ -307,7 +308,11 @@ impl<C: Core> Driver<C> {
         };
         let _ = timeout(STORE_PATIENCE, answers).await;
         let _ = timeout(FLUSH_PATIENCE, async {
-            while !self.sockets.flush() {
+            loop {
+                self.sockets.hand_over();
+                if self.sockets.is_flushed() {
+                    break;
+                }
                 sleep(Duration::from_millis(5)).await;
             }
         })

@@ -11,6 +11,7 @@
 //! share only queues with it. Every queue is bounded; what is shed is in [`Counters`].
 
 mod arrival;
+mod batch;
 mod clock;
 mod connection;
 mod counters;

@@ -5,14 +5,15 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
 use crate::net::arrival::Arrival;
+use crate::net::batch::Landing;
 use crate::net::counters::Counters;
 use crate::net::tcp::{Hub, Limits};
-use crate::net::udp::{Landing, UdpListener};
+use crate::net::udp::{Arena, UdpListener};
 use crate::sip::Flow;
 use crate::sip::ListenerId;
 use crate::sip::Transport;
@@ -49,6 +50,7 @@ pub struct Sockets {
     tcp: Hub,
     routes: Vec<Route>,
     landing: Landing,
+    arena: Arena,
     counters: Counters,
     /// Failures that sending showed, told by the next [`Sockets::arrivals`].
     failed: Vec<Arrival>,
@@ -79,6 +81,7 @@ impl Sockets {
             tcp: Hub::new(limits),
             routes: Vec::new(),
             landing: Landing::default(),
+            arena: Arena::default(),
             counters: Counters::default(),
             failed: Vec::new(),
             reading: true,
@@ -106,14 +109,15 @@ impl Sockets {
         poll_fn(|cx| self.poll_arrivals(cx, into)).await;
     }
 
-    /// Sends on a flow, now or soon; what fails is an [`Arrival`] later, what does not fit is
-    /// counted.
+    /// Sends on a flow. Datagrams leave together, at the latest with the next
+    /// [`Sockets::hand_over`] or [`Sockets::arrivals`]; what fails is an [`Arrival`] later, what
+    /// does not fit is counted.
     pub fn send(&mut self, flow: Flow, bytes: Bytes) {
         let socket = self.routes.get(usize::from(flow.listener.0)).map(|route| route.socket);
         match (flow.transport, socket) {
             (Transport::Udp, Some(Socket::Udp(place))) => {
                 let Some(udp) = self.udp.get_mut(place) else { return };
-                self.failed.extend(udp.send(flow.remote, bytes, &mut self.counters));
+                udp.send(flow.remote, bytes, &mut self.failed, &mut self.counters);
             }
             (Transport::Tcp, Some(Socket::Tcp)) => {
                 self.tcp.send(flow, bytes, &mut self.counters);
@@ -140,14 +144,17 @@ impl Sockets {
         self.tcp.stop_accepting();
     }
 
-    /// Hands what waits to the kernel; `true` if nothing waits any more.
-    pub(super) fn flush(&mut self) -> bool {
-        let cx = &mut Context::from_waker(Waker::noop());
+    /// Hands the datagrams that wait to the kernel.
+    pub fn hand_over(&mut self) {
         let Self { udp, counters, failed, .. } = self;
         for socket in udp.iter_mut() {
-            socket.poll_flush(cx, failed, counters);
+            socket.flush(failed, counters);
         }
-        udp.iter().all(UdpListener::is_flushed) && self.tcp.is_flushed()
+    }
+
+    /// Whether nothing waits for the kernel any more.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.udp.iter().all(UdpListener::is_flushed) && self.tcp.is_flushed()
     }
 
     pub(super) const fn counters_mut(&mut self) -> &mut Counters {
@@ -170,14 +177,14 @@ impl Sockets {
     }
 
     fn poll_arrivals(&mut self, cx: &mut Context<'_>, into: &mut Vec<Arrival>) -> Poll<()> {
-        let Self { udp, tcp, landing, counters, failed, reading, .. } = self;
+        let Self { udp, tcp, landing, arena, counters, failed, reading, .. } = self;
         let before = into.len();
         let mut busy = false;
         into.append(failed);
         for socket in udp {
             socket.poll_flush(cx, into, counters);
             if *reading {
-                busy |= socket.poll_receive(cx, landing, into, counters);
+                busy |= socket.poll_receive(cx, (landing, arena), into, counters);
             }
         }
         if *reading {

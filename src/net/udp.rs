@@ -26,14 +26,12 @@ use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
 
 use crate::net::arrival::Arrival;
+use crate::net::batch::{BATCH, Departure, Landing};
 use crate::net::counters::Counters;
 use crate::sip::ConnectionId;
 use crate::sip::Flow;
 use crate::sip::ListenerId;
 use crate::sip::Transport;
-
-/// Datagrams taken from one socket before the others have their turn.
-pub(super) const BATCH: usize = 64;
 
 /// Wanted of the kernel for bursts: a storm of 10 000 REGISTERs of 800 octets fits.
 const KERNEL_BUFFER_OCTETS: usize = 8 * 1024 * 1024;
@@ -44,39 +42,29 @@ const QUEUE_LIMIT: usize = 4_096;
 /// One buffer serves this many octets of datagrams; a message that is kept keeps it alive.
 const ARENA_OCTETS: usize = 16 * 1024;
 
-/// The largest datagram IP can carry.
-const DATAGRAM_OCTETS: usize = 65_535;
-
-/// Where datagrams land, shared by all sockets of one task.
-pub(super) struct Landing {
-    scratch: Box<[u8]>,
-    arena: BytesMut,
-}
+/// Where received datagrams can stay.
+#[derive(Default)]
+pub(super) struct Arena(BytesMut);
 
 /// One bound UDP socket.
 pub(super) struct UdpListener {
     id: ListenerId,
     socket: Arc<UdpSocket>,
+    ipv6: bool,
+    /// What leaves with the next batch.
     queue: VecDeque<(SocketAddr, Bytes)>,
+    departure: Departure,
     trouble: Pin<Box<dyn Future<Output = io::Result<Ready>> + Send>>,
 }
 
-impl Default for Landing {
-    fn default() -> Self {
-        let scratch = vec![0; DATAGRAM_OCTETS].into_boxed_slice();
-        Self { scratch, arena: BytesMut::new() }
-    }
-}
-
-impl Landing {
-    /// Copies what was just received to where it can stay.
-    fn keep(&mut self, octets: usize) -> Bytes {
-        let datagram = self.scratch.get(..octets).unwrap_or_default();
-        if self.arena.capacity() < octets {
-            self.arena.reserve(octets.max(ARENA_OCTETS));
+impl Arena {
+    /// Copies a datagram to where it can stay.
+    fn keep(&mut self, datagram: &[u8]) -> Bytes {
+        if self.0.capacity() < datagram.len() {
+            self.0.reserve(datagram.len().max(ARENA_OCTETS));
         }
-        self.arena.extend_from_slice(datagram);
-        self.arena.split().freeze()
+        self.0.extend_from_slice(datagram);
+        self.0.split().freeze()
     }
 }
 
@@ -98,7 +86,9 @@ impl UdpListener {
         warn_if_small(&socket, address);
         let socket = Arc::new(UdpSocket::from_std(socket.into())?);
         let trouble = trouble_of(&socket);
-        Ok(Self { id, socket, queue: VecDeque::new(), trouble })
+        let ipv6 = address.is_ipv6();
+        let departure = Departure::new(ipv6);
+        Ok(Self { id, socket, ipv6, queue: VecDeque::new(), departure, trouble })
     }
 
     /// The address it is bound to.
@@ -115,39 +105,36 @@ impl UdpListener {
     pub(super) fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
-        landing: &mut Landing,
+        (landing, arena): (&mut Landing, &mut Arena),
         into: &mut Vec<Arrival>,
         counters: &mut Counters,
     ) -> bool {
         let mut busy = self.poll_trouble(cx, into, counters);
-        let mut left = BATCH;
-        while left > 0 && self.socket.poll_recv_ready(cx).is_ready() {
-            while left > 0 {
-                match self.socket.try_recv_from(&mut landing.scratch) {
-                    Ok((octets, remote)) => {
-                        left -= 1;
-                        counters.datagrams_received += 1;
-                        if is_keep_alive(landing.scratch.get(..octets)) || remote.port() == 0 {
-                            counters.datagrams_ignored += 1;
-                            continue;
-                        }
-                        let flow = self.flow(remote);
-                        into.push(Arrival::Message { flow, message: landing.keep(octets) });
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // An ICMP error shows here too; its details are in the error queue.
-                    Err(_) => {
-                        left -= 1;
-                        drain_errors(&self.socket, into, counters);
-                    }
+        while self.socket.poll_recv_ready(cx).is_ready() {
+            let id = self.id;
+            let received = landing.receive(&self.socket, self.ipv6, |remote, datagram| {
+                counters.datagrams_received += 1;
+                if is_keep_alive(datagram) || remote.port() == 0 {
+                    counters.datagrams_ignored += 1;
+                } else {
+                    let message = arena.keep(datagram);
+                    into.push(Arrival::Message { flow: flow(id, remote), message });
+                }
+            });
+            match received {
+                Ok(_) => return true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // An ICMP error shows here too; its details are in the error queue.
+                Err(_) => {
+                    busy = true;
+                    drain_errors(&self.socket, into, counters);
                 }
             }
         }
-        busy |= left < BATCH;
         busy
     }
 
-    /// Sends what waited for the kernel.
+    /// Sends what the kernel would not take before.
     pub(super) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
@@ -155,54 +142,49 @@ impl UdpListener {
         counters: &mut Counters,
     ) {
         while !self.queue.is_empty() && self.socket.poll_send_ready(cx).is_ready() {
-            while let Some((remote, bytes)) = self.queue.front() {
-                match send_now(&self.socket, *remote, bytes) {
-                    Sent::Later => break,
-                    Sent::Done => counters.datagrams_sent += 1,
-                    Sent::Never => {
-                        counters.datagrams_undeliverable += 1;
-                        into.push(unreachable(*remote, false));
-                    }
+            self.flush(into, counters);
+        }
+    }
+
+    /// Hands what is queued to the kernel, as far as it takes it.
+    pub(super) fn flush(&mut self, into: &mut Vec<Arrival>, counters: &mut Counters) {
+        let mut failures = 0;
+        while let Some(&(remote, _)) = self.queue.front() {
+            match self.departure.send(&self.socket, self.queue.iter()) {
+                Ok(sent) => {
+                    failures = 0;
+                    counters.datagrams_sent += sent as u64;
+                    self.queue.drain(..sent.min(self.queue.len()));
                 }
-                self.queue.pop_front();
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // A send reports the ICMP error of an earlier datagram first and sends nothing:
+                // only an error that repeats is about this one.
+                Err(_) if failures < 2 => failures += 1,
+                Err(_) => {
+                    failures = 0;
+                    self.queue.pop_front();
+                    counters.datagrams_undeliverable += 1;
+                    into.push(unreachable(remote, false));
+                }
             }
         }
     }
 
-    /// Sends a datagram now or soon; `Some` if the system says that it cannot go there.
+    /// Queues a datagram for the next flush; a full batch leaves at once.
     pub(super) fn send(
         &mut self,
         remote: SocketAddr,
         bytes: Bytes,
+        failed: &mut Vec<Arrival>,
         counters: &mut Counters,
-    ) -> Option<Arrival> {
-        if self.queue.is_empty() {
-            match send_now(&self.socket, remote, &bytes) {
-                Sent::Done => {
-                    counters.datagrams_sent += 1;
-                    return None;
-                }
-                Sent::Never => {
-                    counters.datagrams_undeliverable += 1;
-                    return Some(unreachable(remote, false));
-                }
-                Sent::Later => {}
-            }
-        }
-        if self.queue.len() < QUEUE_LIMIT {
-            self.queue.push_back((remote, bytes));
-        } else {
+    ) {
+        if self.queue.len() >= QUEUE_LIMIT {
             counters.datagrams_shed += 1;
+            return;
         }
-        None
-    }
-
-    fn flow(&self, remote: SocketAddr) -> Flow {
-        Flow {
-            listener: self.id,
-            transport: Transport::Udp,
-            remote,
-            connection: ConnectionId::NONE,
+        self.queue.push_back((remote, bytes));
+        if self.queue.len() == BATCH {
+            self.flush(failed, counters);
         }
     }
 
@@ -239,23 +221,8 @@ fn warn_if_small(socket: &Socket, address: SocketAddr) {
     }
 }
 
-enum Sent {
-    Done,
-    Later,
-    Never,
-}
-
-fn send_now(socket: &UdpSocket, remote: SocketAddr, bytes: &[u8]) -> Sent {
-    // A send reports the ICMP error of an earlier datagram first and sends nothing: only an error
-    // that repeats is about this one.
-    for _ in 0..3 {
-        match socket.try_send_to(bytes, remote) {
-            Ok(_) => return Sent::Done,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Sent::Later,
-            Err(_) => {}
-        }
-    }
-    Sent::Never
+fn flow(listener: ListenerId, remote: SocketAddr) -> Flow {
+    Flow { listener, transport: Transport::Udp, remote, connection: ConnectionId::NONE }
 }
 
 /// Ready when the socket's error queue is not empty.
@@ -354,8 +321,8 @@ fn ip_of_v6(address: &libc::sockaddr_in6) -> IpAddr {
 }
 
 /// Whether a datagram only keeps a NAT binding alive: nothing but CR, LF, blanks and zeros.
-fn is_keep_alive(datagram: Option<&[u8]>) -> bool {
-    datagram.is_none_or(|it| it.iter().all(|octet| matches!(octet, b'\r' | b'\n' | b' ' | 0)))
+fn is_keep_alive(datagram: &[u8]) -> bool {
+    datagram.iter().all(|octet| matches!(octet, b'\r' | b'\n' | b' ' | 0))
 }
 
 #[cfg(test)]
@@ -395,20 +362,18 @@ mod tests {
 
     #[test]
     fn keep_alives_are_told_from_messages() {
-        assert!(is_keep_alive(Some(b"\r\n\r\n")));
-        assert!(is_keep_alive(Some(b"\0\0\0\0")));
-        assert!(is_keep_alive(Some(b"")));
-        assert!(!is_keep_alive(Some(b"\r\nOPTIONS sip:a SIP/2.0\r\n")));
+        assert!(is_keep_alive(b"\r\n\r\n"));
+        assert!(is_keep_alive(b"\0\0\0\0"));
+        assert!(is_keep_alive(b""));
+        assert!(!is_keep_alive(b"\r\nOPTIONS sip:a SIP/2.0\r\n"));
     }
 
     #[test]
     fn kept_datagrams_do_not_change_when_the_next_one_lands() {
-        let mut landing = Landing::default();
-        landing.scratch[..5].copy_from_slice(b"first");
-        let first = landing.keep(5);
-        landing.scratch[..6].copy_from_slice(b"second");
-        let second = landing.keep(6);
+        let mut arena = Arena::default();
+        let first = arena.keep(b"first");
+        let second = arena.keep(b"second");
         assert_eq!((&first[..], &second[..]), (&b"first"[..], &b"second"[..]));
-        assert_eq!(landing.keep(DATAGRAM_OCTETS).len(), DATAGRAM_OCTETS);
+        assert_eq!(arena.keep(&[0; 65_535]).len(), 65_535);
     }
 }

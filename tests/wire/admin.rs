@@ -1,6 +1,7 @@
 //! The admin listener over real HTTP.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::time::Duration;
 
 use frontdoor::admin::{self, Admin};
@@ -9,12 +10,24 @@ use frontdoor::net::{Handle, Net, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Echo, V4, both, no_ledger, soon};
+use crate::support::{Echo, Running, V4, no_ledger, run, soon};
+
+/// An admin listener, and the driver it shows.
+struct Shown {
+    admin: Admin,
+    _running: Running,
+}
+
+impl Deref for Shown {
+    type Target = Admin;
+
+    fn deref(&self) -> &Admin {
+        &self.admin
+    }
+}
 
 /// A driver with one server in `state` and two users, and an admin listener that shows them.
-async fn door(state: &str) -> Admin {
-    let net = Net::bind(Settings { listeners: both(V4), ..Settings::default() }).unwrap();
-    let handle = net.handle();
+async fn door(state: &str) -> Shown {
     let server =
         ServerStatus { name: "ucs1".into(), state: state.into(), ..ServerStatus::default() };
     let user = |name: &str| UserStatus { name: name.into(), ..UserStatus::default() };
@@ -23,15 +36,15 @@ async fn door(state: &str) -> Admin {
         users: vec![user("anna"), user("bert")],
         ..Echo::default()
     };
-    tokio::spawn(net.run(core, no_ledger(), Box::new(|_, _| {}), std::future::pending()));
-    let admin = listen(handle.clone());
+    let running = run(core, no_ledger()).await;
+    let admin = listen(running.handle.clone());
     soon("the first snapshot", async {
-        while handle.snapshot().is_none() {
+        while running.handle.snapshot().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
-    admin
+    Shown { admin, _running: running }
 }
 
 fn listen(handle: Handle) -> Admin {
@@ -141,5 +154,5 @@ async fn clients_that_never_finish_their_request_do_not_lock_the_others_out() {
     }
     assert_eq!(ask(&admin, "GET", "/healthz").await.0, 200);
     drop(stuck);
-    admin.stop();
+    admin.admin.stop();
 }

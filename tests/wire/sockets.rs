@@ -6,17 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use frontdoor::directory::record::{Record, Recorded};
 use frontdoor::door::{Input, Output, Stats, Status, UserStatus};
-use frontdoor::net::{Arrival, Clock, Core, Ledger, Limits, Listen, Net, Settings, Sockets};
+use frontdoor::net::{Arrival, Clock, Core, Ledger, Limits, Listen, Sockets};
 use frontdoor::now::{Now, Uptime};
 use frontdoor::sip::{ConnectionId, Flow, ListenerId, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::support::{
-    Echo, Ours, TCP, UDP, V4, V6, arrival, both, flow_to, message, next_closed, next_message,
-    no_ledger, open, soon,
+    Echo, Ours, TCP, UDP, V4, V6, arrival, flow_to, leave, message, next_closed, next_message,
+    no_ledger, open, run, soon,
 };
 
 /// An address of the loopback where nobody listens.
@@ -46,6 +46,7 @@ async fn datagrams_go_both_ways_on_both_families() {
         assert_eq!(received, message("a"));
 
         sockets.send(flow, Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n"));
+        sockets.hand_over();
         let mut answer = [0; 100];
         let octets = soon("the answer", phone.recv(&mut answer)).await.unwrap();
         assert_eq!(&answer[..octets], b"SIP/2.0 200 OK\r\n\r\n");
@@ -83,6 +84,7 @@ async fn the_refusal_of_one_peer_does_not_cost_another_its_datagram() {
         // Loopback: the error is there before the next call.
         sockets.send(flow_to(Transport::Udp, gone), Bytes::from(message("a")));
         sockets.send(flow, Bytes::from(message("b")));
+        sockets.hand_over();
         let mut received = [0; 200];
         let octets = soon("the neighbour's datagram", phone.recv(&mut received)).await.unwrap();
         assert_eq!(&received[..octets], message("b"));
@@ -346,36 +348,64 @@ async fn a_listener_that_cannot_be_opened_is_named_with_what_to_do() {
     }
 }
 
-fn echo_settings() -> Settings {
-    Settings { listeners: both(V4), ..Settings::default() }
+/// More than one system call carries, and sizes around the places of a batch.
+#[tokio::test]
+async fn datagrams_of_every_size_come_whole_and_in_order() {
+    for address in [V4, V6] {
+        let mut ours = open(address, Limits::default());
+        let mut theirs = open(address, Limits::default());
+        let to = flow_to(Transport::Udp, ours.local_addr(UDP).unwrap());
+        let sizes = [200, 2_047, 2_048, 2_049, 4_096, 30_000, 65_400];
+        let datagrams: Vec<Vec<u8>> =
+            (0u8..150).map(|n| vec![b'a' + n % 26; sizes[usize::from(n) % sizes.len()]]).collect();
+        for (sent, datagram) in datagrams.iter().enumerate() {
+            theirs.send(to, Bytes::from(datagram.clone()));
+            // So that the kernel's buffer holds what is under way.
+            if sent % 70 == 69 || sent == datagrams.len() - 1 {
+                leave(&mut theirs).await;
+                for expected in &datagrams[sent / 70 * 70..=sent] {
+                    assert!(next_message(&mut ours).await.1 == *expected, "{}", expected.len());
+                }
+            }
+        }
+        assert_eq!(theirs.counters().datagrams_sent, 150);
+    }
+}
+
+#[tokio::test]
+async fn a_datagram_that_cannot_be_sent_does_not_hold_up_its_neighbours() {
+    let (mut ours, mut theirs) = (open(V4, Limits::default()), open(V4, Limits::default()));
+    let to = flow_to(Transport::Udp, theirs.local_addr(UDP).unwrap());
+    let too_long = Bytes::from(vec![b'x'; 66_000]);
+    for bytes in [message("a").into(), too_long, message("b").into()] {
+        ours.send(to, bytes);
+    }
+    leave(&mut ours).await;
+    assert_eq!(next_message(&mut theirs).await.1, message("a"));
+    assert_eq!(next_message(&mut theirs).await.1, message("b"));
+    assert_eq!(unreachable(&mut ours).await, (to.remote, false));
+    let counters = ours.counters();
+    assert_eq!((counters.datagrams_sent, counters.datagrams_undeliverable), (2, 1));
 }
 
 #[tokio::test]
 async fn the_driver_carries_messages_through_the_core() {
-    let net = Net::bind(echo_settings()).unwrap();
-    let (udp, tcp) = (net.local_addr(UDP).unwrap(), net.local_addr(TCP).unwrap());
-    let handle = net.handle();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let shutdown = async move {
-        let _ = stopped.await;
-    };
-    let running =
-        tokio::spawn(net.run(Echo::default(), no_ledger(), Box::new(|_, _| {}), shutdown));
+    let running = run(Echo::default(), no_ledger()).await;
+    let handle = running.handle.clone();
 
     let phone = UdpSocket::bind(V4).await.unwrap();
-    phone.send_to(&message("u"), udp).await.unwrap();
+    phone.send_to(&message("u"), running.udp).await.unwrap();
     let mut answer = vec![0; 200];
     let octets = soon("the echo", phone.recv(&mut answer)).await.unwrap();
     assert_eq!(answer[..octets], message("u"));
 
-    let mut stream = TcpStream::connect(tcp).await.unwrap();
+    let mut stream = TcpStream::connect(running.tcp).await.unwrap();
     stream.write_all(&message("t")).await.unwrap();
     let mut answer = vec![0; message("t").len()];
     soon("the echo", stream.read_exact(&mut answer)).await.unwrap();
     assert_eq!(answer, message("t"));
 
-    stop.send(()).unwrap();
-    assert_eq!(soon("the end", running).await.unwrap().writes_unanswered, 0);
+    assert_eq!(soon("the end", running.stop()).await.unwrap().writes_unanswered, 0);
     let snapshot = handle.snapshot().unwrap();
     assert_eq!((snapshot.net.datagrams_received, snapshot.net.datagrams_sent), (1, 1));
 }
@@ -436,40 +466,32 @@ impl Core for Careful {
 
 #[tokio::test]
 async fn a_stop_waits_for_the_store_so_that_what_it_wrote_is_answered() {
-    let net = Net::bind(echo_settings()).unwrap();
-    let door = net.local_addr(UDP).unwrap();
     let (answers, recorded) = mpsc::unbounded_channel();
     let (written, mut writes) = mpsc::unbounded_channel();
     let write = Box::new(move |record: Record| written.send(record.ticket).unwrap());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let shutdown = async move {
-        let _ = stopped.await;
-    };
-    let ledger = Ledger { write, recorded };
-    let running = tokio::spawn(net.run(Careful::default(), ledger, Box::new(|_, _| {}), shutdown));
+    let running = run(Careful::default(), Ledger { write, recorded }).await;
 
     let phone = UdpSocket::bind(V4).await.unwrap();
-    phone.send_to(&message("a"), door).await.unwrap();
+    phone.send_to(&message("a"), running.udp).await.unwrap();
     let ticket = soon("the write", writes.recv()).await.unwrap();
-    stop.send(()).unwrap();
-    tokio::task::yield_now().await;
+    let stopped = running.stop();
+    sleep(Duration::from_millis(20)).await;
     answers.send((ticket, Recorded::Done)).unwrap();
 
     let mut answer = [0; 20];
     let octets = soon("the answer", phone.recv(&mut answer)).await.unwrap();
     assert_eq!(&answer[..octets], b"done");
-    assert_eq!(soon("the end", running).await.unwrap().writes_unanswered, 0);
+    assert_eq!(soon("the end", stopped).await.unwrap().writes_unanswered, 0);
 }
 
 #[tokio::test]
 async fn deadlines_are_kept_while_packets_flood_in() {
-    let net = Net::bind(echo_settings()).unwrap();
-    let door = net.local_addr(UDP).unwrap();
     let (wakes, mut woken) = mpsc::unbounded_channel();
     let (_answers, recorded) = mpsc::unbounded_channel();
     let ledger = Ledger { write: Box::new(|_| {}), recorded };
     let core = Careful { wakes: Some(wakes), due: Clock.uptime(), ..Careful::default() };
-    let running = tokio::spawn(net.run(core, ledger, Box::new(|_, _| {}), std::future::pending()));
+    let running = run(core, ledger).await;
+    let door = running.udp;
     let phone = UdpSocket::bind(V4).await.unwrap();
     let flood = tokio::spawn(async move {
         loop {
@@ -483,7 +505,6 @@ async fn deadlines_are_kept_while_packets_flood_in() {
         soon("a deadline", woken.recv()).await.unwrap();
     }
     flood.abort();
-    running.abort();
 }
 
 #[tokio::test]

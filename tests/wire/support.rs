@@ -7,9 +7,12 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use frontdoor::door::{Input, Output, Stats, Status, UserStatus};
-use frontdoor::net::{Arrival, Core, Ledger, Limits, Listen, Sockets};
+use frontdoor::net::{
+    Arrival, Core, Handle, Ledger, Limits, Listen, Net, Settings, Sockets, Stopped,
+};
 use frontdoor::now::{Now, Uptime};
 use frontdoor::sip::{ConnectionId, Flow, ListenerId, Transport};
+use tokio::sync::oneshot;
 
 /// Any port of the loopback, each way it can be written.
 pub(crate) const V4: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -90,6 +93,12 @@ pub(crate) async fn arrival<T>(
     .await
 }
 
+/// Lets what was sent leave: sockets send when they are looked at.
+pub(crate) async fn leave(ours: &mut Ours) {
+    let Ours { sockets, arrived } = ours;
+    let _ = tokio::time::timeout(Duration::from_millis(20), sockets.arrivals(arrived)).await;
+}
+
 /// The next message and what it came by.
 pub(crate) async fn next_message(ours: &mut Ours) -> (Flow, Vec<u8>) {
     arrival(ours, "a message", |it| match it {
@@ -152,4 +161,44 @@ impl Core for Echo {
 pub(crate) fn no_ledger() -> Ledger {
     let (_, recorded) = tokio::sync::mpsc::unbounded_channel();
     Ledger { write: Box::new(|record| panic!("nobody asked for {record:?}")), recorded }
+}
+
+/// A driver in a thread of its own, as in the program: what it owns does not change threads.
+/// It stops when this is dropped.
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
+    pub(crate) udp: SocketAddr,
+    pub(crate) tcp: SocketAddr,
+    stop: oneshot::Sender<()>,
+    stopped: oneshot::Receiver<Stopped>,
+}
+
+/// Starts a driver with listeners of both transports.
+pub(crate) async fn run(core: impl Core + Send + 'static, ledger: Ledger) -> Running {
+    let (tell, told) = oneshot::channel();
+    let (stop, shutdown) = oneshot::channel();
+    let (end, stopped) = oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let settings = Settings { listeners: both(V4), ..Settings::default() };
+            let net = Net::bind(settings).unwrap();
+            let addresses = [UDP, TCP].map(|listener| net.local_addr(listener).unwrap());
+            let _ = tell.send((net.handle(), addresses));
+            let shutdown = async {
+                let _ = shutdown.await;
+            };
+            let _ = end.send(net.run(core, ledger, Box::new(|_, _| {}), shutdown).await);
+        });
+    });
+    let (handle, [udp, tcp]) = soon("a driver", told).await.unwrap();
+    Running { handle, udp, tcp, stop, stopped }
+}
+
+impl Running {
+    /// Tells it to stop; the receiver says how it ended.
+    pub(crate) fn stop(self) -> oneshot::Receiver<Stopped> {
+        self.stop.send(()).unwrap();
+        self.stopped
+    }
 }
