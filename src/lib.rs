@@ -67,6 +67,8 @@ pub mod timers;
 
 pub mod private;
 
+pub mod arena;
+
 // The other side, simulated.
 
 pub mod ucserver;

@@ -4,8 +4,7 @@
 //! The answer is made anew for a retransmission and comes out the same but for the seconds that
 //! have passed, so nothing needs to be kept for it.
 
-use std::io::Write;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -14,12 +13,13 @@ use crate::door::binding::{Binding, Step};
 use crate::door::slots::SlotId;
 use crate::door::wish::{Wanted, Wish};
 use crate::door::{Auth, Door};
-use crate::now::Now;
+use crate::now::{Now, Uptime};
+use crate::sip;
 use crate::sip::{Flow, HeaderName, Message, Response};
 
 /// How a refresh can be answered without asking anybody.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
+pub(crate) enum Standing {
     /// Its server holds it as it is.
     Absorbed,
     /// The door is about to register it; until then it answers for it (M7).
@@ -64,17 +64,31 @@ impl Door {
         if known.is_empty() {
             return false;
         }
-        for (id, lease) in known {
+        if let [(id, lease)] = known[..] {
+            self.remember_repeat(request, id, lease);
+        }
+        self.refresh(now, &known, held, wish.cseq);
+        self.answer_with_bindings(now, flow, request, aor, user);
+        true
+    }
+
+    /// The leases of an unchanged refresh run anew, held ones for the shortest time.
+    pub(super) fn refresh(
+        &mut self,
+        now: Now,
+        known: &[(SlotId, Duration)],
+        held: bool,
+        cseq: u32,
+    ) {
+        for &(id, lease) in known {
             let lease = if held { lease.min(self.settings.sip.lease_min) } else { lease };
-            self.extend_lease(now, id, lease, wish.cseq);
+            self.extend_lease(now, id, lease, cseq);
         }
         if held {
             self.stats.registers_held += 1;
         } else {
             self.stats.registers_absorbed += 1;
         }
-        self.answer_with_bindings(now, flow, request, aor, user);
-        true
     }
 
     fn unchanged<'m>(
@@ -90,26 +104,36 @@ impl Door {
             return None;
         }
         let (id, binding) = self.binding_for(aor, user, wanted)?;
-        let same = binding.durable
-            && binding.is_live(now.uptime)
-            && binding.flow == flow
-            && wish.cseq >= binding.cseq
+        let same = self.accepts_refresh(now.uptime, flow, binding, wish.cseq)
             && binding.said.saying() == wish.saying(wanted);
-        if !same {
-            return None;
-        }
-        let server = self.current(user)?;
+        let standing = self.standing_of(now.uptime, binding).filter(|_| same)?;
+        Some((id, standing))
+    }
+
+    /// Whether a binding can be refreshed from here and now without asking anybody.
+    pub(super) fn accepts_refresh(
+        &self,
+        now: Uptime,
+        flow: Flow,
+        binding: &Binding,
+        cseq: u32,
+    ) -> bool {
+        binding.durable && binding.is_live(now) && binding.flow == flow && cseq >= binding.cseq
+    }
+
+    /// How a refresh of this binding can be answered; None if its server has to be asked.
+    pub(super) fn standing_of(&self, now: Uptime, binding: &Binding) -> Option<Standing> {
+        let server = self.current(binding.user)?;
         if !self.health.view().server(server).state.serves_its_users() {
             return None;
         }
-        let standing = if binding.is_registered_at(server, now.uptime) {
-            Standing::Absorbed
+        if binding.is_registered_at(server, now) {
+            Some(Standing::Absorbed)
         } else if binding.step == Step::Idle || binding.trouble.is_some() {
-            return None;
+            None
         } else {
-            Standing::Held
-        };
-        Some((id, standing))
+            Some(Standing::Held)
+        }
     }
 
     fn binding_for<'s>(
@@ -137,6 +161,7 @@ impl Door {
         binding.cseq = cseq;
     }
 
+    /// Sends a 200 with every binding of the AoR that no transaction keeps.
     pub(super) fn answer_with_bindings(
         &mut self,
         now: Now,
@@ -145,20 +170,37 @@ impl Door {
         aor: &Aor,
         user: UserId,
     ) {
-        let response = self.response_with_bindings(now, request, aor, user);
-        self.answer(now, flow, request, response);
+        let tag = self.tag_of(request);
+        let buffer = std::mem::take(&mut self.scratch);
+        let answer = Response::written_to(buffer, request, 200, flow.remote, tag.as_str());
+        let answer = self
+            .with_bindings(now, answer, request, aor, user)
+            .header(HeaderName::Server, self.settings.sip.server_header.as_bytes());
+        let Self { scratch, arena, .. } = self;
+        let bytes = arena.write(answer.octets(), |out| *scratch = answer.finish_into(out));
+        self.send(flow, bytes);
     }
 
-    /// 200 with every binding of the AoR (RFC 3261 §10.3 step 8).
+    /// 200 with every binding of the AoR.
     pub(super) fn response_with_bindings(
-        &self,
+        &mut self,
         now: Now,
         request: &Message,
         aor: &Aor,
         user: UserId,
     ) -> Response {
-        let mut response = Response::to(request, 200);
-        let mut contact: SmallVec<[u8; 160]> = SmallVec::new();
+        self.with_bindings(now, Response::to(request, 200), request, aor, user)
+    }
+
+    /// Adds every binding of the AoR, the Path and the date (RFC 3261 §10.3 step 8, RFC 3327 §5.3).
+    fn with_bindings(
+        &mut self,
+        now: Now,
+        mut response: Response,
+        request: &Message,
+        aor: &Aor,
+        user: UserId,
+    ) -> Response {
         for &id in self.bindings_of(user) {
             let Some(binding) = self.bindings.get(id) else { continue };
             if binding.aor != *aor || !binding.is_live(now.uptime) {
@@ -166,19 +208,17 @@ impl Door {
             }
             let left = binding.lease_until.since(now.uptime);
             // Rounded up, so that a fresh lease reads as what was promised.
-            let seconds = left.as_millis().div_ceil(1000);
-            contact.clear();
-            write_contact(&mut contact, binding, seconds);
-            response = response.header(HeaderName::Contact, &contact);
+            let seconds = left.as_millis().div_ceil(1000) as u64;
+            response = response
+                .header_with(HeaderName::Contact, |out| write_contact(out, binding, seconds));
         }
         for path in request.lines(HeaderName::Path) {
             response = response.header(HeaderName::Path, path);
         }
-        // RFC 3261 §10.3 step 8 wants a Date; a clock that stands before 1970 has none to give.
-        if now.wall >= SystemTime::UNIX_EPOCH {
-            response = response.header(HeaderName::Date, httpdate::fmt_http_date(now.wall));
+        match self.date.at(now.wall) {
+            Some(date) => response.header(HeaderName::Date, date),
+            None => response,
         }
-        response
     }
 
     /// Whether the phones' word alone may change a binding: nobody else checks it anyway.
@@ -187,7 +227,7 @@ impl Door {
     }
 }
 
-fn write_contact(out: &mut SmallVec<[u8; 160]>, binding: &Binding, expires_s: u128) {
+fn write_contact(out: &mut Vec<u8>, binding: &Binding, expires_s: u64) {
     let saying = binding.said.saying();
     if !saying.display.is_empty() {
         out.extend_from_slice(saying.display);
@@ -198,5 +238,5 @@ fn write_contact(out: &mut SmallVec<[u8; 160]>, binding: &Binding, expires_s: u1
     out.push(b'>');
     out.extend_from_slice(saying.params);
     out.extend_from_slice(b";expires=");
-    let _ = write!(out, "{expires_s}");
+    sip::append_number(out, expires_s);
 }

@@ -44,6 +44,8 @@ pub(crate) struct Binding {
     pub(crate) standing: Standing,
     /// When a timer of its own wakes it next, so that only one is kept.
     pub(crate) wakes_at: Uptime,
+    /// Of the request that refreshed it last; `NO_FINGERPRINT` if none did.
+    pub(crate) fingerprint: u64,
 }
 
 /// A server that holds a binding, or may.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::cluster::ServerId;
 use crate::cluster::health::Observation;
+use crate::door::repeat::Seen;
 use crate::door::wish::{Refusal, Wish, aor_of};
 use crate::door::{Asked, Auth, BRANCH_TO_PHONE, Door, Output, Side};
 use crate::now::Now;
@@ -16,12 +17,17 @@ use crate::sip::{ConnectionId, Flow, HeaderName, Message, ParseError, Response, 
 const ALLOW: &str = "OPTIONS, REGISTER";
 
 impl Door {
-    pub(super) fn on_message(&mut self, now: Now, flow: Flow, bytes: Bytes) {
+    pub(super) fn on_message(&mut self, now: Now, flow: Flow, bytes: Bytes) -> Seen {
         self.stats.received += 1;
-        let message = match Message::parse(bytes.clone()) {
-            Ok(message) => message,
-            Err(fault) => return self.on_unreadable(now, flow, bytes, fault),
-        };
+        match Message::parse(bytes.clone()) {
+            Ok(message) if self.repeat(now, flow, &message) => return Seen::Before,
+            Ok(message) => self.read_message(now, flow, message),
+            Err(fault) => self.on_unreadable(now, flow, bytes, fault),
+        }
+        Seen::New
+    }
+
+    fn read_message(&mut self, now: Now, flow: Flow, message: Message) {
         if message.status().is_some() {
             return self.on_response(now, flow, &message);
         }
@@ -192,9 +198,12 @@ impl Door {
         request: &Message,
         response: Response,
     ) -> Bytes {
-        let call_id = request.call_id().unwrap_or_default();
-        let tag = hash_of(self.life, call_id);
-        response.received(flow.remote).to_tag(&format!("{tag:016x}")).finish()
+        response.received(flow.remote).to_tag(self.tag_of(request).as_str()).finish()
+    }
+
+    /// Our To tag in every answer to this request.
+    pub(super) fn tag_of(&self, request: &Message) -> Tag {
+        Tag::of(hash_of(self.life, request.call_id().unwrap_or_default()))
     }
 
     fn on_response(&mut self, now: Now, flow: Flow, response: &Message) {
@@ -323,6 +332,24 @@ impl Door {
 
     pub(super) fn record(&mut self, record: crate::directory::record::Record) {
         self.outputs.push_back(Output::Record(record));
+    }
+}
+
+/// Sixteen hexadecimal digits.
+pub(super) struct Tag([u8; 16]);
+
+impl Tag {
+    fn of(value: u64) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut shift = 64;
+        Self([(); 16].map(|()| {
+            shift -= 4;
+            DIGITS[(value >> shift) as usize & 15]
+        }))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 

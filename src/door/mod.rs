@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `edge` | a message arrives; what can be answered at once is |
 //! | `wish` | what a REGISTER asks for (RFC 3261 §10.2, §10.3) |
+//! | `repeat` | a REGISTER that repeats its predecessor is answered without reading it again |
 //! | `absorb` | an unchanged refresh is answered by the door |
 //! | `waiting` | a REGISTER that needs the ledger, a server or the store before it is answered |
 //! | `update` | what such a REGISTER changes, contact by contact |
@@ -28,6 +29,7 @@ mod pool;
 mod register;
 mod registered;
 mod rehome;
+mod repeat;
 mod report;
 mod restart;
 mod settings;
@@ -45,6 +47,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::arena::Arena;
 use crate::cluster::document::{Document, DocumentFault};
 use crate::cluster::health::Health;
 use crate::cluster::{ClusterView, Proof, ServerId, State, Suspect};
@@ -58,6 +61,7 @@ use crate::door::path::Carried;
 use crate::door::pool::Probes;
 use crate::door::register::Sent;
 use crate::door::rehome::Failovers;
+use crate::door::repeat::{Date, Repeats, Seen};
 use crate::door::report::Tally;
 use crate::door::slots::{SlotId, Slots};
 use crate::door::token::PathTokens;
@@ -215,12 +219,18 @@ pub struct Door {
     lanes: Vec<Lane>,
     waiting: Slots<Waiting>,
     /// REGISTERs of one AoR are served one after the other; the first is being served.
-    turns: HashMap<Aor, VecDeque<SlotId>>,
+    turns: HashMap<Aor, VecDeque<SlotId>, foldhash::fast::RandomState>,
+    /// Requests that need not be read again.
+    repeats: Repeats,
     ledger: Ledger,
     nonces: Nonces,
     failovers: Failovers,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
+    /// Where answers are put together that no transaction keeps, and where they stay until sent.
+    scratch: Vec<u8>,
+    arena: Arena,
+    date: Date,
     tally: Tally,
     stats: Stats,
     branches: u64,
@@ -268,7 +278,11 @@ impl Door {
     pub fn handle(&mut self, now: Now, input: Input) {
         debug_assert!(self.outputs.is_empty(), "drain the outputs after every input");
         match input {
-            Input::Sip { flow, message } => self.on_message(now, flow, message),
+            Input::Sip { flow, message } => match self.on_message(now, flow, message) {
+                // Nothing that the pool could care about has happened.
+                Seen::Before => return,
+                Seen::New => {}
+            },
             Input::Closed { flow, refused } => self.on_closed(now, flow, refused),
             Input::Unreachable { remote, transport, refused } => {
                 self.on_unreachable(now, remote, transport, refused);

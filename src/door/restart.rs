@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::arena::Arena;
 use crate::cluster::ServerId;
 use crate::cluster::health::Health;
 use crate::directory::record::{BindingRecord, Loaded};
@@ -21,6 +22,7 @@ use crate::door::ledger::Ledger;
 use crate::door::nonces::Nonces;
 use crate::door::pool::Probes;
 use crate::door::rehome::Failovers;
+use crate::door::repeat::{Date, NO_FINGERPRINT};
 use crate::door::report::Tally;
 use crate::door::slots::{SlotId, Slots};
 use crate::door::token::PathTokens;
@@ -59,12 +61,16 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         transactions,
         lanes,
         waiting: Slots::new(limits.waiting, 0),
-        turns: HashMap::new(),
+        turns: HashMap::default(),
+        repeats: HashMap::default(),
         ledger: Ledger::default(),
         nonces: Nonces::default(),
         failovers: Failovers::default(),
         timers: Timers::default(),
         outputs: VecDeque::new(),
+        scratch: Vec::new(),
+        arena: Arena::default(),
+        date: Date::default(),
         tally: Tally::default(),
         stats: Stats::default(),
         branches: 0,
@@ -141,6 +147,7 @@ impl Door {
             failover: None,
             standing: Standing::Gone,
             wakes_at: Uptime::NEVER,
+            fingerprint: NO_FINGERPRINT,
         })
         .filter(|_| !record.aor.as_str().is_empty())
     }

@@ -304,7 +304,8 @@ impl Door {
             Some(user) => self.response_with_bindings(now, &request, &aor, user),
             None => Response::to(&request, 200),
         };
-        for (name, value) in &waiting.relayed {
+        let relayed = self.waiting.get(id).map(|waiting| waiting.relayed.iter());
+        for (name, value) in relayed.into_iter().flatten() {
             response = response.header(*name, value);
         }
         self.respond_waiting(now, id, 200, response);

@@ -208,17 +208,22 @@ impl<C: Core> Driver<C> {
     }
 
     fn take_all(&mut self, arrived: &mut Vec<Arrival>) {
+        // What lay in the sockets together arrived together.
+        let mut now = Clock.now();
         for (taken, arrival) in arrived.drain(..).enumerate() {
             if taken % INPUTS_BETWEEN_DEADLINES == INPUTS_BETWEEN_DEADLINES - 1 {
                 self.wake_if_due();
+                now = Clock.now();
             }
-            self.input(match arrival {
+            let input = match arrival {
                 Arrival::Message { flow, message } => Input::Sip { flow, message },
                 Arrival::Closed { flow, refused } => Input::Closed { flow, refused },
                 Arrival::Unreachable { remote, transport, refused } => {
                     Input::Unreachable { remote, transport, refused }
                 }
-            });
+            };
+            self.core.handle(now, input);
+            self.drain();
         }
     }
 

@@ -9,11 +9,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use crate::arena::Arena;
 use crate::net::arrival::Arrival;
 use crate::net::batch::Landing;
 use crate::net::counters::Counters;
 use crate::net::tcp::{Hub, Limits};
-use crate::net::udp::{Arena, UdpListener};
+use crate::net::udp::UdpListener;
 use crate::sip::Flow;
 use crate::sip::ListenerId;
 use crate::sip::Transport;

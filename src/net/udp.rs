@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::ControlMessageOwned;
@@ -25,6 +25,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
 
+use crate::arena::Arena;
 use crate::net::arrival::Arrival;
 use crate::net::batch::{BATCH, Departure, Landing};
 use crate::net::counters::Counters;
@@ -39,13 +40,6 @@ const KERNEL_BUFFER_OCTETS: usize = 8 * 1024 * 1024;
 /// Datagrams kept while the kernel takes no more.
 const QUEUE_LIMIT: usize = 4_096;
 
-/// One buffer serves this many octets of datagrams; a message that is kept keeps it alive.
-const ARENA_OCTETS: usize = 16 * 1024;
-
-/// Where received datagrams can stay.
-#[derive(Default)]
-pub(super) struct Arena(BytesMut);
-
 /// One bound UDP socket.
 pub(super) struct UdpListener {
     id: ListenerId,
@@ -55,17 +49,6 @@ pub(super) struct UdpListener {
     queue: VecDeque<(SocketAddr, Bytes)>,
     departure: Departure,
     trouble: Pin<Box<dyn Future<Output = io::Result<Ready>> + Send>>,
-}
-
-impl Arena {
-    /// Copies a datagram to where it can stay.
-    fn keep(&mut self, datagram: &[u8]) -> Bytes {
-        if self.0.capacity() < datagram.len() {
-            self.0.reserve(datagram.len().max(ARENA_OCTETS));
-        }
-        self.0.extend_from_slice(datagram);
-        self.0.split().freeze()
-    }
 }
 
 impl UdpListener {
@@ -366,14 +349,5 @@ mod tests {
         assert!(is_keep_alive(b"\0\0\0\0"));
         assert!(is_keep_alive(b""));
         assert!(!is_keep_alive(b"\r\nOPTIONS sip:a SIP/2.0\r\n"));
-    }
-
-    #[test]
-    fn kept_datagrams_do_not_change_when_the_next_one_lands() {
-        let mut arena = Arena::default();
-        let first = arena.keep(b"first");
-        let second = arena.keep(b"second");
-        assert_eq!((&first[..], &second[..]), (&b"first"[..], &b"second"[..]));
-        assert_eq!(arena.keep(&[0; 65_535]).len(), 65_535);
     }
 }

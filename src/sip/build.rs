@@ -1,10 +1,9 @@
 //! [`Response`] and [`Request`]: messages of our own.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
@@ -38,8 +37,7 @@ impl Response {
     /// default one.
     pub fn to(request: &Message, status: u16) -> Self {
         let mut draft = Draft::new(request.index().body() + 256);
-        // Writing to a Vec cannot fail.
-        let _ = write!(draft.head, "SIP/2.0 {status} {}\r\n", reason_phrase(status));
+        draft.status_line(status);
         let mut top_via = 0..0;
         for via in request.lines(HeaderName::Via) {
             let range = draft.line(HeaderName::Via.as_str(), via);
@@ -49,18 +47,82 @@ impl Response {
             }
         }
         let mut to_end = None;
-        for name in [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq] {
+        for name in REPEATED {
             let Some(value) = request.header(name) else { continue };
             let range = draft.line(name.as_str(), value);
-            if name == HeaderName::To {
-                let lacks_tag = NameAddr::parse(value).is_ok_and(|to| to.tag().is_none());
-                to_end = lacks_tag.then_some(range.end);
+            if name == HeaderName::To && lacks_tag(value) {
+                to_end = Some(range.end);
             }
         }
         if let Some(timestamp) = request.header_named("Timestamp").filter(|_| status == 100) {
             draft.line("Timestamp", timestamp);
         }
         Self { draft, top_via, to_end }
+    }
+
+    /// The same as [`Response::to`], [`Response::received`] and [`Response::to_tag`] in one go,
+    /// written to `buffer`, which [`Response::finish_into`] gives back: for those who answer much.
+    pub fn written_to(
+        mut buffer: Vec<u8>,
+        request: &Message,
+        status: u16,
+        source: SocketAddr,
+        tag: &str,
+    ) -> Self {
+        debug_assert!(scan::is_token(tag.as_bytes()), "a tag is a token: {tag:?}");
+        buffer.clear();
+        let mut draft = Draft { head: buffer, body: Vec::new() };
+        draft.status_line(status);
+        let mut vias = request.lines(HeaderName::Via);
+        if let Some(first) = vias.next() {
+            draft.name(HeaderName::Via.as_str());
+            let (top, rest) = first.split_at(scan::element_len(first));
+            let start = draft.head.len();
+            if !Via::append_with_source(&mut draft.head, top, source) {
+                draft.head.extend_from_slice(top);
+            }
+            draft.head.extend_from_slice(rest);
+            scan::unfold(&mut draft.head, start);
+            draft.end_line();
+        }
+        for via in vias {
+            draft.line(HeaderName::Via.as_str(), via);
+        }
+        for name in REPEATED {
+            let Some(value) = request.header(name) else { continue };
+            draft.name(name.as_str());
+            scan::append_value(&mut draft.head, value);
+            if name == HeaderName::To && lacks_tag(value) {
+                draft.head.extend_from_slice(b";tag=");
+                draft.head.extend_from_slice(tag.as_bytes());
+            }
+            draft.end_line();
+        }
+        Self { draft, top_via: 0..0, to_end: None }
+    }
+
+    /// Octets written so far.
+    pub fn octets(&self) -> usize {
+        self.draft.head.len() + self.draft.body.len()
+    }
+
+    /// Appends the response, with its Content-Length, and gives the buffer of
+    /// [`Response::written_to`] back.
+    pub fn finish_into(mut self, out: &mut BytesMut) -> Vec<u8> {
+        self.draft.length_line();
+        out.extend_from_slice(&self.draft.head);
+        out.extend_from_slice(&self.draft.body);
+        self.draft.head
+    }
+
+    /// Appends a header whose value `write` writes. No CR or LF may be among it.
+    pub fn header_with(mut self, name: HeaderName, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        self.draft.name(name.as_str());
+        let start = self.draft.head.len();
+        write(&mut self.draft.head);
+        scan::unfold(&mut self.draft.head, start);
+        self.draft.end_line();
+        self
     }
 
     /// Notes in the top Via where the request came from: `received` where the sent-by differs or
@@ -89,7 +151,7 @@ impl Response {
 
     /// Appends a header. Content-Length is not taken: it is written by [`Response::finish`].
     pub fn header(mut self, name: HeaderName, value: impl AsRef<[u8]>) -> Self {
-        self.draft.header(name.as_str(), value.as_ref());
+        self.draft.known(name, value.as_ref());
         self
     }
 
@@ -125,7 +187,7 @@ impl Request {
 
     /// Appends a header. Content-Length is not taken: it is written by [`Request::finish`].
     pub fn header(mut self, name: HeaderName, value: impl AsRef<[u8]>) -> Self {
-        self.draft.header(name.as_str(), value.as_ref());
+        self.draft.known(name, value.as_ref());
         self
     }
 
@@ -175,6 +237,20 @@ impl Draft {
         Self { head: Vec::with_capacity(capacity), body: Vec::new() }
     }
 
+    fn status_line(&mut self, status: u16) {
+        self.head.extend_from_slice(b"SIP/2.0 ");
+        scan::append_number(&mut self.head, status.into());
+        self.head.push(b' ');
+        self.head.extend_from_slice(reason_phrase(status).as_bytes());
+        self.end_line();
+    }
+
+    fn known(&mut self, name: HeaderName, value: &[u8]) {
+        if !matches!(name, HeaderName::ContentLength | HeaderName::Other) {
+            self.line(name.as_str(), value);
+        }
+    }
+
     fn header(&mut self, name: &str, value: &[u8]) {
         let is_length = HeaderName::recognise(name.as_bytes()) == HeaderName::ContentLength;
         let is_name = scan::is_token(name.as_bytes());
@@ -186,13 +262,21 @@ impl Draft {
 
     /// Appends a line and says where its value is.
     fn line(&mut self, name: &str, value: &[u8]) -> Range<usize> {
-        self.head.extend_from_slice(name.as_bytes());
-        self.head.extend_from_slice(b": ");
+        self.name(name);
         let start = self.head.len();
         scan::append_value(&mut self.head, value);
         let end = self.head.len();
-        self.head.extend_from_slice(b"\r\n");
+        self.end_line();
         start..end
+    }
+
+    fn name(&mut self, name: &str) {
+        self.head.extend_from_slice(name.as_bytes());
+        self.head.extend_from_slice(b": ");
+    }
+
+    fn end_line(&mut self) {
+        self.head.extend_from_slice(b"\r\n");
     }
 
     fn set_body(&mut self, content_type: &str, body: &[u8]) {
@@ -200,12 +284,25 @@ impl Draft {
         self.body = body.to_vec();
     }
 
+    fn length_line(&mut self) {
+        self.name(HeaderName::ContentLength.as_str());
+        scan::append_number(&mut self.head, self.body.len() as u64);
+        self.head.extend_from_slice(b"\r\n\r\n");
+    }
+
     fn finish(mut self) -> Bytes {
-        // Writing to a Vec cannot fail.
-        let _ = write!(self.head, "Content-Length: {}\r\n\r\n", self.body.len());
+        self.length_line();
         self.head.extend_from_slice(&self.body);
         Bytes::from(self.head)
     }
+}
+
+/// What a response repeats of its request beside the Vias (RFC 3261 §8.2.6.2).
+const REPEATED: [HeaderName; 4] =
+    [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
+
+fn lacks_tag(to: &[u8]) -> bool {
+    NameAddr::parse(to).is_ok_and(|to| to.tag().is_none())
 }
 
 /// RFC 3261 §21 and its extensions, in rising order.

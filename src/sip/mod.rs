@@ -35,5 +35,6 @@ pub use header::HeaderName;
 pub use message::{Contacts, MAX_HEADER_LINES, MAX_MESSAGE_BYTES, Message, Start};
 pub use name_addr::{ContactValue, NameAddr};
 pub use params::Params;
+pub use scan::append_number;
 pub use uri::{CanonicalAor, Host, MAX_AOR_BYTES, Uri};
 pub use via::Via;

@@ -240,6 +240,33 @@ pub(in crate::sip) fn element_len(list: &[u8]) -> usize {
     list.len()
 }
 
+/// Makes spaces of the CRs and LFs from `start` on, so that no value can end its line.
+pub(in crate::sip) fn unfold(out: &mut [u8], start: usize) {
+    for byte in out.get_mut(start..).unwrap_or_default() {
+        if matches!(*byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
+}
+
+/// Appends a number in decimal digits.
+pub fn append_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        if let Some(digit) = digits.get_mut(at) {
+            *digit = b'0' + (rest % 10) as u8;
+        }
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(tail(&digits, at));
+}
+
 /// Appends a value, so that it cannot end its line: CR and LF become spaces, which also unfolds.
 pub(in crate::sip) fn append_value(out: &mut Vec<u8>, value: &[u8]) {
     if memchr2(b'\r', b'\n', value).is_none() {

@@ -53,17 +53,27 @@ impl<'m> Via<'m> {
     ///
     /// A `received` the sender wrote itself is never believed: it is replaced or taken out.
     pub(in crate::sip) fn with_source(element: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
-        let via = Via::parse(element).ok()?;
+        let mut out = Vec::with_capacity(element.len() + 64);
+        Via::append_with_source(&mut out, element, source).then_some(out)
+    }
+
+    /// Appends the element with the request's source noted in it; false, and nothing appended, if
+    /// nothing is to be noted. See [`Via::with_source`].
+    pub(in crate::sip) fn append_with_source(
+        out: &mut Vec<u8>,
+        element: &[u8],
+        source: SocketAddr,
+    ) -> bool {
+        let Ok(via) = Via::parse(element) else { return false };
         // A dual-stack socket shows an IPv4 peer as ::ffff:a.b.c.d, which the peer never wrote.
         let address = source.ip().to_canonical();
         let asks_for_port = via.params.has("rport");
         let differs = uri::host(via.host).and_then(Host::address) != Some(address);
         let notes_address = differs || asks_for_port;
         if !notes_address && !via.params.has("received") {
-            return None;
+            return false;
         }
         let before_params = element.len() - via.params.as_bytes().len();
-        let mut out = Vec::with_capacity(element.len() + 64);
         out.extend_from_slice(scan::trim_end(scan::head(element, before_params)));
         for (name, value) in via.params.iter() {
             if [&b"received"[..], b"rport"].iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
@@ -76,14 +86,15 @@ impl<'m> Via<'m> {
                 out.extend_from_slice(value);
             }
         }
-        // Writing to a Vec cannot fail.
         if asks_for_port {
-            let _ = write!(out, ";rport={}", source.port());
+            out.extend_from_slice(b";rport=");
+            scan::append_number(out, source.port().into());
         }
         if notes_address {
-            let _ = write!(out, ";received={address}");
+            out.extend_from_slice(b";received=");
+            append_address(out, address);
         }
-        Some(out)
+        true
     }
 
     fn read(value: &'m [u8]) -> Option<Self> {
@@ -105,6 +116,21 @@ impl<'m> Via<'m> {
         uri::host(host)?;
         let params = Params::of(scan::tail(sent_by_on, sent_by_len));
         params.are_well_formed().then_some(Self { transport, host, port, params })
+    }
+}
+
+fn append_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'.');
+                }
+                scan::append_number(out, octet.into());
+            }
+        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(address) => _ = write!(out, "{address}"),
     }
 }
 
