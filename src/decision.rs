@@ -381,7 +381,7 @@ mod tests {
         let user = directory
             .insert(User {
                 name: Arc::from("anna"),
-                aors: Vec::new(),
+                aors: smallvec::SmallVec::new(),
                 lines: Vec::new(),
                 home: match case.belongs {
                     Belongs::Nowhere => None,

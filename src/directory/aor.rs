@@ -20,6 +20,11 @@ impl Aor {
         Self(text.into())
     }
 
+    /// The canonical text, shared.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// The canonical text.
     pub fn as_str(&self) -> &str {
         &self.0

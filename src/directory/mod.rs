@@ -5,6 +5,7 @@
 
 mod aor;
 pub mod import;
+mod index;
 pub mod record;
 mod user;
 mod users;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use smallvec::SmallVec;
+
 use crate::cluster::ServerId;
 use crate::directory::Aor;
 use crate::directory::record::{RelocationReason, RelocationRecord, UserRecord};
@@ -13,7 +15,7 @@ pub struct User {
     /// The login name; the canonical order of users is the order of their names.
     pub name: Arc<str>,
     /// Addresses-of-record.
-    pub aors: Vec<Aor>,
+    pub aors: SmallVec<[Aor; 1]>,
     /// Lines.
     pub lines: Vec<Arc<str>>,
     /// Where the user belongs.
@@ -107,7 +109,7 @@ impl User {
     pub fn to_record(&self, name: &dyn Fn(ServerId) -> Arc<str>) -> UserRecord {
         UserRecord {
             name: Arc::clone(&self.name),
-            aors: self.aors.clone(),
+            aors: self.aors.to_vec(),
             lines: self.lines.clone(),
             home: self.home.map(name),
             enabled: self.enabled,
@@ -130,7 +132,7 @@ impl User {
     ) -> Self {
         Self {
             name: Arc::clone(&record.name),
-            aors: record.aors.clone(),
+            aors: record.aors.iter().cloned().collect(),
             lines: record.lines.clone(),
             home,
             enabled: record.enabled,

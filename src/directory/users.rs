@@ -1,9 +1,9 @@
 //! The users in memory, by number, by AoR, and by the server that serves them now.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::cluster::ServerId;
+use crate::directory::index::Index;
 use crate::directory::record::UserRecord;
 use crate::directory::{Aor, Relocation, User};
 
@@ -35,9 +35,9 @@ pub struct DuplicateOwner {
 #[derive(Debug, Default)]
 pub struct Directory {
     users: Vec<User>,
-    by_name: HashMap<Arc<str>, UserId>,
-    by_aor: HashMap<Aor, UserId, foldhash::fast::RandomState>,
-    by_line: HashMap<Arc<str>, UserId>,
+    by_name: Index,
+    by_aor: Index,
+    by_line: Index,
     /// Users whose current server this is, by [`ServerId`].
     assigned: Counts,
     /// Users whose home this is, by [`ServerId`].
@@ -80,17 +80,22 @@ impl Directory {
 
     /// Whose this address-of-record is; `aor` in canonical form ([`Aor`]). Allocates nothing.
     pub fn by_aor(&self, aor: &str) -> Option<UserId> {
-        self.by_aor.get(aor).copied()
+        self.by_aor.find(aor, |id| self.get(id).aors.iter().any(|own| own.as_str() == aor))
+    }
+
+    /// An address of this user as the directory keeps it, so that the text is kept once.
+    pub fn own(&self, id: UserId, aor: &Aor) -> Aor {
+        self.get(id).aors.iter().find(|own| *own == aor).unwrap_or(aor).clone()
     }
 
     /// Who has this login name.
     pub fn by_name(&self, name: &str) -> Option<UserId> {
-        self.by_name.get(name).copied()
+        self.by_name.find(name, |id| &*self.get(id).name == name)
     }
 
     /// Who has this line.
     pub fn by_line(&self, line: &str) -> Option<UserId> {
-        self.by_line.get(line).copied()
+        self.by_line.find(line, |id| self.get(id).lines.iter().any(|own| &**own == line))
     }
 
     /// How many users' current server this is: what counts against its capacity (P2).
@@ -156,6 +161,11 @@ impl Directory {
     /// The name, an AoR or a line belongs to somebody already; nothing was inserted.
     pub fn insert(&mut self, user: User) -> Result<UserId, DuplicateOwner> {
         self.check_owner(&user, None)?;
+        let mut user = user;
+        // Whoever was adopted is called like their address: one text serves both.
+        if let Some(own) = user.aors.iter().find(|own| own.as_str() == &*user.name) {
+            user.name = own.shared();
+        }
         // Four thousand million users do not fit into memory; the limit on users is far below.
         let id = UserId(u32::try_from(self.users.len()).unwrap_or(u32::MAX));
         self.index(id, &user);
@@ -173,12 +183,12 @@ impl Directory {
     pub fn replace(&mut self, id: UserId, user: User) -> Result<(), DuplicateOwner> {
         self.check_owner(&user, Some(id))?;
         let old = self.get(id).clone();
-        self.by_name.remove(&old.name);
+        self.by_name.remove(&old.name, id);
         for aor in &old.aors {
-            self.by_aor.remove(aor);
+            self.by_aor.remove(aor.as_str(), id);
         }
         for line in &old.lines {
-            self.by_line.remove(line);
+            self.by_line.remove(line, id);
         }
         self.discount(&old);
         self.index(id, &user);
@@ -258,12 +268,12 @@ impl Directory {
     }
 
     fn index(&mut self, id: UserId, user: &User) {
-        self.by_name.insert(Arc::clone(&user.name), id);
+        self.by_name.insert(&user.name, id);
         for aor in &user.aors {
-            self.by_aor.insert(aor.clone(), id);
+            self.by_aor.insert(aor.as_str(), id);
         }
         for line in &user.lines {
-            self.by_line.insert(Arc::clone(line), id);
+            self.by_line.insert(line, id);
         }
     }
 

@@ -11,7 +11,9 @@ use crate::door::wish::{Refusal, Wish, aor_of};
 use crate::door::{Asked, Auth, BRANCH_TO_PHONE, Door, Output, Side};
 use crate::now::Now;
 use crate::sip::transaction::{Due, Incoming, Matched};
-use crate::sip::{ConnectionId, Flow, HeaderName, Message, ParseError, Response, Transport, Uri};
+use crate::sip::{
+    ConnectionId, Essentials, Flow, HeaderName, Message, ParseError, Response, Transport, Uri,
+};
 
 /// The methods the door understands, for Allow.
 const ALLOW: &str = "OPTIONS, REGISTER";
@@ -31,43 +33,49 @@ impl Door {
         if message.status().is_some() {
             return self.on_response(now, flow, &message);
         }
-        if let Err(fault) = message.check_request() {
-            return self.refuse_malformed(now, flow, &message, fault);
-        }
+        let essentials = match message.read_request() {
+            Ok(essentials) => essentials,
+            Err(fault) => return self.refuse_malformed(now, flow, &message, fault),
+        };
         let Some(listener) = self.settings.listeners.get(usize::from(flow.listener.0)) else {
             return;
         };
         match (listener.side, message.method().unwrap_or_default()) {
             // An ACK is never answered (RFC 3261 §17.1.1.3); without INVITE it belongs to nothing.
             (_, "ACK") => self.stats.dropped_stray += 1,
-            (Side::Phones, "REGISTER") => self.on_register(now, flow, message),
+            (Side::Phones, "REGISTER") => self.on_register(now, flow, &message, &essentials),
             (Side::Phones, "OPTIONS") => self.answer_options(now, flow, &message),
             (Side::Phones, _) => self.refuse_method(now, flow, &message),
             (Side::Servers, _) => self.on_server_request(now, flow, &message),
         }
     }
 
-    fn on_register(&mut self, now: Now, flow: Flow, request: Message) {
+    fn on_register(
+        &mut self,
+        now: Now,
+        flow: Flow,
+        request: &Message,
+        essentials: &Essentials<'_>,
+    ) {
         self.stats.registers += 1;
-        if let Some(response) = self.check_register(&request) {
+        if let Some(response) = self.check_register(request) {
             self.stats.registers_refused += 1;
-            return self.answer(now, flow, &request, response);
+            return self.answer(now, flow, request, response);
         }
-        let aor = match aor_of(&request) {
+        let aor = match aor_of(&essentials.to) {
             Ok(aor) => aor,
-            Err(fault) => return self.refuse_malformed(now, flow, &request, fault),
+            Err(fault) => return self.refuse_malformed(now, flow, request, fault),
         };
-        match Wish::read(&request, &self.settings.sip) {
-            Ok(wish) => {
-                if self.absorb(now, flow, &request, &aor, &wish) {
-                    return;
-                }
-            }
-            Err(refusal) => return self.refuse_wish(now, flow, &request, refusal),
+        let wish = match Wish::of(request, essentials, &self.settings.sip) {
+            Ok(wish) => wish,
+            Err(refusal) => return self.refuse_wish(now, flow, request, refusal),
+        };
+        if self.absorb(now, flow, request, &aor, &wish) {
+            return;
         }
-        match self.transactions.receive(now.uptime, flow, &request) {
+        match self.transactions.receive_read(now.uptime, flow, request, &essentials.via) {
             Ok(Incoming::New(transaction)) => {
-                self.start_waiting(now, flow, request, aor, transaction);
+                self.start_waiting(now, flow, (request, &wish), aor, transaction);
             }
             Ok(Incoming::Retransmission { answer }) => {
                 self.stats.retransmissions_absorbed += 1;
@@ -75,8 +83,9 @@ impl Door {
                     self.send(flow, bytes);
                 }
             }
-            Ok(Incoming::Refused) => self.shed(now, flow, &request),
-            Err(fault) => self.refuse_malformed(now, flow, &request, fault),
+            Ok(Incoming::Unkept) => self.grant_again(now, flow, request, &aor),
+            Ok(Incoming::Refused) => self.shed(now, flow, request),
+            Err(fault) => self.refuse_malformed(now, flow, request, fault),
         }
     }
 
@@ -207,24 +216,27 @@ impl Door {
     }
 
     fn on_response(&mut self, now: Now, flow: Flow, response: &Message) {
-        if response.check_response().is_err() {
+        let (Ok(Essentials { via, cseq, .. }), Some(status)) =
+            (response.read_response(), response.status())
+        else {
             self.stats.dropped_malformed += 1;
             return;
-        }
-        if !self.may_answer(flow, response) {
+        };
+        let branch = via.branch().unwrap_or_default();
+        if !self.may_answer(flow, branch) {
             self.stats.dropped_stray += 1;
             return;
         }
-        if self.on_probe_answered(now, flow, response) {
+        if self.on_probe_answered(now, flow, response, branch) {
             return;
         }
-        match self.transactions.response(now.uptime, response) {
+        match self.transactions.response_read(now.uptime, status, &via, &cseq) {
             Matched::Provisional(_) => {}
             Matched::Final { context: Asked::Register(sent), sent_at } => {
                 self.on_registered(now, sent, response, now.uptime.since(sent_at));
             }
             Matched::Final { context: Asked::Along(carried), .. } => {
-                self.carry_back(now, carried, response);
+                self.carry_back(now, *carried, response);
             }
             Matched::Absorbed => self.stats.retransmissions_absorbed += 1,
             Matched::Stray => self.stats.dropped_stray += 1,
@@ -233,13 +245,9 @@ impl Door {
 
     /// Whether an answer came in where the question went out: a phone that has seen a branch of
     /// ours must not be able to answer for a server.
-    fn may_answer(&self, flow: Flow, response: &Message) -> bool {
+    fn may_answer(&self, flow: Flow, branch: &[u8]) -> bool {
         let listener = self.settings.listeners.get(usize::from(flow.listener.0));
-        let to_phone = response
-            .top_via()
-            .ok()
-            .and_then(|via| via.branch())
-            .is_some_and(|branch| branch.starts_with(BRANCH_TO_PHONE.as_bytes()));
+        let to_phone = branch.starts_with(BRANCH_TO_PHONE.as_bytes());
         match listener.map(|listener| listener.side) {
             Some(Side::Phones) => to_phone,
             Some(Side::Servers) => !to_phone && self.is_server(flow.remote.ip()),
@@ -264,7 +272,7 @@ impl Door {
                     self.on_unanswered(now, sent);
                 }
                 Due::TimedOut { context: Asked::Along(carried) } => {
-                    self.refuse_carried(now, carried, 408);
+                    self.refuse_carried(now, *carried, 408);
                 }
             }
         }
@@ -309,7 +317,7 @@ impl Door {
         for asked in self.transactions.take_client_by_remote(remote) {
             match asked {
                 Asked::Register(sent) => self.on_unanswered(now, sent),
-                Asked::Along(carried) => self.refuse_carried(now, carried, 430),
+                Asked::Along(carried) => self.refuse_carried(now, *carried, 430),
             }
         }
     }

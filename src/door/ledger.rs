@@ -135,7 +135,7 @@ impl Door {
         let name: Arc<str> = aor.as_str().into();
         let user = User {
             name,
-            aors: vec![aor.clone()],
+            aors: smallvec::smallvec![aor.clone()],
             lines: Vec::new(),
             home: Some(server),
             enabled: true,

@@ -43,9 +43,11 @@ mod waiting;
 mod wish;
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::arena::Arena;
 use crate::cluster::document::{Document, DocumentFault};
@@ -219,7 +221,7 @@ pub struct Door {
     lanes: Vec<Lane>,
     waiting: Slots<Waiting>,
     /// REGISTERs of one AoR are served one after the other; the first is being served.
-    turns: HashMap<Aor, VecDeque<SlotId>, foldhash::fast::RandomState>,
+    turns: HashMap<Aor, SmallVec<[SlotId; 2]>, foldhash::fast::RandomState>,
     /// Requests that need not be read again.
     repeats: Repeats,
     ledger: Ledger,
@@ -242,15 +244,11 @@ const BRANCH_TO_SERVER: &str = "z9hG4bKr";
 
 /// Why a client transaction of ours exists.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives in a slab; a box would be one allocation more a request"
-)]
 enum Asked {
     /// A REGISTER to a server.
     Register(Sent),
-    /// A request carried along a Path to a phone.
-    Along(Carried),
+    /// A request carried along a Path to a phone; seldom, and large.
+    Along(Box<Carried>),
 }
 
 /// Why the door wakes.
@@ -292,6 +290,7 @@ impl Door {
             Input::Timeout => self.on_timeout(now),
         }
         self.drive_pool(now);
+        self.stats.transactions_forgotten = self.transactions.forgotten();
     }
 
     /// The next thing to do.
@@ -363,7 +362,10 @@ impl Door {
     /// A branch nobody else has: what it is for, this life, then a count (RFC 3261 §8.1.1.7).
     fn branch(&mut self, to: &str) -> String {
         self.branches += 1;
-        format!("{to}{:x}.{:x}", self.life, self.branches)
+        let mut branch = String::with_capacity(48);
+        // Writing to a String cannot fail.
+        let _ = write!(branch, "{to}{:x}.{:x}", self.life, self.branches);
+        branch
     }
 
     /// A whole number in `low..=high`, in milliseconds.

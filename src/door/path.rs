@@ -81,6 +81,8 @@ impl Door {
                 }
                 return;
             }
+            // Answers of phones are kept.
+            Ok(Incoming::Unkept) => return,
             Ok(Incoming::Refused) => return self.shed(now, flow, request),
             Err(_) => return self.answer(now, flow, request, Response::to(request, 400)),
         };
@@ -119,13 +121,13 @@ impl Door {
             branch.as_bytes(),
             method,
             bytes.clone(),
-            Asked::Along(carried),
+            Asked::Along(Box::new(carried)),
         );
         match sent {
             Ok(_) => self.send(to, bytes),
             Err(Asked::Along(carried)) => {
                 self.stats.shed_overload += 1;
-                self.refuse_carried(now, carried, 503);
+                self.refuse_carried(now, *carried, 503);
             }
             Err(Asked::Register(_)) => {}
         }

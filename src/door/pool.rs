@@ -110,11 +110,14 @@ impl Door {
     }
 
     /// Takes the answer to a probe; `false` if it is an answer to something else.
-    pub(super) fn on_probe_answered(&mut self, now: Now, flow: Flow, response: &Message) -> bool {
-        let Ok(via) = response.top_via() else { return false };
-        let Some(probe) = via.branch().and_then(|branch| probe_of(branch, self.life)) else {
-            return false;
-        };
+    pub(super) fn on_probe_answered(
+        &mut self,
+        now: Now,
+        flow: Flow,
+        response: &Message,
+        branch: &[u8],
+    ) -> bool {
+        let Some(probe) = probe_of(branch, self.life) else { return false };
         let status = response.status().unwrap_or_default();
         if status < 200 {
             return true;

@@ -4,13 +4,18 @@
 //! the door, a rising CSeq; what the phone said (Request-URI, To, contact and its parameters) is
 //! kept.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
 
 use crate::cluster::ServerId;
 use crate::door::binding::{By, Said};
 use crate::door::slots::SlotId;
-use crate::door::{Asked, BRANCH_TO_SERVER, Door};
+use crate::door::token::Token;
+use crate::door::update::Update;
+use crate::door::{Asked, BRANCH_TO_SERVER, Door, Listener};
 use crate::now::Now;
+use crate::sip;
 use crate::sip::{HeaderName, Message, Request, Transport};
 
 /// A REGISTER of ours that is out.
@@ -24,6 +29,8 @@ pub(crate) struct Sent {
     pub(crate) asked_s: u64,
     /// Asked a second time, because the server found the first expiry too brief.
     pub(crate) again: bool,
+    /// What its Path, or its contact, names the binding by.
+    pub(crate) token: Token,
 }
 
 /// What a [`Sent`] is for.
@@ -49,6 +56,7 @@ struct Draft<'a> {
     credentials: Option<&'a Message>,
     /// Ask only: no contact.
     query: bool,
+    token: Token,
 }
 
 impl Door {
@@ -61,32 +69,37 @@ impl Door {
         index: usize,
         again: bool,
     ) {
-        let Some(waiting) = self.waiting.get(id) else { return };
-        let Some(update) = waiting.updates.get(index) else { return };
-        let (request, binding, phone_cseq) = (waiting.request.clone(), update.binding, update.cseq);
+        let update = self.waiting.get(id).and_then(|waiting| waiting.updates.get(index));
+        let Some(&Update { binding, cseq: phone_cseq, ref said, .. }) = update else { return };
+        let expires_s = if said.is_none() { 0 } else { self.expiry_for(server) };
         let by = self.lanes[server.index()].by;
-        let kept = binding.and_then(|binding| self.bindings.get(binding));
-        let said = update.said.clone().or_else(|| kept.map(|binding| binding.said.clone()));
-        let removes = update.said.is_none();
-        let Some(said) = said.or_else(|| said_of_query(&request)) else { return };
-        let expires_s = if removes { 0 } else { self.expiry_for(server) };
-        let cseq = match binding {
-            Some(binding) => self.next_cseq(binding),
-            None => phone_cseq,
+        let (cseq, token) = match binding {
+            Some(binding) => (self.next_cseq(binding), self.tokens.issue(binding)),
+            None => (phone_cseq, Token::default()),
         };
+        let branch = self.branch(BRANCH_TO_SERVER);
+        let Some(waiting) = self.waiting.get(id) else { return };
+        let request = &waiting.request;
+        let staged = waiting.updates.get(index).and_then(|update| update.said.as_ref());
+        let kept = binding.and_then(|binding| self.bindings.get(binding));
+        let query = if binding.is_none() { said_of_query(request) } else { None };
+        let said = staged.or_else(|| kept.map(|binding| &binding.said)).or(query.as_ref());
+        let Some(said) = said else { return };
         let draft = Draft {
             server,
             binding,
             by,
-            said: &said,
+            said,
             expires_s,
             cseq,
-            credentials: Some(&request),
+            credentials: Some(request),
             query: binding.is_none(),
+            token,
         };
+        let bytes = self.write_register(&draft, &branch);
         let what = What::Update { waiting: id, index };
-        let sent = Sent { server, binding, by, what, asked_s: expires_s, again };
-        self.send_register(now, &draft, sent);
+        let sent = Sent { server, binding, by, what, asked_s: expires_s, again, token };
+        self.send_register(now, &branch, bytes, sent);
     }
 
     /// A first registration elsewhere, or a refresh, by the door alone.
@@ -101,36 +114,40 @@ impl Door {
         let asked_s = self.expiry_for(server);
         let Some(version) = self.bindings.get(id).map(|binding| binding.version) else { return };
         let what = What::Register { version };
-        self.send_for_door(now, id, Sent { server, binding: Some(id), by, what, asked_s, again });
+        let token = self.tokens.issue(id);
+        let sent = Sent { server, binding: Some(id), by, what, asked_s, again, token };
+        self.send_for_door(now, id, sent);
     }
 
     /// A removal by the door alone.
     pub(super) fn remove_for_door(&mut self, now: Now, server: ServerId, by: By, id: SlotId) {
         let what = What::Remove;
-        let sent = Sent { server, binding: Some(id), by, what, asked_s: 0, again: false };
+        let token = self.tokens.issue(id);
+        let sent = Sent { server, binding: Some(id), by, what, asked_s: 0, again: false, token };
         self.send_for_door(now, id, sent);
     }
 
     fn send_for_door(&mut self, now: Now, id: SlotId, sent: Sent) {
         let cseq = self.next_cseq(id);
-        let Some(said) = self.bindings.get(id).map(|binding| binding.said.clone()) else { return };
+        let branch = self.branch(BRANCH_TO_SERVER);
+        let Some(binding) = self.bindings.get(id) else { return };
         let draft = Draft {
             server: sent.server,
             binding: Some(id),
             by: sent.by,
-            said: &said,
+            said: &binding.said,
             expires_s: sent.asked_s,
             cseq,
             credentials: None,
             query: false,
+            token: sent.token,
         };
-        self.send_register(now, &draft, sent);
+        let bytes = self.write_register(&draft, &branch);
+        self.send_register(now, &branch, bytes, sent);
     }
 
-    fn send_register(&mut self, now: Now, draft: &Draft<'_>, sent: Sent) {
-        let branch = self.branch(BRANCH_TO_SERVER);
-        let bytes = self.write_register(draft, &branch);
-        let lane = &mut self.lanes[draft.server.index()];
+    fn send_register(&mut self, now: Now, branch: &str, bytes: Bytes, sent: Sent) {
+        let lane = &mut self.lanes[sent.server.index()];
         lane.start(now.uptime);
         let flow = lane.flow;
         let request = self.transactions.request(
@@ -158,44 +175,47 @@ impl Door {
         let listener = &self.settings.listeners[usize::from(lane.flow.listener.0)];
         let saying = draft.said.saying();
         let binding = draft.binding.map_or(0, SlotId::to_u64);
-        let via = format!(
-            "SIP/2.0/{} {};branch={branch};rport",
-            listener.transport.via_name(),
-            listener.advertised
-        );
-        let from = if saying.from.is_empty() {
-            saying.to.to_vec()
-        } else {
-            [b"<", saying.from, b">"].concat()
-        };
-        let tag = format!(";tag={:x}-{binding:x}", self.life);
-        let call_id = format!("{:x}-{binding:x}-{:x}", self.life, draft.server.0);
+        let (life, server) = (self.life, draft.server.0);
+        // Writing to a Vec cannot fail.
         let mut request = Request::new("REGISTER", saying.request_uri)
-            .header(HeaderName::Via, via)
+            .header_with(HeaderName::Via, |out| {
+                put(out, &[b"SIP/2.0/", listener.transport.via_name().as_bytes(), b" "]);
+                put(out, &[listener.advertised.as_bytes(), b";branch=", branch.as_bytes()]);
+                put(out, &[b";rport"]);
+            })
             .header(HeaderName::MaxForwards, "70")
-            .header(HeaderName::From, [from.as_slice(), tag.as_bytes()].concat())
+            .header_with(HeaderName::From, |out| {
+                match saying.from {
+                    [] => put(out, &[saying.to]),
+                    from => put(out, &[b"<", from, b">"]),
+                }
+                _ = write!(out, ";tag={life:x}-{binding:x}");
+            })
             .header(HeaderName::To, saying.to)
-            .header(HeaderName::CallId, call_id)
-            .header(HeaderName::CSeq, format!("{} REGISTER", draft.cseq));
-        if let (false, Some(binding)) = (draft.query, draft.binding) {
-            let way_back = self.way_back(draft.server, binding);
-            let uri = match draft.by {
-                By::Path => saying.contact,
-                By::Contact => way_back.as_bytes(),
-            };
-            let mut contact = Vec::with_capacity(uri.len() + saying.params.len() + 32);
-            if !saying.display.is_empty() {
-                contact.extend_from_slice(saying.display);
-                contact.push(b' ');
-            }
-            contact.push(b'<');
-            contact.extend_from_slice(uri);
-            contact.push(b'>');
-            contact.extend_from_slice(saying.params);
-            contact.extend_from_slice(format!(";expires={}", draft.expires_s).as_bytes());
-            request = request.header(HeaderName::Contact, contact);
+            .header_with(HeaderName::CallId, |out| {
+                _ = write!(out, "{life:x}-{binding:x}-{server:x}");
+            })
+            .header_with(HeaderName::CSeq, |out| {
+                sip::append_number(out, draft.cseq.into());
+                put(out, &[b" REGISTER"]);
+            });
+        if !draft.query && draft.binding.is_some() {
+            request = request.header_with(HeaderName::Contact, |out| {
+                put(out, &[saying.display, if saying.display.is_empty() { b"" } else { b" " }]);
+                out.push(b'<');
+                match draft.by {
+                    By::Path => put(out, &[saying.contact]),
+                    By::Contact => write_way_back(out, listener, draft.token),
+                }
+                put(out, &[b">", saying.params, b";expires="]);
+                sip::append_number(out, draft.expires_s);
+            });
             if draft.by == By::Path {
-                request = request.header(HeaderName::Path, format!("<{way_back};lr>"));
+                request = request.header_with(HeaderName::Path, |out| {
+                    out.push(b'<');
+                    write_way_back(out, listener, draft.token);
+                    put(out, &[b";lr>"]);
+                });
                 if !saying.path.is_empty() {
                     request = request.header(HeaderName::Path, saying.path);
                 }
@@ -213,18 +233,6 @@ impl Door {
         request.finish()
     }
 
-    /// The URI by which a server reaches a binding through the door.
-    pub(super) fn way_back(&self, server: ServerId, binding: SlotId) -> String {
-        let lane = &self.lanes[server.index()];
-        let listener = &self.settings.listeners[usize::from(lane.flow.listener.0)];
-        let token = self.tokens.issue(binding);
-        let transport = match listener.transport {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
-        };
-        format!("sip:{token}@{}{transport}", listener.advertised)
-    }
-
     fn next_cseq(&mut self, id: SlotId) -> u32 {
         self.bindings.get_mut(id).map_or(1, |binding| {
             // RFC 3261 §8.1.1.5: below 2**31.
@@ -236,6 +244,21 @@ impl Door {
     pub(super) fn expiry_for(&self, server: ServerId) -> u64 {
         let least = u64::from(self.lanes[server.index()].expiry_min_s);
         self.settings.sip.expiry.as_secs().max(least)
+    }
+}
+
+fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+/// The URI by which a server reaches a binding through the door.
+fn write_way_back(out: &mut Vec<u8>, listener: &Listener, token: Token) {
+    put(out, &[b"sip:", token.as_bytes(), b"@", listener.advertised.as_bytes()]);
+    match listener.transport {
+        Transport::Udp => {}
+        Transport::Tcp => put(out, &[b";transport=tcp"]),
     }
 }
 

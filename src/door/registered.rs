@@ -104,7 +104,7 @@ impl Door {
             }
             return;
         };
-        if sent.by == By::Path && self.path_is_ignored(sent, response) {
+        if sent.by == By::Path && Self::path_is_ignored(sent, response) {
             return self.on_path_ignored(now, sent);
         }
         let granted = self.granted(now, sent, response);
@@ -280,14 +280,14 @@ impl Door {
     }
 
     /// RFC 3327 §5.3: a registrar that understood Path returns it.
-    fn path_is_ignored(&self, sent: Sent, response: &Message) -> bool {
+    fn path_is_ignored(sent: Sent, response: &Message) -> bool {
         let removes = sent.asked_s == 0;
-        let Some(id) = sent.binding else { return false };
-        let token = self.tokens.issue(id);
-        let returned = response
-            .lines(HeaderName::Path)
-            .any(|line| memchr::memmem::find(line, token.as_bytes()).is_some());
-        !removes && !returned
+        let returned = || {
+            response
+                .lines(HeaderName::Path)
+                .any(|line| memchr::memmem::find(line, sent.token.as_bytes()).is_some())
+        };
+        !removes && sent.binding.is_some() && !returned()
     }
 
     /// The server ignores Path: from now on its contacts point at the door, if they may (M2).
@@ -347,7 +347,6 @@ impl Door {
     fn granted_seconds(&self, sent: Sent, response: &Message) -> Option<u64> {
         let id = sent.binding?;
         let binding = self.bindings.get(id)?;
-        let token = self.tokens.issue(id);
         let staged = match sent.what {
             What::Update { waiting, index } => {
                 self.waiting.get(waiting)?.updates.get(index)?.said.as_ref()
@@ -355,13 +354,14 @@ impl Door {
             What::Register { .. } | What::Remove => None,
         };
         let ours = staged.unwrap_or(&binding.said).saying().contact;
-        let ours = Uri::parse(ours).ok()?;
         let listed = response.values(HeaderName::Contact).find_map(|value| {
             let address = NameAddr::parse(value).ok()?;
-            let uri = address.parsed_uri().ok()?;
             let is_ours = match sent.by {
-                By::Path => uri.equivalent(&ours),
-                By::Contact => uri.user == Some(token.as_bytes()),
+                By::Path => {
+                    address.uri == ours
+                        || address.parsed_uri().ok()?.equivalent(&Uri::parse(ours).ok()?)
+                }
+                By::Contact => address.parsed_uri().ok()?.user == Some(sent.token.as_bytes()),
             };
             is_ours.then(|| read_seconds(address.params.get("expires")))
         });

@@ -66,6 +66,7 @@ impl Door {
             return false;
         };
         self.stats.registers += 1;
+        self.stats.registers_repeated += 1;
         let lease = Duration::from_millis(known.lease_ms.into());
         self.refresh(now, &[(known.binding, lease)], standing == Standing::Held, cseq.number);
         self.answer_with_bindings(now, flow, request, &aor, user);

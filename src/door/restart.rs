@@ -129,7 +129,7 @@ impl Door {
         };
         Some(Binding {
             user,
-            aor: record.aor.clone(),
+            aor: self.directory.own(user, &record.aor),
             said,
             // The phone's count is not stored at every refresh; whatever comes now is newer.
             cseq: 0,

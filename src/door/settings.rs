@@ -160,7 +160,7 @@ impl Default for Limits {
             users: 2_000_000,
             bindings: 4_000_000,
             bindings_per_aor: 10,
-            transactions: 200_000,
+            transactions: 65_536,
             waiting: 50_000,
         }
     }

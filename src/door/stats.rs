@@ -28,6 +28,8 @@ stats! {
     unreachable,
     /// Requests refused: the transaction or waiting table is full.
     shed_overload,
+    /// Transactions that were done and forgotten early, because the table was full.
+    transactions_forgotten,
     /// Retransmissions absorbed or answered again.
     retransmissions_absorbed,
     /// Messages retransmitted by the door (RFC 3261 timer E).
@@ -36,6 +38,9 @@ stats! {
     registers,
     /// REGISTERs answered by the door because nothing had changed.
     registers_absorbed,
+    /// Of these, and of the held ones: answered without being read, because they repeat what was
+    /// read before.
+    registers_repeated,
     /// REGISTERs answered by the door while the server side was not done.
     registers_held,
     /// REGISTERs that went to a server for a phone that waited.

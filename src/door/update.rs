@@ -56,26 +56,44 @@ impl Door {
         now: Now,
         id: SlotId,
         user: Option<UserId>,
+        wish: Option<&Wish<'_>>,
     ) -> Result<(), Refusal> {
         let before = self.drop_claims(id);
-        let planned = self.plan_anew(now, id, user);
+        let planned = match (wish, self.waiting.get(id)) {
+            (Some(wish), _) => self.plan_wish(now, id, user, wish),
+            (None, Some(waiting)) => {
+                let request = waiting.request.clone();
+                Wish::read(&request, &self.settings.sip)
+                    .and_then(|wish| self.plan_wish(now, id, user, &wish))
+            }
+            (None, None) => Ok(()),
+        };
         for binding in before {
             self.reconcile(now, binding);
         }
         planned
     }
 
-    fn plan_anew(&mut self, now: Now, id: SlotId, user: Option<UserId>) -> Result<(), Refusal> {
+    fn plan_wish(
+        &mut self,
+        now: Now,
+        id: SlotId,
+        user: Option<UserId>,
+        wish: &Wish<'_>,
+    ) -> Result<(), Refusal> {
         let Some(waiting) = self.waiting.get(id) else { return Ok(()) };
-        let (request, aor, flow) = (waiting.request.clone(), waiting.aor.clone(), waiting.flow);
-        let wish = Wish::read(&request, &self.settings.sip)?;
+        let flow = waiting.flow;
+        let aor = match user {
+            Some(user) => self.directory.own(user, &waiting.aor),
+            None => waiting.aor.clone(),
+        };
         let (gone, mine): (Vec<SlotId>, Vec<SlotId>) = user
             .map(|user| self.bindings_of(user).to_vec())
             .unwrap_or_default()
             .into_iter()
             .filter(|&id| self.bindings.get(id).is_some_and(|b| b.aor == aor))
             .partition(|&id| self.bindings.get(id).is_some_and(|b| b.gone));
-        let mut updates = self.updates_for(&wish, &mine)?;
+        let mut updates = self.updates_for(wish, &mine)?;
         let count = |of: fn(&Update) -> bool| updates.iter().filter(|update| of(update)).count();
         let (added, removed) =
             (count(|update| update.is_new), count(|update| update.said.is_none()));
@@ -224,7 +242,7 @@ impl Door {
         let Some(aor) = self.bindings.get(binding).map(|binding| binding.aor.clone()) else {
             return;
         };
-        let Some(&id) = self.turns.get(&aor).and_then(|turns| turns.front()) else { return };
+        let Some(&id) = self.turns.get(&aor).and_then(|turns| turns.first()) else { return };
         let Some(waiting) = self.waiting.get_mut(id) else { return };
         let Stage::Server(server) = waiting.stage else { return };
         let mut released = Vec::new();

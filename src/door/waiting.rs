@@ -20,7 +20,7 @@ use crate::directory::{Aor, UserId};
 use crate::door::ledger::{Continuation, Waker};
 use crate::door::slots::SlotId;
 use crate::door::update::{Update, UpdateState};
-use crate::door::wish::Refusal;
+use crate::door::wish::{Refusal, Wish};
 use crate::door::{Auth, Door, Timer, UnknownUsers};
 use crate::now::Now;
 use crate::placement;
@@ -65,14 +65,14 @@ impl Door {
         &mut self,
         now: Now,
         flow: Flow,
-        request: Message,
+        (request, wish): (&Message, &Wish<'_>),
         aor: Aor,
         transaction: ServerTransactionId,
     ) {
-        let turns = self.turns.get(&aor).map_or(0, std::collections::VecDeque::len);
+        let turns = self.turns.get(&aor).map_or(0, |turns| turns.len());
         let waiting = Waiting {
             transaction,
-            request,
+            request: request.clone(),
             flow,
             aor: aor.clone(),
             stage: Stage::Turn,
@@ -85,24 +85,29 @@ impl Door {
             Ok(id) => id,
             Err(waiting) => return self.shed_waiting(now, &waiting),
         };
-        self.turns.entry(aor).or_default().push_back(id);
+        self.turns.entry(aor).or_default().push(id);
         self.timers.set(now.uptime + self.settings.sip.patience, Timer::Patience(id));
         if turns == 0 {
-            self.decide_waiting(now, id);
+            self.decide_wish(now, id, Some(wish));
         }
     }
 
     /// Decides a REGISTER whose turn it is, from the facts as they are now.
     pub(super) fn decide_waiting(&mut self, now: Now, id: SlotId) {
+        self.decide_wish(now, id, None);
+    }
+
+    /// The same; without its wish it is read again.
+    fn decide_wish(&mut self, now: Now, id: SlotId, wish: Option<&Wish<'_>>) {
         let Some(waiting) = self.waiting.get(id) else { return };
         let aor = waiting.aor.clone();
         let Some(user) = self.directory.by_aor(aor.as_str()) else {
-            return self.decide_stranger(now, id, &aor);
+            return self.decide_stranger(now, id, &aor, wish);
         };
         if self.ledger.is_recording(user) {
             return self.wait_for(id, Waker::User(user), Stage::Ledger);
         }
-        if let Err(refusal) = self.plan_updates(now, id, Some(user)) {
+        if let Err(refusal) = self.plan_updates(now, id, Some(user), wish) {
             return self.refuse_waiting_for(now, id, refusal);
         }
         let view = self.view();
@@ -127,7 +132,7 @@ impl Door {
     }
 
     /// An AoR nobody knows (D6).
-    fn decide_stranger(&mut self, now: Now, id: SlotId, aor: &Aor) {
+    fn decide_stranger(&mut self, now: Now, id: SlotId, aor: &Aor, wish: Option<&Wish<'_>>) {
         let full = self.directory.len() >= self.settings.limits.users;
         if self.settings.unknown_users == UnknownUsers::Reject {
             return self.refuse_waiting(now, id, 404);
@@ -159,7 +164,7 @@ impl Door {
             return self.record_adoption(now, id, aor, server);
         }
         // Nobody becomes a user by asking: only the server's 200 makes one.
-        match self.plan_updates(now, id, None) {
+        match self.plan_updates(now, id, None, wish) {
             Ok(()) => self.carry_updates(now, id, server),
             Err(refusal) => self.refuse_waiting_for(now, id, refusal),
         }
@@ -299,8 +304,13 @@ impl Door {
     /// Durable, or nothing to write: the phone gets its 200.
     pub(super) fn answer_waiting(&mut self, now: Now, id: SlotId) {
         let Some(waiting) = self.waiting.get(id) else { return };
-        let (request, aor) = (waiting.request.clone(), waiting.aor.clone());
-        let mut response = match self.directory.by_aor(aor.as_str()) {
+        let aor = waiting.aor.clone();
+        let user = self.directory.by_aor(aor.as_str());
+        if let (Some(user), true) = (user, waiting.relayed.is_empty() && self.takes_phones_word()) {
+            return self.grant_waiting(now, id, user);
+        }
+        let request = waiting.request.clone();
+        let mut response = match user {
             Some(user) => self.response_with_bindings(now, &request, &aor, user),
             None => Response::to(&request, 200),
         };
@@ -309,6 +319,25 @@ impl Door {
             response = response.header(*name, value);
         }
         self.respond_waiting(now, id, 200, response);
+    }
+
+    /// A 200 that says nothing but what the door knows is made anew for a retransmission, so
+    /// nothing of it is kept.
+    fn grant_waiting(&mut self, now: Now, id: SlotId, user: UserId) {
+        let Some(waiting) = self.waiting.remove(id) else { return };
+        let Waiting { transaction, request, aor, .. } = &waiting;
+        if let Some(flow) = self.transactions.respond_unkept(now.uptime, *transaction) {
+            self.answer_with_bindings(now, flow, request, aor, user);
+        }
+        self.end_waiting(now, id, &waiting);
+    }
+
+    /// A retransmission of a REGISTER that was granted.
+    pub(super) fn grant_again(&mut self, now: Now, flow: Flow, request: &Message, aor: &Aor) {
+        self.stats.retransmissions_absorbed += 1;
+        if let Some(user) = self.directory.by_aor(aor.as_str()) {
+            self.answer_with_bindings(now, flow, request, aor, user);
+        }
     }
 
     /// The server refused one contact, so none is registered (RFC 3261 §10.3 step 7: all or none).
@@ -383,9 +412,6 @@ impl Door {
 
     fn respond_waiting(&mut self, now: Now, id: SlotId, status: u16, response: Response) {
         let Some(waiting) = self.waiting.remove(id) else { return };
-        if let Some(waker) = waiting.waker {
-            self.ledger.forget_wakeup(waker, id);
-        }
         let theirs = waiting.relayed.iter().any(|(name, _)| *name == HeaderName::Server);
         let bytes = if theirs && status < 300 {
             self.finish_without_server(waiting.flow, &waiting.request, response)
@@ -398,10 +424,18 @@ impl Door {
         {
             self.send(flow, bytes);
         }
+        self.end_waiting(now, id, &waiting);
+    }
+
+    /// It is answered: whoever stood behind it has their turn.
+    fn end_waiting(&mut self, now: Now, id: SlotId, waiting: &Waiting) {
+        if let Some(waker) = waiting.waker {
+            self.ledger.forget_wakeup(waker, id);
+        }
         let next = match self.turns.get_mut(&waiting.aor) {
             Some(turns) => {
-                turns.retain(|&turn| turn != id);
-                turns.front().copied()
+                turns.retain(|&mut turn| turn != id);
+                turns.first().copied()
             }
             None => None,
         };

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::directory::Aor;
 use crate::door::SipSettings;
 use crate::door::binding::{Binding, Said, Saying};
-use crate::sip::{ContactValue, HeaderName, Message, NameAddr, ParseError, Uri};
+use crate::sip::{ContactValue, Essentials, HeaderName, Message, NameAddr, ParseError, Uri};
 
 /// RFC 3261 §10.2.1.1: an expiry that cannot be read counts as this many seconds.
 const MALFORMED_EXPIRES_S: u32 = 3600;
@@ -56,19 +56,27 @@ pub(crate) enum Refusal {
 }
 
 impl<'m> Wish<'m> {
-    /// Reads the headers of a REGISTER that has passed `check_request`.
+    /// Reads what a REGISTER asks for.
     pub(crate) fn read(request: &'m Message, settings: &SipSettings) -> Result<Self, Refusal> {
-        let to = request.to().map_err(Refusal::Malformed)?;
-        let from = request.from().map_err(Refusal::Malformed)?;
-        let cseq = request.cseq().map_err(Refusal::Malformed)?;
+        let essentials = request.read_request().map_err(Refusal::Malformed)?;
+        Self::of(request, &essentials, settings)
+    }
+
+    /// The same for one whose essentials have been read.
+    pub(crate) fn of(
+        request: &'m Message,
+        essentials: &Essentials<'m>,
+        settings: &SipSettings,
+    ) -> Result<Self, Refusal> {
+        let Essentials { to, from, call_id, cseq, .. } = essentials;
         let header_expires = request.expires().map(|e| e.unwrap_or(MALFORMED_EXPIRES_S));
         let mut wish = Self {
             contacts: SmallVec::new(),
             star: false,
-            call_id: request.call_id().map_err(Refusal::Malformed)?,
+            call_id,
             cseq: cseq.number,
             request_uri: request.uri().unwrap_or_default(),
-            to: name_addr_text(&to),
+            to: name_addr_text(to),
             from: if from.uri == to.uri { b"" } else { from.uri },
             path: comma_list(request, HeaderName::Path),
         };
@@ -167,8 +175,8 @@ impl<'m> Wanted<'m> {
 }
 
 /// The AoR a REGISTER is about (RFC 3261 §10.3 step 5).
-pub(crate) fn aor_of(request: &Message) -> Result<Aor, ParseError> {
-    let canonical = request.to()?.parsed_uri()?.canonical_aor()?;
+pub(crate) fn aor_of(to: &NameAddr<'_>) -> Result<Aor, ParseError> {
+    let canonical = to.parsed_uri()?.canonical_aor()?;
     Ok(Aor::from_canonical(canonical.as_str()))
 }
 

@@ -114,7 +114,7 @@ pub fn place_stranger(
 ) -> Result<ServerId, Refusal> {
     let stranger = User {
         name: name.into(),
-        aors: Vec::new(),
+        aors: smallvec::SmallVec::new(),
         lines: Vec::new(),
         home: None,
         enabled: true,

@@ -34,7 +34,7 @@ fn view(servers: Vec<ServerView>) -> ClusterView {
 fn user(name: String, home: Option<ServerId>) -> User {
     User {
         name: name.into(),
-        aors: Vec::new(),
+        aors: smallvec::SmallVec::new(),
         lines: Vec::new(),
         home,
         enabled: true,

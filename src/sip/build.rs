@@ -115,13 +115,9 @@ impl Response {
         self.draft.head
     }
 
-    /// Appends a header whose value `write` writes. No CR or LF may be among it.
+    /// Appends a header whose value `write` writes.
     pub fn header_with(mut self, name: HeaderName, write: impl FnOnce(&mut Vec<u8>)) -> Self {
-        self.draft.name(name.as_str());
-        let start = self.draft.head.len();
-        write(&mut self.draft.head);
-        scan::unfold(&mut self.draft.head, start);
-        self.draft.end_line();
+        self.draft.line_with(name, write);
         self
     }
 
@@ -188,6 +184,12 @@ impl Request {
     /// Appends a header. Content-Length is not taken: it is written by [`Request::finish`].
     pub fn header(mut self, name: HeaderName, value: impl AsRef<[u8]>) -> Self {
         self.draft.known(name, value.as_ref());
+        self
+    }
+
+    /// Appends a header whose value `write` writes.
+    pub fn header_with(mut self, name: HeaderName, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        self.draft.line_with(name, write);
         self
     }
 
@@ -268,6 +270,14 @@ impl Draft {
         let end = self.head.len();
         self.end_line();
         start..end
+    }
+
+    fn line_with(&mut self, name: HeaderName, write: impl FnOnce(&mut Vec<u8>)) {
+        self.name(name.as_str());
+        let start = self.head.len();
+        write(&mut self.head);
+        scan::unfold(&mut self.head, start);
+        self.end_line();
     }
 
     fn name(&mut self, name: &str) {

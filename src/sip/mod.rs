@@ -32,7 +32,7 @@ pub use edit::Edit;
 pub use error::ParseError;
 pub use flow::{ConnectionId, Flow, ListenerId, Transport};
 pub use header::HeaderName;
-pub use message::{Contacts, MAX_HEADER_LINES, MAX_MESSAGE_BYTES, Message, Start};
+pub use message::{Contacts, Essentials, MAX_HEADER_LINES, MAX_MESSAGE_BYTES, Message, Start};
 pub use name_addr::{ContactValue, NameAddr};
 pub use params::Params;
 pub use scan::append_number;

@@ -289,6 +289,8 @@ impl UcServer {
                 self.outputs.extend(answer.map(|(flow, bytes)| Output::Send { flow, bytes }));
                 return;
             }
+            // Every answer here is kept.
+            Ok(Incoming::Unkept) => return,
             Ok(Incoming::Refused) => {
                 self.journal.count().shed += 1;
                 let shed = Served::refused(&self.settings, request, &Refusal::Status(503));

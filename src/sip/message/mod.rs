@@ -55,6 +55,21 @@ pub enum Start<'m> {
     },
 }
 
+/// What every message has (RFC 3261 §8.1.1), read.
+#[derive(Clone, Copy, Debug)]
+pub struct Essentials<'m> {
+    /// The first Via.
+    pub via: Via<'m>,
+    /// From.
+    pub from: NameAddr<'m>,
+    /// To.
+    pub to: NameAddr<'m>,
+    /// Call-ID as written.
+    pub call_id: &'m [u8],
+    /// CSeq.
+    pub cseq: CSeq<'m>,
+}
+
 /// The elements of all Contact lines.
 pub type Contacts<'m> = SmallVec<[ContactValue<'m>; 2]>;
 
@@ -164,12 +179,17 @@ impl Message {
     /// Call-ID and CSeq each, the CSeq of the request's method, at most one readable Max-Forwards,
     /// and a Request-URI that is one (§19.1.1: a SIP one without headers).
     pub fn check_request(&self) -> Result<(), ParseError> {
-        self.check_common()?;
+        self.read_request().map(|_| ())
+    }
+
+    /// The same, and what was read on the way.
+    pub fn read_request(&self) -> Result<Essentials<'_>, ParseError> {
+        let essentials = self.essentials()?;
         self.max_forwards()?;
         let Start::Request { method, uri } = self.start() else {
             return Err(ParseError::StartLine);
         };
-        if self.cseq()?.method != method {
+        if essentials.cseq.method != method {
             return Err(ParseError::Header(HeaderName::CSeq));
         }
         let scheme = Uri::scheme_of(uri).ok_or(ParseError::Uri)?;
@@ -177,17 +197,21 @@ impl Message {
         if is_sip && !Uri::parse(uri)?.headers.is_empty() {
             return Err(ParseError::Uri);
         }
-        Ok(())
+        Ok(essentials)
     }
 
     /// Checks what every response needs: a readable Via, one readable From, To, Call-ID and CSeq
     /// each.
     pub fn check_response(&self) -> Result<(), ParseError> {
+        self.read_response().map(|_| ())
+    }
+
+    /// The same, and what was read on the way.
+    pub fn read_response(&self) -> Result<Essentials<'_>, ParseError> {
         if self.status().is_none() {
             return Err(ParseError::StartLine);
         }
-        self.check_common()?;
-        self.cseq().map(|_| ())
+        self.essentials()
     }
 
     /// The first element of the first Via line.
@@ -285,7 +309,7 @@ impl Message {
         &self.index
     }
 
-    fn check_common(&self) -> Result<(), ParseError> {
+    fn essentials(&self) -> Result<Essentials<'_>, ParseError> {
         const ONCE: [HeaderName; 5] = [
             HeaderName::From,
             HeaderName::To,
@@ -293,14 +317,12 @@ impl Message {
             HeaderName::CSeq,
             HeaderName::MaxForwards,
         ];
-        self.top_via()?;
+        let via = self.top_via()?;
         if let Some(name) = ONCE.into_iter().find(|name| self.count(*name) > 1) {
             return Err(ParseError::Duplicate(name));
         }
-        self.from()?;
-        self.to()?;
-        self.call_id()?;
-        Ok(())
+        let (from, to, call_id) = (self.from()?, self.to()?, self.call_id()?);
+        Ok(Essentials { via, from, to, call_id, cseq: self.cseq()? })
     }
 
     fn needed(&self, name: HeaderName) -> Result<&[u8], ParseError> {

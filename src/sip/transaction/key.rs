@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
-use crate::sip::{HeaderName, Message, ParseError};
+use crate::sip::{CSeq, HeaderName, Message, ParseError, Via};
 
 /// What a branch begins with if its maker promises that it is unique (RFC 3261 §8.1.1.7).
 const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
@@ -48,32 +48,25 @@ enum Rule {
 impl Draft {
     /// A client transaction, by what its owner puts into request and top Via.
     pub(super) fn client(branch: &[u8], method: &str) -> Self {
-        Self::new(Rule::Client).part(method.as_bytes()).part(branch).finish()
+        Self::of(Rule::Client, &[method.as_bytes(), branch])
     }
 
     /// The client transaction a response answers: branch of the top Via and method of the CSeq,
     /// because a CANCEL has the branch of what it cancels (RFC 3261 §17.1.3).
-    pub(super) fn of_response(response: &Message) -> Result<Self, ParseError> {
-        let via = response.top_via()?;
-        let branch = via.branch().ok_or(ParseError::Header(HeaderName::Via))?;
-        Ok(Self::client(branch, response.cseq()?.method))
+    pub(super) fn of_response(via: &Via<'_>, cseq: &CSeq<'_>) -> Option<Self> {
+        Some(Self::client(via.branch()?, cseq.method))
     }
 
     /// The server transaction a request belongs to (RFC 3261 §17.2.3).
     ///
     /// Sent-by is part of it because anybody can choose anybody's branch.
-    pub(super) fn of_request(request: &Message) -> Result<Self, ParseError> {
+    pub(super) fn of_request(request: &Message, via: &Via<'_>) -> Result<Self, ParseError> {
         let method = request.method().ok_or(ParseError::StartLine)?;
-        let via = request.top_via()?;
         match via.branch() {
             Some(branch) if branch.starts_with(MAGIC_COOKIE) => {
                 let port = via.port.map(u16::to_be_bytes);
-                Ok(Self::new(Rule::Server)
-                    .part(method.as_bytes())
-                    .part(via.host)
-                    .part(port.as_ref().map_or(&[][..], |port| &port[..]))
-                    .part(branch)
-                    .finish())
+                let port = port.as_ref().map_or(&[][..], |port| &port[..]);
+                Ok(Self::of(Rule::Server, &[method.as_bytes(), via.host, port, branch]))
             }
             _ => Self::of_rfc2543_request(request),
         }
@@ -84,42 +77,38 @@ impl Draft {
         let cseq = request.cseq()?;
         let uri = request.uri().ok_or(ParseError::StartLine)?;
         let via = request.values(HeaderName::Via).next();
-        Ok(Self::new(Rule::ServerRfc2543)
-            .part(cseq.method.as_bytes())
-            .part(&cseq.number.to_be_bytes())
-            .part(uri)
-            .part(request.to()?.tag().unwrap_or_default())
-            .part(request.from()?.tag().unwrap_or_default())
-            .part(request.call_id()?)
-            .part(via.ok_or(ParseError::Missing(HeaderName::Via))?)
-            .finish())
+        let parts = [
+            cseq.method.as_bytes(),
+            &cseq.number.to_be_bytes(),
+            uri,
+            request.to()?.tag().unwrap_or_default(),
+            request.from()?.tag().unwrap_or_default(),
+            request.call_id()?,
+            via.ok_or(ParseError::Missing(HeaderName::Via))?,
+        ];
+        Ok(Self::of(Rule::ServerRfc2543, &parts))
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    fn new(rule: Rule) -> Self {
+    /// Puts the parts together, each behind its length, so that no two lists of parts look alike.
+    fn of(rule: Rule, parts: &[&[u8]]) -> Self {
         let mut bytes = SmallVec::new();
         bytes.push(rule as u8);
-        Self(bytes)
-    }
-
-    /// Appends one part behind its length, so that no two lists of parts look alike.
-    fn part(mut self, part: &[u8]) -> Self {
-        let len = u32::try_from(part.len()).unwrap_or(u32::MAX);
-        self.0.extend_from_slice(&len.to_be_bytes());
-        self.0.extend_from_slice(part);
-        self
-    }
-
-    fn finish(self) -> Self {
-        if self.0.len() <= KEPT_LEN_MAX {
-            return self;
+        for part in parts {
+            let len = u32::try_from(part.len()).unwrap_or(u32::MAX);
+            bytes.extend_from_slice(&len.to_be_bytes());
+            bytes.extend_from_slice(part);
         }
-        let mut digest = Self::new(Rule::Digest);
-        digest.0.extend_from_slice(&Sha256::digest(&self.0));
-        digest
+        if bytes.len() <= KEPT_LEN_MAX {
+            return Self(bytes);
+        }
+        let mut digest = SmallVec::new();
+        digest.push(Rule::Digest as u8);
+        digest.extend_from_slice(&Sha256::digest(&bytes));
+        Self(digest)
     }
 }
 
@@ -142,8 +131,16 @@ mod tests {
         Message::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
     }
 
+    fn draft(request: &Message) -> Result<Draft, ParseError> {
+        Draft::of_request(request, &request.top_via()?)
+    }
+
+    fn answer(response: &Message) -> Option<Draft> {
+        Draft::of_response(&response.top_via().ok()?, &response.cseq().ok()?)
+    }
+
     fn of(via: &str, cseq: &str) -> Draft {
-        Draft::of_request(&request(via, cseq)).unwrap()
+        draft(&request(via, cseq)).unwrap()
     }
 
     #[test]
@@ -180,8 +177,8 @@ mod tests {
              Via: SIP/2.0/UDP 192.0.2.1;branch=1\r\nFrom: <sip:a@example.com>;tag=f\r\n\
              To: <sip:a@example.com>;tag=t\r\nCall-ID: c1\r\nCSeq: 7 REGISTER\r\n\
              Content-Length: 0\r\n\r\n";
-        let first = Draft::of_request(&written(text)).unwrap();
-        assert_eq!(first, Draft::of_request(&written(text)).unwrap());
+        let first = draft(&written(text)).unwrap();
+        assert_eq!(first, draft(&written(text)).unwrap());
         for (was, is) in [
             ("REGISTER sip:example.com", "REGISTER sip:example.net"),
             ("branch=1", "branch=2"),
@@ -195,7 +192,7 @@ mod tests {
         ] {
             let other = text.replace(was, is);
             assert_ne!(other, text);
-            assert_ne!(first, Draft::of_request(&written(&other)).unwrap(), "{was} -> {is}");
+            assert_ne!(first, draft(&written(&other)).unwrap(), "{was} -> {is}");
         }
     }
 
@@ -220,11 +217,11 @@ mod tests {
     #[test]
     fn what_identifies_a_message_must_be_readable() {
         let no_via = written("OPTIONS sip:a SIP/2.0\r\nCSeq: 1 OPTIONS\r\n\r\n");
-        assert!(Draft::of_request(&no_via).is_err());
+        assert!(draft(&no_via).is_err());
         let no_cseq = written("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKa\r\n\r\n");
-        assert!(Draft::of_response(&no_cseq).is_err());
-        assert_eq!(Draft::of_request(&no_cseq), Err(ParseError::StartLine));
+        assert!(answer(&no_cseq).is_none());
+        assert_eq!(draft(&no_cseq), Err(ParseError::StartLine));
         let no_branch = written("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h\r\nCSeq: 1 OPTIONS\r\n\r\n");
-        assert_eq!(Draft::of_response(&no_branch), Err(ParseError::Header(HeaderName::Via)));
+        assert!(answer(&no_branch).is_none());
     }
 }

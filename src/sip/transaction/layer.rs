@@ -1,6 +1,6 @@
 //! All transactions of one core: finding them, their timers, one deadline.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -9,9 +9,9 @@ use crate::now::Uptime;
 use crate::sip::transaction::Timings;
 use crate::sip::transaction::client::{Client, Fired};
 use crate::sip::transaction::key::Draft;
-use crate::sip::transaction::server::Server;
+use crate::sip::transaction::server::{Again, Server};
 use crate::sip::transaction::table::{Handle, Table};
-use crate::sip::{Flow, Message, ParseError};
+use crate::sip::{CSeq, Flow, Message, ParseError, Via};
 use crate::timers::Timers;
 
 /// How many transactions may be open at a time.
@@ -41,7 +41,10 @@ pub enum Incoming {
         /// What was answered and goes out again; None if the owner has not answered yet.
         answer: Option<(Flow, Bytes)>,
     },
-    /// The table is full: nothing is kept, an answer would have to be made without memory.
+    /// Seen before and answered with [`Transactions::respond_unkept`]: the owner answers again.
+    Unkept,
+    /// The table is full of requests that wait for an answer: nothing is kept, an answer would have
+    /// to be made without memory.
     Refused,
 }
 
@@ -95,8 +98,8 @@ pub struct Transactions<C> {
     timings: Timings,
     servers: Table<Server>,
     clients: Table<Client<C>>,
-    /// The client transactions that wait for a final response, by where it would come from.
-    waiting: BTreeSet<(SocketAddr, Handle)>,
+    /// How many client transactions wait for a final response from each peer.
+    waiting: HashMap<SocketAddr, u32, foldhash::fast::RandomState>,
     timers: Timers<Wake>,
     unanswered: u64,
 }
@@ -117,7 +120,7 @@ impl<C> Transactions<C> {
             timings,
             servers: Table::new(limits.server),
             clients: Table::new(limits.client),
-            waiting: BTreeSet::new(),
+            waiting: HashMap::default(),
             timers: Timers::default(),
             unanswered: 0,
         }
@@ -125,6 +128,10 @@ impl<C> Transactions<C> {
 
     /// A request came by `flow` (RFC 3261 §17.2.3). Every request of a method other than ACK that
     /// is New waits for [`respond`](Self::respond); if none comes it ends after 64 × T1 + T4.
+    ///
+    /// A full table forgets the request that was answered longest ago: a retransmission of it,
+    /// seconds late, would be New. In the same way it forgets requests of ours that are answered: a
+    /// copy of the answer would be Stray.
     ///
     /// # Errors
     ///
@@ -138,9 +145,30 @@ impl<C> Transactions<C> {
         if request.method() == Some("ACK") {
             return Ok(Incoming::Retransmission { answer: None });
         }
-        let draft = Draft::of_request(request)?;
+        self.receive_read(now, flow, request, &request.top_via()?)
+    }
+
+    /// The same for a request whose top Via has been read.
+    ///
+    /// # Errors
+    ///
+    /// See [`receive`](Self::receive).
+    pub fn receive_read(
+        &mut self,
+        now: Uptime,
+        flow: Flow,
+        request: &Message,
+        via: &Via<'_>,
+    ) -> Result<Incoming, ParseError> {
+        let draft = Draft::of_request(request, via)?;
         if let Some(known) = self.servers.find(&draft).and_then(|handle| self.servers.get(handle)) {
-            return Ok(Incoming::Retransmission { answer: known.retransmission() });
+            return Ok(match known.retransmission() {
+                Again::Wait => Incoming::Retransmission { answer: None },
+                Again::Answer(flow, bytes) => {
+                    Incoming::Retransmission { answer: Some((flow, bytes)) }
+                }
+                Again::Owner => Incoming::Unkept,
+            });
         }
         let make = |flow| Server::new(now, flow, &self.timings);
         let Ok(handle) = self.servers.insert(&draft, flow, make) else {
@@ -165,12 +193,16 @@ impl<C> Transactions<C> {
     ) -> Option<Flow> {
         let server = self.servers.get_mut(id.0)?;
         let flow = server.respond(now, response, status, &self.timings)?;
-        if server.ends_at() <= now {
-            self.servers.remove(id.0);
-        } else {
-            let ends_at = server.ends_at();
-            self.arm_server(id.0, ends_at);
-        }
+        self.answered(now, id.0);
+        Some(flow)
+    }
+
+    /// The same with a final response that is not left here: a retransmission is
+    /// [`Incoming::Unkept`], and the owner answers it anew.
+    pub fn respond_unkept(&mut self, now: Uptime, id: ServerTransactionId) -> Option<Flow> {
+        let server = self.servers.get_mut(id.0)?;
+        let flow = server.complete(now, None, &self.timings)?;
+        self.answered(now, id.0);
         Some(flow)
     }
 
@@ -202,15 +234,30 @@ impl<C> Transactions<C> {
         }
         let make = |context| Client::new(now, flow, request, context, &self.timings);
         let handle = self.clients.insert(&draft, context, make)?;
-        self.waiting.insert((flow.remote, handle));
-        debug_assert!(self.waiting.len() <= self.clients.len(), "what waits is open");
+        *self.waiting.entry(flow.remote).or_default() += 1;
         self.arm_client(handle);
         Ok(ClientTransactionId(handle))
     }
 
     /// A response came (RFC 3261 §17.1.3).
     pub fn response(&mut self, now: Uptime, response: &Message) -> Matched<C> {
-        self.matched(now, response).unwrap_or(Matched::Stray)
+        let (Ok(via), Ok(cseq), Some(status)) =
+            (response.top_via(), response.cseq(), response.status())
+        else {
+            return Matched::Stray;
+        };
+        self.response_read(now, status, &via, &cseq)
+    }
+
+    /// The same for a response of which this has been read.
+    pub fn response_read(
+        &mut self,
+        now: Uptime,
+        status: u16,
+        via: &Via<'_>,
+        cseq: &CSeq<'_>,
+    ) -> Matched<C> {
+        self.matched(now, status, via, cseq).unwrap_or(Matched::Stray)
     }
 
     /// What the owner gave with the request, while it waits for its final response.
@@ -228,8 +275,12 @@ impl<C> Transactions<C> {
     /// Takes every client transaction that waits for a final response from `remote`, in the order
     /// they were made: the transport failed, or the server was declared dead.
     pub fn take_client_by_remote(&mut self, remote: SocketAddr) -> Vec<C> {
-        let there = (remote, Handle::FIRST)..=(remote, Handle::LAST);
-        let handles: Vec<Handle> = self.waiting.range(there).map(|&(_, handle)| handle).collect();
+        if !self.waiting.contains_key(&remote) {
+            return Vec::new();
+        }
+        let there = |client: &Client<C>| client.sent().is_some_and(|it| it.flow.remote == remote);
+        let mut handles = self.clients.handles_of(there);
+        handles.sort_unstable();
         handles.into_iter().filter_map(|handle| self.take_waiting(handle)).collect()
     }
 
@@ -264,9 +315,19 @@ impl<C> Transactions<C> {
         self.unanswered
     }
 
-    fn matched(&mut self, now: Uptime, response: &Message) -> Option<Matched<C>> {
-        let status = response.status()?;
-        let handle = self.clients.find(&Draft::of_response(response).ok()?)?;
+    /// How many transactions were done and forgotten before timer J or K to make room.
+    pub const fn forgotten(&self) -> u64 {
+        self.servers.evicted() + self.clients.evicted()
+    }
+
+    fn matched(
+        &mut self,
+        now: Uptime,
+        status: u16,
+        via: &Via<'_>,
+        cseq: &CSeq<'_>,
+    ) -> Option<Matched<C>> {
+        let handle = self.clients.find(&Draft::of_response(via, cseq)?)?;
         let client = self.clients.get_mut(handle)?;
         if status < 200 {
             return Some(if client.provisional() {
@@ -279,17 +340,41 @@ impl<C> Transactions<C> {
         if client.deadline() <= now {
             self.clients.remove(handle);
         } else {
+            self.clients.done(handle);
             self.arm_client(handle);
         }
-        self.waiting.remove(&(sent.flow.remote, handle));
+        self.waits_no_more(sent.flow.remote);
         Some(Matched::Final { context: sent.context, sent_at: sent.sent_at })
     }
 
     /// Ends a client transaction that waits for a final response.
     fn take_waiting(&mut self, handle: Handle) -> Option<C> {
         let sent = self.clients.remove(handle)?.into_sent()?;
-        self.waiting.remove(&(sent.flow.remote, handle));
+        self.waits_no_more(sent.flow.remote);
         Some(sent.context)
+    }
+
+    fn waits_no_more(&mut self, remote: SocketAddr) {
+        if let Some(count) = self.waiting.get_mut(&remote) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.waiting.remove(&remote);
+            }
+        }
+    }
+
+    /// A server transaction has its final response, or its last provisional one.
+    fn answered(&mut self, now: Uptime, handle: Handle) {
+        let Some(server) = self.servers.get(handle) else { return };
+        let ends_at = server.ends_at();
+        if ends_at <= now {
+            self.servers.remove(handle);
+            return;
+        }
+        if server.is_answered() {
+            self.servers.done(handle);
+        }
+        self.arm_server(handle, ends_at);
     }
 
     fn server_woken(&mut self, slot: u32, at: Uptime) {

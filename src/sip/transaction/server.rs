@@ -49,8 +49,20 @@ enum State {
     Trying,
     /// Waits for the owner's final response; holds the last provisional one.
     Proceeding(Bytes),
-    /// Waits for retransmissions until J; holds the final response.
-    Completed(Bytes),
+    /// Waits for retransmissions until J; holds the final response, unless the owner makes it
+    /// anew.
+    Completed(Option<Bytes>),
+}
+
+/// What becomes of a retransmission.
+#[derive(Debug)]
+pub(super) enum Again {
+    /// The owner has not answered yet: absorbed.
+    Wait,
+    /// This goes out again.
+    Answer(Flow, Bytes),
+    /// The owner answers again.
+    Owner,
 }
 
 impl Server {
@@ -59,13 +71,14 @@ impl Server {
         Self { flow, state: State::Trying, ends_at: Self::unanswered_until(now, timings) }
     }
 
-    /// The request came again: what to send again, if anything was sent before.
-    pub(super) fn retransmission(&self) -> Option<(Flow, Bytes)> {
+    /// The request came again.
+    pub(super) fn retransmission(&self) -> Again {
         match &self.state {
-            State::Trying => None,
-            State::Proceeding(response) | State::Completed(response) => {
-                Some((self.flow, response.clone()))
+            State::Trying => Again::Wait,
+            State::Proceeding(response) | State::Completed(Some(response)) => {
+                Again::Answer(self.flow, response.clone())
             }
+            State::Completed(None) => Again::Owner,
         }
     }
 
@@ -80,13 +93,26 @@ impl Server {
         if self.is_answered() {
             return None;
         }
-        self.state = if status < 200 {
-            State::Proceeding(response)
-        } else {
-            self.ends_at =
-                if self.flow.transport.is_reliable() { now } else { now + timings.patience() };
-            State::Completed(response)
-        };
+        if status < 200 {
+            self.state = State::Proceeding(response);
+            return Some(self.flow);
+        }
+        self.complete(now, Some(response), timings)
+    }
+
+    /// The owner answers with a final response, which it keeps or makes anew.
+    pub(super) fn complete(
+        &mut self,
+        now: Uptime,
+        response: Option<Bytes>,
+        timings: &Timings,
+    ) -> Option<Flow> {
+        if self.is_answered() {
+            return None;
+        }
+        let reliable = self.flow.transport.is_reliable();
+        self.ends_at = if reliable { now } else { now + timings.patience() };
+        self.state = State::Completed(response);
         Some(self.flow)
     }
 

@@ -1,6 +1,6 @@
 //! Where the machines live: found by key on the wire, by handle from the owner.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
@@ -15,6 +15,10 @@ pub(super) struct Table<M> {
     slots: Vec<Slot<M>>,
     free: Vec<u32>,
     by_key: HashMap<Key, u32, RandomState>,
+    /// Machines that are only kept for copies of what was said, the oldest first, those that are
+    /// gone among them: who makes room in a full table.
+    done: VecDeque<Handle>,
+    evicted: u64,
     limit: usize,
     births: u32,
 }
@@ -38,9 +42,6 @@ struct Slot<M> {
 }
 
 impl Handle {
-    pub(super) const FIRST: Self = Self { birth: 0, slot: 0 };
-    pub(super) const LAST: Self = Self { birth: u32::MAX, slot: u32::MAX };
-
     /// What wake-ups are queued under.
     pub(super) const fn slot(self) -> u32 {
         self.slot
@@ -51,11 +52,51 @@ impl<M> Table<M> {
     /// Holds at most `limit` machines.
     pub(super) fn new(limit: usize) -> Self {
         let limit = limit.min(u32::MAX as usize);
-        Self { slots: Vec::new(), free: Vec::new(), by_key: HashMap::default(), limit, births: 0 }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::default(),
+            done: VecDeque::new(),
+            evicted: 0,
+            limit,
+            births: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// How many had to make room.
+    pub(super) const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// From now on the machine is only kept for copies of what was said.
+    pub(super) fn done(&mut self, handle: Handle) {
+        // All of them live equally long, so what has ended meanwhile is at the front.
+        while self.done.front().is_some_and(|&oldest| self.get(oldest).is_none()) {
+            self.done.pop_front();
+        }
+        self.done.push_back(handle);
+    }
+
+    fn evict_oldest(&mut self) {
+        while let Some(oldest) = self.done.pop_front() {
+            if self.remove(oldest).is_some() {
+                self.evicted += 1;
+                return;
+            }
+        }
+    }
+
+    /// The machines `wanted` names. Looks at every one: for a peer that failed, not for a message.
+    pub(super) fn handles_of(&self, wanted: impl Fn(&M) -> bool) -> Vec<Handle> {
+        (0u32..)
+            .zip(&self.slots)
+            .filter(|(_, place)| place.machine.as_ref().is_some_and(|(_, it)| wanted(it)))
+            .map(|(slot, place)| Handle { birth: place.birth, slot })
+            .collect()
     }
 
     pub(super) fn find(&self, draft: &Draft) -> Option<Handle> {
@@ -63,14 +104,17 @@ impl<M> Table<M> {
         Some(Handle { birth: self.slots.get(slot as usize)?.birth, slot })
     }
 
-    /// Adds the machine that `make` makes of `seed`, under a key that is not in the table; hands
-    /// `seed` back if there is no room.
+    /// Adds the machine that `make` makes of `seed`, under a key that is not in the table; where
+    /// there is no room, in the place of the oldest that is done. Hands `seed` back if none is.
     pub(super) fn insert<T>(
         &mut self,
         draft: &Draft,
         seed: T,
         make: impl FnOnce(T) -> M,
     ) -> Result<Handle, T> {
+        if self.by_key.len() >= self.limit {
+            self.evict_oldest();
+        }
         if self.by_key.len() >= self.limit {
             return Err(seed);
         }

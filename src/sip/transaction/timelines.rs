@@ -67,7 +67,9 @@ pub(super) fn response(status: u16, method: &str, branch: &str) -> Message {
 fn is_new(incoming: Incoming) -> ServerTransactionId {
     match incoming {
         Incoming::New(id) => id,
-        other @ (Incoming::Retransmission { .. } | Incoming::Refused) => panic!("{other:?}"),
+        other @ (Incoming::Retransmission { .. } | Incoming::Unkept | Incoming::Refused) => {
+            panic!("{other:?}")
+        }
     }
 }
 
@@ -75,7 +77,9 @@ fn is_new(incoming: Incoming) -> ServerTransactionId {
 fn repeated(incoming: Incoming) -> Option<(Flow, Bytes)> {
     match incoming {
         Incoming::Retransmission { answer } => answer,
-        other @ (Incoming::New(_) | Incoming::Refused) => panic!("{other:?}"),
+        other @ (Incoming::New(_) | Incoming::Unkept | Incoming::Refused) => {
+            panic!("{other:?}")
+        }
     }
 }
 
@@ -258,7 +262,7 @@ fn an_rfc_2543_peer_is_understood() {
 }
 
 #[test]
-fn a_full_table_refuses_new_requests_and_still_knows_old_ones() {
+fn a_full_table_refuses_new_requests_and_forgets_what_is_done() {
     let mut transactions: Transactions<&str> =
         Transactions::new(Timings::default(), Limits { server: 1, client: 1 });
     let first = request("REGISTER", "z9hG4bKa");
@@ -273,9 +277,32 @@ fn a_full_table_refuses_new_requests_and_still_knows_old_ones() {
     let two =
         transactions.request(at(5), udp(SERVER), b"z9hG4bKtwo", "OPTIONS", Bytes::new(), "two");
     assert_eq!(two, Err("two"));
-    assert_eq!(transactions.len(), (1, 1));
+    assert_eq!((transactions.len(), transactions.forgotten()), ((1, 1), 0));
+
+    // Both are done now, and make room at once.
+    let answer = response(200, "REGISTER", "z9hG4bKone");
+    assert!(matches!(transactions.response(at(6), &answer), Matched::Final { .. }));
+    send(&mut transactions, at(7), udp(SERVER), "two");
+    assert!(matches!(transactions.response(at(8), &answer), Matched::Stray));
+    is_new(transactions.receive(at(8), udp(PHONE), &second).unwrap());
+    assert_eq!((transactions.len(), transactions.forgotten()), ((1, 1), 2));
     play(&mut transactions, at(60_000));
-    is_new(transactions.receive(at(60_000), udp(PHONE), &second).unwrap());
+    assert_eq!(transactions.len(), (0, 0));
+}
+
+#[test]
+fn an_answer_its_owner_makes_anew_is_not_kept() {
+    let mut transactions = table();
+    let register = request("REGISTER", "z9hG4bKa");
+    let id = is_new(transactions.receive(at(0), udp(PHONE), &register).unwrap());
+    assert_eq!(repeated(transactions.receive(at(1), udp(PHONE), &register).unwrap()), None);
+    assert_eq!(transactions.respond_unkept(at(2), id), Some(udp(PHONE)));
+    assert_eq!(transactions.respond_unkept(at(3), id), None, "it is answered");
+    let again = transactions.receive(at(4), udp(PHONE), &register).unwrap();
+    assert!(matches!(again, Incoming::Unkept), "{again:?}");
+    assert_eq!(transactions.respond(at(5), id, Bytes::new(), 200), None);
+    play(&mut transactions, at(60_000));
+    assert_eq!(transactions.len(), (0, 0));
 }
 
 #[test]

@@ -398,9 +398,8 @@ fn the_answer_says_where_the_request_came_from() {
 
 #[test]
 fn when_it_keeps_no_more_transactions_it_says_503() {
-    let settings = Settings { transactions: 1, ..Settings::default() };
+    let settings = Settings { transactions: 0, ..Settings::default() };
     let mut world = World::new(settings);
-    world.bind(&Register::of(ONE));
     assert_eq!(world.register(&Register::of(TWO).call("c2", 1)).status(), Some(503));
     assert_eq!(world.server.journal().counters().shed, 1);
 }
