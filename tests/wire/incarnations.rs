@@ -52,7 +52,7 @@ impl Peer for Server {
 
     fn restart_at_once(&mut self) {
         self.kill();
-        *self = Server::start(&self.name.clone(), self.sip);
+        *self = Self::start(&self.name.clone(), self.sip);
     }
 
     fn holds(&mut self) -> u64 {
