@@ -11,6 +11,7 @@ use crate::door::Door;
 use crate::door::binding::{By, Step, Trouble, Upstream};
 use crate::door::register::{Sent, What};
 use crate::door::slots::SlotId;
+use crate::door::token::Token;
 use crate::door::update::UpdateState;
 use crate::now::{Now, Uptime};
 use crate::sip::{HeaderName, Message, NameAddr, Uri};
@@ -86,13 +87,20 @@ impl Door {
                 self.reconcile(now, id);
             }
         }
-        if let What::Update { waiting, .. } = sent.what {
-            self.mark_refused(sent);
-            self.block_waiting(now, waiting, true);
+        match sent.what {
+            What::Update { waiting, .. } => {
+                self.mark_refused(sent);
+                self.block_waiting(now, waiting, true);
+            }
+            What::Sample(_) => self.on_sample_refused(sent.server, 0),
+            What::Register { .. } | What::Remove => {}
         }
     }
 
     fn on_granted(&mut self, now: Now, sent: Sent, response: &Message) {
+        if let What::Sample(sample) = sent.what {
+            return self.on_sampled(now, sent.server, sample, response);
+        }
         if let What::Update { waiting, .. } = sent.what {
             self.note_believed(sent.server, waiting);
         }
@@ -132,6 +140,7 @@ impl Door {
                 self.drop_upstream(id, sent.server, sent.by);
                 self.end_step(now, id);
             }
+            What::Sample(_) => {}
         }
     }
 
@@ -180,6 +189,7 @@ impl Door {
                 }
                 self.end_step(now, id);
             }
+            What::Sample(_) => self.on_sample_refused(sent.server, status),
         }
     }
 
@@ -275,7 +285,7 @@ impl Door {
             (What::Register { .. }, Some(id)) => {
                 self.register_for_door(now, sent.server, id, true);
             }
-            (What::Remove, _) | (_, None) => {}
+            (What::Remove | What::Sample(_), _) | (_, None) => {}
         }
     }
 
@@ -319,7 +329,7 @@ impl Door {
                     self.refuse_waiting(now, waiting, 500);
                 }
             }
-            What::Register { .. } | What::Remove => {
+            What::Register { .. } | What::Remove | What::Sample(_) => {
                 if let Some(binding) = self.bindings.get_mut(id) {
                     binding.trouble = Some(Trouble::NoPath);
                 }
@@ -351,23 +361,33 @@ impl Door {
             What::Update { waiting, index } => {
                 self.waiting.get(waiting)?.updates.get(index)?.said.as_ref()
             }
-            What::Register { .. } | What::Remove => None,
+            What::Register { .. } | What::Remove | What::Sample(_) => None,
         };
-        let ours = staged.unwrap_or(&binding.said).saying().contact;
-        let listed = response.values(HeaderName::Contact).find_map(|value| {
-            let address = NameAddr::parse(value).ok()?;
-            let is_ours = match sent.by {
-                By::Path => {
-                    address.uri == ours
-                        || address.parsed_uri().ok()?.equivalent(&Uri::parse(ours).ok()?)
-                }
-                By::Contact => address.parsed_uri().ok()?.user == Some(sent.token.as_bytes()),
-            };
-            is_ours.then(|| read_seconds(address.params.get("expires")))
-        });
+        let contact = staged.unwrap_or(&binding.said).saying().contact;
+        let listed = listed(sent.by, sent.token, contact, response);
         let header = || read_seconds(response.header(HeaderName::Expires));
         listed.flatten().or_else(header).map(u64::from)
     }
+}
+
+/// Whether a 200 lists this binding, and with which expiry.
+pub(super) fn listed(
+    by: By,
+    token: Token,
+    contact: &[u8],
+    response: &Message,
+) -> Option<Option<u32>> {
+    response.values(HeaderName::Contact).find_map(|value| {
+        let address = NameAddr::parse(value).ok()?;
+        let is_ours = match by {
+            By::Path => {
+                address.uri == contact
+                    || address.parsed_uri().ok()?.equivalent(&Uri::parse(contact).ok()?)
+            }
+            By::Contact => address.parsed_uri().ok()?.user == Some(token.as_bytes()),
+        };
+        is_ours.then(|| read_seconds(address.params.get("expires")))
+    })
 }
 
 fn read_seconds(value: Option<&[u8]>) -> Option<u32> {

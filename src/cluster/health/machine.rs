@@ -144,9 +144,14 @@ impl Machine {
     pub(super) fn is_reborn(&mut self) -> bool {
         let reborn = self.signs.was_refused() && self.state != State::Down;
         if reborn {
-            self.incarnation = self.incarnation.saturating_add(1);
+            self.begin_life();
         }
         reborn
+    }
+
+    /// Its process is another one than before.
+    pub(super) const fn begin_life(&mut self) {
+        self.incarnation = self.incarnation.saturating_add(1);
     }
 
     /// Takes in a refusal.
@@ -169,7 +174,7 @@ impl Machine {
     pub(super) fn file(&mut self, now: Uptime, result: Result<Document, DocumentFault>) -> bool {
         let restarted = self.dossier.file(now, result);
         if restarted {
-            self.incarnation = self.incarnation.saturating_add(1);
+            self.begin_life();
         }
         restarted
     }

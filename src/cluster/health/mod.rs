@@ -46,6 +46,8 @@ pub enum Observation {
     TimedOut,
     /// The health document, pulled or pushed.
     Document(Result<Document, DocumentFault>),
+    /// It was asked for registrations that it had granted, and did not know them (H8).
+    Forgot,
     /// The door has removed what it had left there (M8): probation may end. Counts only in
     /// probation, and is needed anew for each.
     Swept,
@@ -146,6 +148,10 @@ impl Health {
                 if machine.file(now, result) {
                     self.wanted.push_back(Wanted::Restarted(server));
                 }
+            }
+            Observation::Forgot => {
+                machine.begin_life();
+                self.wanted.push_back(Wanted::Restarted(server));
             }
             Observation::Swept => machine.sweep(),
         }

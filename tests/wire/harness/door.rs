@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::harness::{
-    FRONTDOOR, LOCALHOST, Namespace, PATIENCE, Process, Server, free, get, now, soon,
+    FRONTDOOR, Kamailio, LOCALHOST, Namespace, PATIENCE, Process, Server, free, get, now, soon,
 };
 
 /// Users asked for at once.
@@ -39,6 +39,8 @@ impl Setup {
         };
         setup
             .table("sip", TRUSTED)
+            // Who counts REGISTERs at a server does not count the door's questions.
+            .table("health", "sample_interval = \"1h\"\n")
             .table("failover", "disable_automatic_user_distribution = false\n")
             .table("log", "filter = \"info\"\n");
         setup
@@ -61,7 +63,22 @@ impl Setup {
         transport: &'static str,
         from: IpAddr,
     ) -> &mut Self {
-        self.servers.push((server.name.clone(), format!("{transport}:{}", server.sip)));
+        self.peer(&server.name, server.sip, transport, from)
+    }
+
+    /// A Kamailio, spoken to over UDP or TCP from its own address.
+    pub(crate) fn kamailio(&mut self, kamailio: &Kamailio, transport: &'static str) -> &mut Self {
+        self.peer(&kamailio.name, kamailio.sip, transport, kamailio.sip.ip())
+    }
+
+    fn peer(
+        &mut self,
+        name: &str,
+        sip: SocketAddr,
+        transport: &'static str,
+        from: IpAddr,
+    ) -> &mut Self {
+        self.servers.push((name.to_owned(), format!("{transport}:{sip}")));
         let same =
             |(other, ip): &&(&str, IpAddr)| *other == transport && ip.is_ipv4() == from.is_ipv4();
         if self.upstream.iter().find(same).is_none() {
@@ -193,6 +210,17 @@ impl Door {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
+    /// Its own sockets, towards phones and towards servers.
+    pub(crate) fn sockets(&self) -> Vec<SocketAddr> {
+        let config = std::fs::read_to_string(&self.config).unwrap();
+        let ours = config.split("[[servers]]").next().unwrap();
+        let addresses = ours.lines().filter_map(|line| line.strip_prefix("address = "));
+        let mut sockets: Vec<SocketAddr> =
+            addresses.map(|address| address.trim_matches('"').parse().unwrap()).collect();
+        sockets.dedup();
+        sockets
+    }
+
     pub(crate) fn config(&self) -> &Path {
         &self.config
     }
@@ -254,4 +282,25 @@ impl Door {
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
+}
+
+/// Waits until every binding is registered at its user's server, and there are so many.
+pub(crate) fn settled(door: &Door, bindings: u64) {
+    soon(&format!("{bindings} bindings are settled"), || {
+        let status = door.status();
+        let settled = status.bindings == bindings && status.progress.settled == bindings;
+        settled.then_some(())
+    });
+}
+
+/// The users whose current server this is, sorted.
+pub(crate) fn served_by(door: &Door, server: &str) -> Vec<String> {
+    let mut names: Vec<String> = door
+        .users()
+        .into_iter()
+        .filter(|user| user.current.as_deref() == Some(server))
+        .map(|user| user.name.trim_start_matches("sip:").split('@').next().unwrap().to_owned())
+        .collect();
+    names.sort();
+    names
 }

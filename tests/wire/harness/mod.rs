@@ -1,4 +1,5 @@
-//! Real processes around the door: simulated servers, phones, SIPp, namespaces.
+//! Real processes around the door: simulated servers, Kamailio, phones, SIPp, tshark,
+//! namespaces.
 //!
 //! Everything is killed by its own process id when it is dropped; what outlives a test that was
 //! killed itself ends with its standard input. Points in time are `CLOCK_MONOTONIC`, which the
@@ -6,26 +7,30 @@
 
 mod door;
 mod http;
+mod kamailio;
 mod namespace;
 mod phones;
 mod ports;
 mod process;
 mod server;
 mod sipp;
+mod wiretap;
 
 use std::time::Duration;
 
 use frontdoor::net::Clock;
 use frontdoor::now::Uptime;
 
-pub(crate) use door::{Door, Setup};
+pub(crate) use door::{Door, Setup, served_by, settled};
 pub(crate) use http::get;
+pub(crate) use kamailio::{Kamailio, Located};
 pub(crate) use namespace::Namespace;
-pub(crate) use phones::{Answer, Phones, Wish, aor, ok, register};
+pub(crate) use phones::{Answer, Phones, Wish, aor, ok, register, users};
 pub(crate) use ports::{LOCALHOST, LOCALHOST6, free};
 pub(crate) use process::{FRONTDOOR, Process, run};
 pub(crate) use server::Server;
 pub(crate) use sipp::{Sipp, users_csv};
+pub(crate) use wiretap::{Recording, Wiretap};
 
 /// How long anything may take that is no promise of the product.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
