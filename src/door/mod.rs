@@ -25,6 +25,7 @@ mod ledger;
 mod nonces;
 mod path;
 mod pool;
+mod realms;
 mod register;
 mod registered;
 mod rehome;

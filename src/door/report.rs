@@ -62,6 +62,13 @@ impl Door {
                     in_flight: lane.in_flight,
                     queued: lane.queued() as u64,
                     since_nanos: server.since.as_nanos(),
+                    realms: server.realms.names(),
+                    other_realm_than: view
+                        .servers
+                        .iter()
+                        .filter(|other| server.realms.differ_from(&other.realms))
+                        .map(|other| Arc::clone(&other.name))
+                        .collect(),
                     proof: server.failure.map(|failure| failure.proof.name().into()),
                     incarnation: server.incarnation,
                 }

@@ -21,6 +21,7 @@ fn server(name: &str, score: u8, capacity: u32) -> ServerView {
         capacity,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
+        realms: Arc::default(),
         failure: None,
         incarnation: 0,
         since: Uptime::ZERO,
