@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
 use crate::harness::{
-    Door, LOCALHOST, LOCALHOST6, Phones, Server, Setup, Sipp, free, soon, users_csv,
+    Door, LOCALHOST, LOCALHOST6, Phones, Server, Setup, Sipp, free, settled, soon, users_csv,
 };
 
 /// Calls a second.
@@ -13,15 +13,6 @@ const RATE: &str = "1000";
 
 fn three_servers() -> [Server; 3] {
     ["ucs1", "ucs2", "ucs3"].map(|name| Server::start(name, free(LOCALHOST)))
-}
-
-/// Waits until every binding is registered at its user's server, and there are so many.
-fn settled(door: &Door, bindings: u64) {
-    soon(&format!("{bindings} bindings are settled"), || {
-        let status = door.status();
-        let settled = status.bindings == bindings && status.progress.settled == bindings;
-        settled.then_some(())
-    });
 }
 
 fn registrations(servers: &mut [Server]) -> u64 {

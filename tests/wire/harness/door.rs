@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::harness::{
-    FRONTDOOR, LOCALHOST, Namespace, PATIENCE, Process, Server, free, get, now, soon,
+    FRONTDOOR, Kamailio, LOCALHOST, Namespace, PATIENCE, Process, Server, free, get, now, soon,
 };
 
 /// Users asked for at once.
@@ -61,7 +61,22 @@ impl Setup {
         transport: &'static str,
         from: IpAddr,
     ) -> &mut Self {
-        self.servers.push((server.name.clone(), format!("{transport}:{}", server.sip)));
+        self.peer(&server.name, server.sip, transport, from)
+    }
+
+    /// A Kamailio, spoken to over UDP or TCP from its own address.
+    pub(crate) fn kamailio(&mut self, kamailio: &Kamailio, transport: &'static str) -> &mut Self {
+        self.peer(&kamailio.name, kamailio.sip, transport, kamailio.sip.ip())
+    }
+
+    fn peer(
+        &mut self,
+        name: &str,
+        sip: SocketAddr,
+        transport: &'static str,
+        from: IpAddr,
+    ) -> &mut Self {
+        self.servers.push((name.to_owned(), format!("{transport}:{sip}")));
         let same =
             |(other, ip): &&(&str, IpAddr)| *other == transport && ip.is_ipv4() == from.is_ipv4();
         if self.upstream.iter().find(same).is_none() {
@@ -254,4 +269,13 @@ impl Door {
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
+}
+
+/// Waits until every binding is registered at its user's server, and there are so many.
+pub(crate) fn settled(door: &Door, bindings: u64) {
+    soon(&format!("{bindings} bindings are settled"), || {
+        let status = door.status();
+        let settled = status.bindings == bindings && status.progress.settled == bindings;
+        settled.then_some(())
+    });
 }

@@ -1,4 +1,4 @@
-//! Real processes around the door: simulated servers, phones, SIPp, namespaces.
+//! Real processes around the door: simulated servers, Kamailio, phones, SIPp, namespaces.
 //!
 //! Everything is killed by its own process id when it is dropped; what outlives a test that was
 //! killed itself ends with its standard input. Points in time are `CLOCK_MONOTONIC`, which the
@@ -6,6 +6,7 @@
 
 mod door;
 mod http;
+mod kamailio;
 mod namespace;
 mod phones;
 mod ports;
@@ -18,8 +19,9 @@ use std::time::Duration;
 use frontdoor::net::Clock;
 use frontdoor::now::Uptime;
 
-pub(crate) use door::{Door, Setup};
+pub(crate) use door::{Door, Setup, settled};
 pub(crate) use http::get;
+pub(crate) use kamailio::{Kamailio, Located};
 pub(crate) use namespace::Namespace;
 pub(crate) use phones::{Answer, Phones, Wish, aor, ok, register};
 pub(crate) use ports::{LOCALHOST, LOCALHOST6, free};
