@@ -110,7 +110,7 @@ impl Door {
         response
     }
 
-    fn maker_of(&self, nonce: &[u8]) -> Option<ServerId> {
+    pub(super) fn maker_of(&self, nonce: &[u8]) -> Option<ServerId> {
         self.nonces.makers.get(&hash_of(self.life, nonce)).copied()
     }
 }

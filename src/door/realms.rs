@@ -1,7 +1,7 @@
 //! For which realm servers want their users' passwords, and what follows for a guest (M6).
 //!
-//! Only known users teach it: whoever asks a server as somebody else could have it challenge for
-//! any domain.
+//! Only known users teach it, and who is let in: whoever asks a server as somebody else could have
+//! it challenge for any domain.
 
 use crate::cluster::ServerId;
 use crate::cluster::health::Observation;
@@ -19,27 +19,28 @@ const REALM_MAX: usize = 256;
 impl Door {
     /// A server has challenged somebody of this AoR.
     pub(super) fn learn_realm(&mut self, now: Now, server: ServerId, aor: &Aor, refusal: &Message) {
+        if self.directory.by_aor(aor.as_str()).is_none() {
+            return;
+        }
         let challenge = refusal.lines(HeaderName::WwwAuthenticate).find_map(Challenge::parse);
         if let Some(challenge) = challenge {
             self.note_realm(now, server, aor, challenge.realm);
         }
     }
 
-    /// A server has let somebody in who answered a challenge.
+    /// A server has let somebody in who answered its challenge. What a phone says to a server that
+    /// never asked is only the phone's word.
     pub(super) fn learn_believed_realm(&mut self, now: Now, server: ServerId, waiting: SlotId) {
         let Some(waiting) = self.waiting.get(waiting) else { return };
         let (request, aor) = (waiting.request.clone(), waiting.aor.clone());
         let answer = request.lines(HeaderName::Authorization).find_map(Credentials::parse);
-        if let Some(answer) = answer {
+        if let Some(answer) = answer.filter(|answer| self.maker_of(answer.nonce) == Some(server)) {
             self.note_realm(now, server, &aor, answer.realm);
         }
     }
 
     fn note_realm(&mut self, now: Now, server: ServerId, aor: &Aor, realm: &[u8]) {
         if self.takes_phones_word() || realm.len() > REALM_MAX {
-            return;
-        }
-        if self.directory.by_aor(aor.as_str()).is_none() {
             return;
         }
         let realm = String::from_utf8_lossy(realm);

@@ -94,8 +94,8 @@ impl Door {
 
     fn on_granted(&mut self, now: Now, sent: Sent, response: &Message) {
         if let What::Update { waiting, .. } = sent.what {
-            self.note_believed(sent.server, waiting);
             self.learn_believed_realm(now, sent.server, waiting);
+            self.note_believed(sent.server, waiting);
         }
         let Some(id) = sent.binding else {
             // A query in pass-through: the server let the phone in.

@@ -16,6 +16,7 @@ mod failover;
 mod moves;
 mod passthrough;
 mod phone;
+mod realms;
 mod register_rules;
 mod restarts;
 mod simulation;

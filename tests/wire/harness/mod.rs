@@ -4,6 +4,7 @@
 //! killed itself ends with its standard input. Points in time are `CLOCK_MONOTONIC`, which the
 //! door's status uses too.
 
+mod baresip;
 mod door;
 mod http;
 mod kamailio;
@@ -11,14 +12,17 @@ mod namespace;
 mod phones;
 mod ports;
 mod process;
+mod relay;
 mod server;
 mod sipp;
+mod sipsak;
 
 use std::time::Duration;
 
 use frontdoor::net::Clock;
 use frontdoor::now::Uptime;
 
+pub(crate) use baresip::Baresip;
 pub(crate) use door::{Door, Setup, settled};
 pub(crate) use http::get;
 pub(crate) use kamailio::{Kamailio, Located};
@@ -26,8 +30,10 @@ pub(crate) use namespace::Namespace;
 pub(crate) use phones::{Answer, Phones, Wish, aor, ok, register};
 pub(crate) use ports::{LOCALHOST, LOCALHOST6, free};
 pub(crate) use process::{FRONTDOOR, Process, run};
+pub(crate) use relay::Relay;
 pub(crate) use server::Server;
 pub(crate) use sipp::{Sipp, users_csv};
+pub(crate) use sipsak::sipsak;
 
 /// How long anything may take that is no promise of the product.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
