@@ -10,11 +10,11 @@ use toml::Spanned;
 use crate::cluster::{BindingAddress, HealthDocumentUse, Server, Version};
 use crate::config::check::check_header_text;
 use crate::config::fit;
-use crate::config::realm::realm;
 use crate::config::problem::{Complaints, Fault};
 use crate::config::raw::{
     Raw, RawBindingAddress, RawDocumentUse, RawListen, RawServer, RawTransport,
 };
+use crate::config::realm::realm;
 use crate::config::{Config, Socket};
 use crate::door::Side;
 use crate::sip::Transport;

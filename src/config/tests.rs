@@ -63,8 +63,11 @@ fn the_least_that_is_needed_is_accepted_without_a_warning() {
 #[test]
 fn a_server_of_another_realm_is_named_before_anything_runs() {
     let pool = |realms: [&str; 3]| {
-        let mut text = GOOD.replace("[sip]", "[[servers]]\nname = \"ucs3\"\n\
-            sip = \"udp:10.0.0.3:5060\"\ncapacity = 100\nversion = \"2603.0\"\n[sip]");
+        let mut text = GOOD.replace(
+            "[sip]",
+            "[[servers]]\nname = \"ucs3\"\n\
+            sip = \"udp:10.0.0.3:5060\"\ncapacity = 100\nversion = \"2603.0\"\n[sip]",
+        );
         for (number, realm) in (1..).zip(realms).filter(|(_, realm)| !realm.is_empty()) {
             let name = format!("name = \"ucs{number}\"\n");
             text = text.replace(&name, &format!("{name}realm = \"{realm}\"\n"));
@@ -489,7 +492,7 @@ fn the_defaults_in_the_shipped_file_are_the_defaults() {
     let switched_on: String = switched_on
         .lines()
         .filter(|line| {
-            !["site", "health_url", "rate_max", "file"]
+            !["site", "realm", "health_url", "rate_max", "file"]
                 .iter()
                 .any(|k| line.starts_with(&format!("{k} = ")))
         })

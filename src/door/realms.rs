@@ -3,11 +3,13 @@
 //! Only known users teach it, and who is let in: whoever asks a server as somebody else could have
 //! it challenge for any domain.
 
+use std::sync::Arc;
+
 use crate::cluster::ServerId;
 use crate::cluster::health::Observation;
 use crate::directory::{Aor, UserId};
-use crate::door::Door;
 use crate::door::slots::SlotId;
+use crate::door::{Door, Event};
 use crate::now::Now;
 use crate::placement;
 use crate::sip::digest::{Challenge, Credentials};
@@ -34,7 +36,7 @@ impl Door {
         let Some(waiting) = self.waiting.get(waiting) else { return };
         let (request, aor) = (waiting.request.clone(), waiting.aor.clone());
         let answer = request.lines(HeaderName::Authorization).find_map(Credentials::parse);
-        if let Some(answer) = answer.filter(|answer| self.maker_of(answer.nonce) == Some(server)) {
+        if let Some(answer) = answer.filter(|answer| self.has_said(server, answer.nonce)) {
             self.note_realm(now, server, &aor, answer.realm);
         }
     }
@@ -50,6 +52,19 @@ impl Door {
         }
         let seen = Observation::Challenged { domain: domain.into(), realm: realm.into() };
         self.health.observe(now.uptime, server, seen);
+        let others = self.servers_of_another_realm(server);
+        if !others.is_empty() {
+            let realms = self.health.view().server(server).realms.names();
+            self.emit(Event::RealmsDiffer { server: self.server_name(server), realms, others });
+        }
+    }
+
+    /// Between whose users' servers and this one nobody is moved.
+    pub(super) fn servers_of_another_realm(&self, server: ServerId) -> Vec<Arc<str>> {
+        let view = self.health.view();
+        let realms = &view.server(server).realms;
+        let others = view.servers.iter().filter(|other| realms.differ_from(&other.realms));
+        others.map(|other| Arc::clone(&other.name)).collect()
     }
 
     /// Moves a guest on whose server takes no password of theirs; whether they go.

@@ -63,12 +63,7 @@ impl Door {
                     queued: lane.queued() as u64,
                     since_nanos: server.since.as_nanos(),
                     realms: server.realms.names(),
-                    other_realm_than: view
-                        .servers
-                        .iter()
-                        .filter(|other| server.realms.differ_from(&other.realms))
-                        .map(|other| Arc::clone(&other.name))
-                        .collect(),
+                    other_realm_than: self.servers_of_another_realm(id),
                     proof: server.failure.map(|failure| failure.proof.name().into()),
                     incarnation: server.incarnation,
                 }

@@ -68,7 +68,11 @@ fn where_every_server_has_another_realm_users_stay_and_status_says_why() {
     let because = &status.failovers[0].unplaced_because;
     assert_eq!(because.get("realm"), Some(&status.unplaced), "{because:?}");
     assert_eq!(because.len(), 1);
-    assert_eq!(desk.status(&user(&affected[0], 50)), 503, "nor does a login of their own move them");
+    assert_eq!(
+        desk.status(&user(&affected[0], 50)),
+        503,
+        "nor does a login of their own move them"
+    );
     assert_eq!(desk.door.stats().relocations, 0);
 }
 

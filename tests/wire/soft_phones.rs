@@ -5,9 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use crate::harness::{
-    Baresip, Door, Kamailio, LOCALHOST, Server, Setup, aor, free, settled, soon,
-};
+use crate::harness::{Baresip, Door, Kamailio, LOCALHOST, Server, Setup, aor, free, settled, soon};
 use crate::passthrough::{CHALLENGED, password};
 
 const PHONES: [(&str, &str); 3] = [("anna", "udp"), ("bert", "udp"), ("cleo", "tcp")];

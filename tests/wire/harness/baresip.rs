@@ -61,7 +61,13 @@ impl Baresip {
     }
 
     /// One more phone, which registers at once and goes on doing so.
-    pub(crate) fn account(&mut self, user: &str, password: &str, transport: &str, door: SocketAddr) {
+    pub(crate) fn account(
+        &mut self,
+        user: &str,
+        password: &str,
+        transport: &str,
+        door: SocketAddr,
+    ) {
         let uri = match transport {
             "udp" => aor(user),
             other => format!("{};transport={other}", aor(user)),

@@ -24,9 +24,14 @@ struct Shared {
     to_door: UdpSocket,
     door: SocketAddr,
     phone: Mutex<Option<SocketAddr>>,
-    /// Requests of the phone's with this in them stay here; retransmissions once.
-    held: Mutex<Option<(&'static str, Vec<Vec<u8>>)>>,
+    hold: Mutex<Option<Hold>>,
     over: AtomicBool,
+}
+
+/// Requests of the phone's with `what` in them stay here; retransmissions once.
+struct Hold {
+    what: &'static str,
+    held: Vec<Vec<u8>>,
 }
 
 impl Relay {
@@ -41,7 +46,7 @@ impl Relay {
             to_door,
             door,
             phone: Mutex::default(),
-            held: Mutex::default(),
+            hold: Mutex::default(),
             over: AtomicBool::new(false),
         });
         let carriers = [Shared::carry_to_door, Shared::carry_to_phone].map(|carry| {
@@ -53,17 +58,17 @@ impl Relay {
 
     /// From now on requests with this in them get no further; waits until there is one.
     pub(crate) fn hold(&self, what: &'static str) {
-        *self.shared.held.lock().unwrap() = Some((what, Vec::new()));
+        *self.shared.hold.lock().unwrap() = Some(Hold { what, held: Vec::new() });
         soon(&format!("the phone sends {what}"), || {
-            let held = self.shared.held.lock().unwrap();
-            held.as_ref().is_some_and(|(_, held)| !held.is_empty()).then_some(())
+            let hold = self.shared.hold.lock().unwrap();
+            hold.as_ref().is_some_and(|hold| !hold.held.is_empty()).then_some(())
         });
     }
 
     /// What was held goes on its way, late.
     pub(crate) fn release(&self) {
-        let (_, held) = self.shared.held.lock().unwrap().take().unwrap();
-        for datagram in held {
+        let hold = self.shared.hold.lock().unwrap().take().unwrap();
+        for datagram in hold.held {
             self.shared.to_door.send_to(&datagram, self.shared.door).unwrap();
         }
     }
@@ -83,11 +88,11 @@ impl Shared {
     fn carry_to_door(&self) {
         self.carry(&self.to_phone, |datagram, phone| {
             *self.phone.lock().unwrap() = Some(phone);
-            if let Some((what, held)) = self.held.lock().unwrap().as_mut()
-                && memchr::memmem::find(datagram, what.as_bytes()).is_some()
+            if let Some(hold) = self.hold.lock().unwrap().as_mut()
+                && memchr::memmem::find(datagram, hold.what.as_bytes()).is_some()
             {
-                if !held.iter().any(|other| other == datagram) {
-                    held.push(datagram.to_vec());
+                if !hold.held.iter().any(|other| other == datagram) {
+                    hold.held.push(datagram.to_vec());
                 }
                 return;
             }
