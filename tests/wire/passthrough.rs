@@ -1,5 +1,5 @@
-//! Two or three Kamailios challenge, the door passes it on, and the phones are real: nobody is ever
-//! shown a wrong password unless it is wrong (M6).
+//! Kamailio challenges, the door passes it on, and the phones are real: nobody is shown a wrong
+//! password unless it is wrong (M6).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::harness::{
 pub(crate) const CHALLENGED: &str =
     "auth = \"passthrough\"\nlease_min = \"1s\"\nlease_max = \"4s\"\n";
 
-/// The rest of the realm is the registrar's.
+/// A registrar that asks who somebody is.
 const CHALLENGES: [&str; 2] = ["WITH_PATH", "WITH_DIGEST"];
 
 /// Phones until every server has some of them.
@@ -141,10 +141,10 @@ fn an_answer_to_the_dead_servers_challenge_is_asked_for_again_as_stale_and_not_a
 
     // The phone answers its server's challenge; before the answer is there, the server is not.
     relay.hold("\r\nAuthorization: ");
-    let before = phone.registered("anna");
     assert_eq!(phone.log().matches("stale=").count(), 0);
     servers.iter_mut().find(|server| *server.name == *home).unwrap().kill();
     soon("anna is moved", || (current() != home).then_some(()));
+    let before = phone.registered("anna");
     relay.release();
 
     soon("anna is registered again", || (phone.registered("anna") > before).then_some(()));

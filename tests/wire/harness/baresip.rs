@@ -19,7 +19,7 @@ const MODULES: &str = "/usr/lib/baresip/modules";
 /// What outlives a test that was killed itself ends by itself after so many seconds.
 const LIFE: &str = "180";
 
-/// Every second time that its lease is over: `rwait` is in percent.
+/// It refreshes when so many percent of its lease are over.
 const REFRESH_AT: u32 = 50;
 
 /// One process, with a phone for each account; dropping it kills it.
