@@ -176,6 +176,7 @@ fn health_settings(
             &raw.document_interval,
             defaults.document_interval,
         ),
+        sample_interval: bounded("sample_interval", &raw.sample_interval, defaults.sample_interval),
         hold_refused: failover.hold_refused.map_or(defaults.hold_refused, |span| span.0),
         hold_silence: failover.hold_silence.map_or(defaults.hold_silence, |span| span.0),
         probation: raw.probation.map_or(defaults.probation, |span| span.0),

@@ -104,6 +104,7 @@ pub(super) struct RawHealth {
     pub(super) ramp: Option<Span>,
     pub(super) late_tick: Option<Spanned<Span>>,
     pub(super) document_interval: Option<Spanned<Span>>,
+    pub(super) sample_interval: Option<Spanned<Span>>,
 }
 
 /// `[pace]`.

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::cluster::ServerId;
 use crate::directory::{Aor, UserId};
+use crate::door::sample::Sample;
 use crate::door::slots::SlotId;
 use crate::now::Uptime;
 use crate::sip::Flow;
@@ -61,6 +62,13 @@ pub(crate) struct Upstream {
     pub(crate) expiry: Duration,
     /// When the door refreshes it (M3).
     pub(crate) refresh_at: Uptime,
+}
+
+impl Upstream {
+    /// Whether it is what was asked about.
+    pub(crate) fn is_of(&self, sample: Sample) -> bool {
+        self.refresh_at == sample.refresh_at
+    }
 }
 
 /// How a server is told the way back to the phone (M2).
@@ -131,6 +139,11 @@ impl Standing {
 }
 
 impl Binding {
+    /// Whether nothing is under way for it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.step == Step::Idle
+    }
+
     /// Whether the door's promise still runs.
     pub(crate) fn is_live(&self, now: Uptime) -> bool {
         !self.gone && self.lease_until > now

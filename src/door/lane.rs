@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cluster::{BindingAddress, Server};
 use crate::door::Pace;
 use crate::door::binding::By;
+use crate::door::sample::{Question, Sampling};
 use crate::door::slots::SlotId;
 use crate::now::Uptime;
 use crate::sip::{ConnectionId, Flow, ListenerId};
@@ -48,6 +49,8 @@ pub(crate) struct Lane {
     returning: VecDeque<SlotId>,
     /// Refreshes and removals.
     background: VecDeque<SlotId>,
+    /// Whether it still holds what it granted; asked last of all.
+    pub(crate) sampling: Sampling,
 }
 
 /// Who goes next.
@@ -57,6 +60,8 @@ pub(crate) enum Turn {
     Update(SlotId, usize),
     /// A step of the door's own.
     Step(SlotId),
+    /// A question about a binding (H8).
+    Sample(SlotId),
 }
 
 /// How pressing a step is.
@@ -96,6 +101,7 @@ impl Lane {
             moving: VecDeque::new(),
             returning: VecDeque::new(),
             background: VecDeque::new(),
+            sampling: Sampling::default(),
         }
     }
 
@@ -124,6 +130,13 @@ impl Lane {
             .or_else(|| self.returning.pop_front())
             .or_else(|| self.background.pop_front())
             .map(Turn::Step)
+            .or_else(|| self.take_question())
+    }
+
+    fn take_question(&mut self) -> Option<Turn> {
+        let Question::Queued(id) = self.sampling.question else { return None };
+        self.sampling.question = Question::None;
+        Some(Turn::Sample(id))
     }
 
     /// `None`: go now. Else when the pace allows the next one.
@@ -166,13 +179,19 @@ impl Lane {
 
     /// How many wait, stale entries included.
     pub(crate) fn queued(&self) -> usize {
-        self.urgent.len() + self.moving.len() + self.returning.len() + self.background.len()
+        let question = usize::from(matches!(self.sampling.question, Question::Queued(_)));
+        self.urgent.len()
+            + self.moving.len()
+            + self.returning.len()
+            + self.background.len()
+            + question
     }
 
     /// The server failed: nobody waits for it any longer. The window starts anew.
     pub(crate) fn clear(&mut self) -> (Vec<(SlotId, usize)>, Vec<SlotId>) {
         self.window = self.pace.window_initial.max(WINDOW_MIN);
         self.lost_before = false;
+        self.sampling.question = Question::None;
         let steps = self
             .moving
             .drain(..)
@@ -247,18 +266,19 @@ mod tests {
     }
 
     #[test]
-    fn phones_that_wait_go_first_and_removals_last() {
+    fn phones_that_wait_go_first_and_questions_last() {
         let mut lane = lane(Pace::default());
         let id = SlotId::from_u64;
         lane.push_step(id(1), Urgency::Background);
         lane.push_step(id(2), Urgency::Returning);
         lane.push_step(id(3), Urgency::Moving);
         lane.push_update(id(4), 0);
+        lane.sampling.question = Question::Queued(id(5));
         let order: Vec<u64> = std::iter::from_fn(|| lane.take_turn())
             .map(|turn| match turn {
-                Turn::Update(id, _) | Turn::Step(id) => id.to_u64(),
+                Turn::Update(id, _) | Turn::Step(id) | Turn::Sample(id) => id.to_u64(),
             })
             .collect();
-        assert_eq!(order, [4, 3, 2, 1]);
+        assert_eq!(order, [4, 3, 2, 1, 5]);
     }
 }

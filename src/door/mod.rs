@@ -13,6 +13,7 @@
 //! | `nonces` | whose challenge a phone answers |
 //! | `path` | requests from servers along the Path to phones, and back |
 //! | `pool` | health: probes, documents, states |
+//! | `sample` | whether a server still holds what it granted |
 //! | `rehome` | a server failed: plan, record, enqueue |
 //! | `ledger` | writes under way and what happens when they are durable |
 //! | `report` | what the door shows of itself |
@@ -31,6 +32,7 @@ mod registered;
 mod rehome;
 mod report;
 mod restart;
+mod sample;
 mod settings;
 mod slots;
 mod stats;
@@ -260,6 +262,8 @@ enum Timer {
     Binding(SlotId),
     /// When a lane's pace allows its next REGISTER.
     Lane(ServerId),
+    /// When a server is asked whether it still holds what it granted.
+    Sample(ServerId),
     /// When a phone has waited long enough.
     Patience(SlotId),
     /// When removals that could not be written are tried again.
@@ -318,6 +322,7 @@ impl Door {
                     self.lanes[server.index()].woken = false;
                     self.pump_lane(now, server);
                 }
+                Timer::Sample(server) => self.sample(now, server),
                 Timer::Patience(id) => self.lose_patience(now, id),
                 Timer::Removals => self.write_removals_again(now),
                 Timer::Failover => self.wake_planner(now),

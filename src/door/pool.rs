@@ -227,6 +227,7 @@ impl Door {
     fn on_server_restarted(&mut self, now: Now, server: ServerId) {
         let event = Event::ServerRestarted { server: self.server_name(server) };
         self.emit(event);
+        self.lanes[server.index()].sampling.begin_life();
         let there: Vec<SlotId> = self
             .bindings
             .iter()
@@ -240,7 +241,7 @@ impl Door {
     }
 
     /// The server may not have it any more: it is to be told again.
-    fn forget_registration(&mut self, id: SlotId, server: ServerId) {
+    pub(super) fn forget_registration(&mut self, id: SlotId, server: ServerId) {
         let Some(binding) = self.bindings.get_mut(id) else { return };
         for upstream in binding.upstream.iter_mut().filter(|u| u.server == server) {
             upstream.version = None;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::cluster::ServerId;
 use crate::door::binding::{By, Said};
+use crate::door::sample::Sample;
 use crate::door::slots::SlotId;
 use crate::door::{Asked, BRANCH_TO_SERVER, Door};
 use crate::now::Now;
@@ -35,6 +36,8 @@ pub(crate) enum What {
     Register { version: u32 },
     /// A removal by the door.
     Remove,
+    /// A question whether a binding is held (H8).
+    Sample(Sample),
 }
 
 /// One REGISTER to be written.
@@ -109,6 +112,29 @@ impl Door {
         let what = What::Remove;
         let sent = Sent { server, binding: Some(id), by, what, asked_s: 0, again: false };
         self.send_for_door(now, id, sent);
+    }
+
+    /// A question about a binding: no contact, and a Call-ID of its own.
+    pub(super) fn query(&mut self, now: Now, server: ServerId, sample: Sample) {
+        let Some(binding) = self.bindings.get(sample.binding) else { return };
+        let said = binding.said.clone();
+        let lane = &mut self.lanes[server.index()];
+        // RFC 3261 §8.1.1.5: below 2**31.
+        lane.sampling.cseq = (lane.sampling.cseq + 1) & 0x7fff_ffff;
+        let (by, cseq) = (lane.by, lane.sampling.cseq);
+        let draft = Draft {
+            server,
+            binding: None,
+            by,
+            said: &said,
+            expires_s: 0,
+            cseq,
+            credentials: None,
+            query: true,
+        };
+        let what = What::Sample(sample);
+        let sent = Sent { server, binding: None, by, what, asked_s: 0, again: false };
+        self.send_register(now, &draft, sent);
     }
 
     fn send_for_door(&mut self, now: Now, id: SlotId, sent: Sent) {

@@ -86,13 +86,20 @@ impl Door {
                 self.reconcile(now, id);
             }
         }
-        if let What::Update { waiting, .. } = sent.what {
-            self.mark_refused(sent);
-            self.block_waiting(now, waiting, true);
+        match sent.what {
+            What::Update { waiting, .. } => {
+                self.mark_refused(sent);
+                self.block_waiting(now, waiting, true);
+            }
+            What::Sample(_) => self.on_sample_refused(sent.server, 0),
+            What::Register { .. } | What::Remove => {}
         }
     }
 
     fn on_granted(&mut self, now: Now, sent: Sent, response: &Message) {
+        if let What::Sample(sample) = sent.what {
+            return self.on_sampled(now, sent.server, sample, response);
+        }
         if let What::Update { waiting, .. } = sent.what {
             self.learn_believed_realm(now, sent.server, waiting);
             self.note_believed(sent.server, waiting);
@@ -133,6 +140,7 @@ impl Door {
                 self.drop_upstream(id, sent.server, sent.by);
                 self.end_step(now, id);
             }
+            What::Sample(_) => {}
         }
     }
 
@@ -185,6 +193,7 @@ impl Door {
                 }
                 self.end_step(now, id);
             }
+            What::Sample(_) => self.on_sample_refused(sent.server, status),
         }
     }
 
@@ -289,7 +298,7 @@ impl Door {
             (What::Register { .. }, Some(id)) => {
                 self.register_for_door(now, sent.server, id, true);
             }
-            (What::Remove, _) | (_, None) => {}
+            (What::Remove | What::Sample(_), _) | (_, None) => {}
         }
     }
 
@@ -333,7 +342,7 @@ impl Door {
                     self.refuse_waiting(now, waiting, 500);
                 }
             }
-            What::Register { .. } | What::Remove => {
+            What::Register { .. } | What::Remove | What::Sample(_) => {
                 if let Some(binding) = self.bindings.get_mut(id) {
                     binding.trouble = Some(Trouble::NoPath);
                 }
@@ -361,26 +370,37 @@ impl Door {
     fn granted_seconds(&self, sent: Sent, response: &Message) -> Option<u64> {
         let id = sent.binding?;
         let binding = self.bindings.get(id)?;
-        let token = self.tokens.issue(id);
         let staged = match sent.what {
             What::Update { waiting, index } => {
                 self.waiting.get(waiting)?.updates.get(index)?.said.as_ref()
             }
-            What::Register { .. } | What::Remove => None,
+            What::Register { .. } | What::Remove | What::Sample(_) => None,
         };
-        let ours = staged.unwrap_or(&binding.said).saying().contact;
-        let ours = Uri::parse(ours).ok()?;
-        let listed = response.values(HeaderName::Contact).find_map(|value| {
+        let contact = staged.unwrap_or(&binding.said).saying().contact;
+        let listed = self.listed(id, sent.by, contact, response);
+        let header = || read_seconds(response.header(HeaderName::Expires));
+        listed.flatten().or_else(header).map(u64::from)
+    }
+
+    /// Whether a 200 lists this binding, and with which expiry.
+    pub(super) fn listed(
+        &self,
+        id: SlotId,
+        by: By,
+        contact: &[u8],
+        response: &Message,
+    ) -> Option<Option<u32>> {
+        let token = self.tokens.issue(id);
+        let ours = Uri::parse(contact).ok()?;
+        response.values(HeaderName::Contact).find_map(|value| {
             let address = NameAddr::parse(value).ok()?;
             let uri = address.parsed_uri().ok()?;
-            let is_ours = match sent.by {
+            let is_ours = match by {
                 By::Path => uri.equivalent(&ours),
                 By::Contact => uri.user == Some(token.as_bytes()),
             };
             is_ours.then(|| read_seconds(address.params.get("expires")))
-        });
-        let header = || read_seconds(response.header(HeaderName::Expires));
-        listed.flatten().or_else(header).map(u64::from)
+        })
     }
 }
 

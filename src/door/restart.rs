@@ -72,6 +72,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         settings,
     };
     door.restore(loaded, now);
+    door.start_sampling(now);
     door
 }
 

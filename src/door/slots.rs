@@ -19,6 +19,11 @@ impl SlotId {
     pub(crate) const fn from_u64(value: u64) -> Self {
         Self { slot: value as u32, tenant: (value >> 32) as u32 }
     }
+
+    /// Its place in the table, for [`Slots::round`].
+    pub(crate) const fn place(self) -> usize {
+        self.slot as usize
+    }
 }
 
 impl fmt::Debug for SlotId {
@@ -113,6 +118,16 @@ impl<T> Slots<T> {
         Some(value)
     }
 
+    /// Those in the next `most` places from `place` on, round and round.
+    pub(crate) fn round(&self, place: usize, most: usize) -> impl Iterator<Item = (SlotId, &T)> {
+        let count = self.slots.len();
+        (place..).take(most.min(count)).filter_map(move |place| {
+            let slot = place % count;
+            let (tenant, value) = self.slots.get(slot)?.as_ref()?;
+            Some((SlotId { slot: slot as u32, tenant: *tenant }, value))
+        })
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SlotId, &T)> {
         self.slots.iter().enumerate().filter_map(|(slot, tenant)| {
             let (tenant, value) = tenant.as_ref()?;
@@ -135,6 +150,18 @@ mod tests {
         assert_eq!(slots.remove(a), None);
         slots.insert('c').unwrap();
         assert_eq!(slots.insert('d'), Err('d'), "the limit holds");
+    }
+
+    #[test]
+    fn a_look_goes_round_and_no_further_than_told() {
+        let mut slots = Slots::new(9, 7);
+        let ids: Vec<SlotId> = "abcd".chars().map(|c| slots.insert(c).unwrap()).collect();
+        slots.remove(ids[1]);
+        let look = |place, most| slots.round(place, most).map(|(_, c)| *c).collect::<String>();
+        assert_eq!(look(3, 9), "dac");
+        assert_eq!((look(0, 2), look(usize::MAX - 9, 1)), ("a".into(), "c".into()));
+        assert_eq!(slots.round(ids[3].place(), 1).next(), Some((ids[3], &'d')));
+        assert_eq!(Slots::<char>::new(9, 7).round(5, 9).count(), 0);
     }
 
     #[test]

@@ -64,6 +64,10 @@ stats! {
     stale_steps,
     /// Stale bindings removed from a server (M8).
     swept,
+    /// Questions to servers whether they still hold a binding (H8).
+    samples,
+    /// Answers to these in which the binding was missing.
+    samples_missing,
     /// Writes the store failed.
     store_failures,
     /// User records that named a server which is not configured.

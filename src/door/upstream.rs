@@ -149,6 +149,7 @@ impl Door {
                     self.send_update(now, server, waiting, index);
                 }
                 Some(Turn::Step(id)) => self.take_step(now, server, id),
+                Some(Turn::Sample(id)) => self.send_sample(now, server, id),
                 None => return,
             }
         }

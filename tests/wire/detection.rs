@@ -10,7 +10,7 @@ use frontdoor::door::ServerStatus;
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Door, LOCALHOST, LOCALHOST6, Namespace, Phones, Server, Setup, free, now, pause, soon,
+    LOCALHOST, LOCALHOST6, Namespace, Phones, Server, Setup, free, now, pause, settled, users,
 };
 
 /// From a death that the server's host speaks of.
@@ -24,19 +24,6 @@ const STALL: Duration = Duration::from_secs(1);
 fn servers(ips: &[IpAddr]) -> Vec<Server> {
     let names = (1..).map(|number| format!("ucs{number}"));
     ips.iter().zip(names).map(|(ip, name)| Server::start(&name, free(*ip))).collect()
-}
-
-fn users(count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("user{number:04}")).collect()
-}
-
-/// Waits until everybody the door knows is registered where they are now.
-fn settled(door: &Door, bindings: u64) {
-    soon("everybody is settled", || {
-        let status = door.status();
-        let settled = status.bindings == bindings && status.progress.settled == bindings;
-        settled.then_some(())
-    });
 }
 
 fn since(server: &ServerStatus, fault_nanos: u64) -> Duration {

@@ -1,26 +1,12 @@
 //! Kamailio as one of the UCServers: its own `usrloc` is the judge of what the door registers.
 
-use crate::harness::{Door, Kamailio, LOCALHOST, Located, Phones, Server, Setup, free, settled};
-
-fn users(count: usize) -> Vec<String> {
-    (0..count).map(|n| format!("user{n:03}")).collect()
-}
+use crate::harness::{
+    Door, Kamailio, LOCALHOST, Located, Phones, Server, Setup, free, served_by, settled, users,
+};
 
 /// Whose contacts these are.
 fn whose(located: &[Located]) -> Vec<String> {
     located.iter().map(|it| it.aor.split('@').next().unwrap().to_owned()).collect()
-}
-
-/// The users whose current server this is, sorted.
-fn served_by(door: &Door, server: &str) -> Vec<String> {
-    let mut names: Vec<String> = door
-        .users()
-        .into_iter()
-        .filter(|user| user.current.as_deref() == Some(server))
-        .map(|user| user.name.trim_start_matches("sip:").split('@').next().unwrap().to_owned())
-        .collect();
-    names.sort();
-    names
 }
 
 /// One Kamailio, `ucs1`, and two simulated servers behind a door that trusts a server again soon.

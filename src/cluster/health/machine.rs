@@ -152,6 +152,12 @@ impl Machine {
         reborn
     }
 
+    /// Its process is another one than before, which may be configured otherwise.
+    pub(super) fn begin_life(&mut self) {
+        self.incarnation = self.incarnation.saturating_add(1);
+        self.forget_realms();
+    }
+
     /// Takes in a refusal.
     pub(super) fn refused(&mut self, now: Uptime, settings: &Settings) {
         let counted = self.signs.refused(now, settings);
@@ -175,12 +181,6 @@ impl Machine {
             self.begin_life();
         }
         restarted
-    }
-
-    /// Its process is another one, which may be configured otherwise.
-    fn begin_life(&mut self) {
-        self.incarnation = self.incarnation.saturating_add(1);
-        self.forget_realms();
     }
 
     /// Takes in the realm of a challenge.

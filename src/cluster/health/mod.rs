@@ -53,6 +53,8 @@ pub enum Observation {
         /// The realm.
         realm: Arc<str>,
     },
+    /// It was asked for registrations that it had granted, and did not know them (H8).
+    Forgot,
     /// The door has removed what it had left there (M8): probation may end. Counts only in
     /// probation, and is needed anew for each.
     Swept,
@@ -156,6 +158,10 @@ impl Health {
             }
             Observation::Challenged { domain, realm } => {
                 machine.challenged(&domain, &realm);
+            }
+            Observation::Forgot => {
+                machine.begin_life();
+                self.wanted.push_back(Wanted::Restarted(server));
             }
             Observation::Swept => machine.sweep(),
         }

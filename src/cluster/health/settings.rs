@@ -33,6 +33,8 @@ pub struct Settings {
     pub late_tick: Duration,
     /// Between two pulls of the health document.
     pub document_interval: Duration,
+    /// Between two questions to a server whether it still holds a binding; the door asks them.
+    pub sample_interval: Duration,
 }
 
 /// A stall no longer than this is not a failure (H2).
@@ -80,6 +82,9 @@ impl Default for Settings {
             // Well above what a scheduler does to a healthy process, well below `degraded_after`.
             late_tick: Duration::from_millis(300),
             document_interval: Duration::from_secs(2),
+            // Two answers make a restart, the second is asked for at once: seconds, not minutes,
+            // for one REGISTER every five seconds.
+            sample_interval: Duration::from_secs(5),
         }
     }
 }

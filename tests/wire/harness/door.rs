@@ -39,6 +39,8 @@ impl Setup {
         };
         setup
             .table("sip", TRUSTED)
+            // Who counts REGISTERs at a server does not count the door's questions.
+            .table("health", "sample_interval = \"1h\"\n")
             .table("failover", "disable_automatic_user_distribution = false\n")
             .table("log", "filter = \"info\"\n");
         setup
@@ -208,6 +210,17 @@ impl Door {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
+    /// Its own sockets, towards phones and towards servers.
+    pub(crate) fn sockets(&self) -> Vec<SocketAddr> {
+        let config = std::fs::read_to_string(&self.config).unwrap();
+        let ours = config.split("[[servers]]").next().unwrap();
+        let addresses = ours.lines().filter_map(|line| line.strip_prefix("address = "));
+        let mut sockets: Vec<SocketAddr> =
+            addresses.map(|address| address.trim_matches('"').parse().unwrap()).collect();
+        sockets.dedup();
+        sockets
+    }
+
     pub(crate) fn config(&self) -> &Path {
         &self.config
     }
@@ -278,4 +291,16 @@ pub(crate) fn settled(door: &Door, bindings: u64) {
         let settled = status.bindings == bindings && status.progress.settled == bindings;
         settled.then_some(())
     });
+}
+
+/// The users whose current server this is, sorted.
+pub(crate) fn served_by(door: &Door, server: &str) -> Vec<String> {
+    let mut names: Vec<String> = door
+        .users()
+        .into_iter()
+        .filter(|user| user.current.as_deref() == Some(server))
+        .map(|user| user.name.trim_start_matches("sip:").split('@').next().unwrap().to_owned())
+        .collect();
+    names.sort();
+    names
 }

@@ -147,6 +147,16 @@ impl Kamailio {
         self.statistic("core.rcv_requests_register")
     }
 
+    /// REGISTERs that changed something, or kept it.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.statistic("registrar.accepted_regs")
+    }
+
+    /// OPTIONS it has received in this life.
+    pub(crate) fn options(&self) -> u64 {
+        self.statistic("core.rcv_requests_options")
+    }
+
     /// How many contacts it holds, also where they are more than a dump can show.
     pub(crate) fn registrations(&self) -> u64 {
         self.statistic("usrloc.location_contacts")

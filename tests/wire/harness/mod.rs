@@ -1,4 +1,5 @@
-//! Real processes around the door: simulated servers, Kamailio, phones, SIPp, namespaces.
+//! Real processes around the door: simulated servers, Kamailio, phones, SIPp, tshark,
+//! namespaces.
 //!
 //! Everything is killed by its own process id when it is dropped; what outlives a test that was
 //! killed itself ends with its standard input. Points in time are `CLOCK_MONOTONIC`, which the
@@ -16,6 +17,7 @@ mod relay;
 mod server;
 mod sipp;
 mod sipsak;
+mod wiretap;
 
 use std::time::Duration;
 
@@ -23,17 +25,18 @@ use frontdoor::net::Clock;
 use frontdoor::now::Uptime;
 
 pub(crate) use baresip::Baresip;
-pub(crate) use door::{Door, Setup, settled};
+pub(crate) use door::{Door, Setup, served_by, settled};
 pub(crate) use http::get;
 pub(crate) use kamailio::{Kamailio, Located};
 pub(crate) use namespace::Namespace;
-pub(crate) use phones::{Answer, Phones, Wish, aor, ok, register};
+pub(crate) use phones::{Answer, Phones, Wish, aor, ok, register, users};
 pub(crate) use ports::{LOCALHOST, LOCALHOST6, free};
 pub(crate) use process::{FRONTDOOR, Process, run};
 pub(crate) use relay::Relay;
 pub(crate) use server::Server;
 pub(crate) use sipp::{Sipp, users_csv};
 pub(crate) use sipsak::sipsak;
+pub(crate) use wiretap::{Recording, Wiretap};
 
 /// How long anything may take that is no promise of the product.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

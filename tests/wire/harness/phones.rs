@@ -232,6 +232,11 @@ impl Shared {
     }
 }
 
+/// So many users' names.
+pub(crate) fn users(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("user{n:03}")).collect()
+}
+
 /// Five minutes, as most phones want.
 pub(crate) fn register(user: &str, cseq: u32) -> Wish {
     Wish { user: user.to_owned(), cseq, expires: 300 }
