@@ -359,6 +359,7 @@ mod tests {
             capacity,
             version: Some(Version::FIRST_WITH_DISTRIBUTION),
             site: None,
+            realms: Arc::default(),
             failure: None,
             incarnation: 0,
             since: Uptime::ZERO,

@@ -116,6 +116,11 @@ fn write(event: &Event, unlogged: u64) {
         Event::ServerRestarted { server } => {
             warn!(unlogged, %server, "server restarted: its bindings are registered again");
         }
+        Event::RealmsDiffer { server, realms, others } => {
+            let (realms, others) = (realms.join(", "), others.join(", "));
+            error!(unlogged, %server, realms, others, "the servers want passwords for different \
+                realms: nobody is moved between them; give them the same realm");
+        }
         Event::Suspicion(Some(Suspect::OwnNetwork)) => {
             error!(
                 unlogged,
@@ -136,7 +141,7 @@ fn write(event: &Event, unlogged: u64) {
         }
         Event::FailoverPlanned { server, users, unplaced } => {
             error!(unlogged, %server, users, unplaced, "failover planned, but not all users have \
-                a place: add capacity");
+                a place: frontdoor status says why");
         }
         Event::FailoverWithheld { server, because, would_move } => {
             warn!(unlogged, %server, because, would_move, "nobody is moved");
@@ -165,7 +170,9 @@ impl Kind {
 
     const fn of(event: &Event) -> Self {
         match event {
-            Event::ServerChanged { .. } | Event::ServerRestarted { .. } => Self::Server,
+            Event::ServerChanged { .. }
+            | Event::ServerRestarted { .. }
+            | Event::RealmsDiffer { .. } => Self::Server,
             Event::Suspicion(_) => Self::Suspicion,
             Event::FailoverPlanned { .. }
             | Event::FailoverWithheld { .. }

@@ -32,6 +32,15 @@ pub(super) fn render(status: &Status) -> String {
     for failover in &status.failovers {
         text.push_str(&render_failover(failover, status.at_nanos));
     }
+    for server in status.servers.iter().filter(|server| !server.other_realm_than.is_empty()) {
+        let _ok = writeln!(
+            text,
+            "{} has another realm ({}) than {}: nobody is moved between them",
+            server.name,
+            server.realms.join(", "),
+            server.other_realm_than.join(", ")
+        );
+    }
     if status.distribution_disabled {
         text.push_str("automatic distribution is disabled: a failed server's users stay\n");
     }
@@ -100,6 +109,11 @@ pub(super) fn render_failover(failover: &FailoverStatus, at_nanos: u64) -> Strin
     );
     if failover.unplaced > 0 {
         let _ok = write!(text, ", {} of them have nowhere to go", failover.unplaced);
+        let because = failover.unplaced_because.iter();
+        let because: Vec<_> = because.map(|(why, users)| format!("{why} {users}")).collect();
+        if !because.is_empty() {
+            let _ok = write!(text, " ({})", because.join(", "));
+        }
     }
     if let Some(why) = &failover.why_not {
         let _ok = writeln!(text, "; nobody is moved: {why}");

@@ -2,9 +2,11 @@
 
 pub mod document;
 pub mod health;
+mod realm;
 mod score;
 mod server;
 mod view;
 
+pub use realm::Realms;
 pub use server::{BindingAddress, HealthDocumentUse, NotAVersion, Server, ServerId, Version};
 pub use view::{ClusterView, Failure, Proof, ServerView, State, Suspect, Suspicion};

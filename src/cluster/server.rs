@@ -36,6 +36,8 @@ pub struct Server {
     pub version: Option<Version>,
     /// Where it stands, for placement constraints; `None` is everywhere.
     pub site: Option<Arc<str>>,
+    /// The realm of its users' passwords; without it, what its challenges say (M6).
+    pub realm: Option<Arc<str>>,
     /// How the door registers bindings there (M2).
     pub binding_address: BindingAddress,
     /// Whether the health document is served, and what its absence means (H9).

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::cluster::realm::Realms;
 use crate::cluster::server::{ServerId, Version};
 use crate::now::Uptime;
 
@@ -41,6 +42,8 @@ pub struct ServerView {
     pub version: Option<Version>,
     /// Where it stands; `None` is everywhere.
     pub site: Option<Arc<str>>,
+    /// Whose passwords it takes (M6).
+    pub realms: Arc<Realms>,
     /// Since when it is failed, and until when nobody is moved off it.
     pub failure: Option<Failure>,
     /// One number per life of the server's process (H8); rises when it restarted.

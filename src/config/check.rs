@@ -75,6 +75,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
         users,
     };
     if wrong.is_empty() {
+        crate::config::realm::warn(&raw, &config.servers, &mut warnings);
         pool::warn_about_fit(&config, imported.map(|(span, _)| span), &mut warnings);
         return Ok(Config { warnings: warnings.into_sorted(), ..config });
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cluster::{ClusterView, Server, ServerId, ServerView, State, Version};
+use crate::cluster::{ClusterView, Realms, Server, ServerId, ServerView, State, Version};
 use crate::config::pool::tells_its_version;
 use crate::directory::import::Imported;
 use crate::directory::{Directory, User};
@@ -49,6 +49,7 @@ fn healthy(server: &Server) -> ServerView {
         capacity: server.capacity,
         version: server.version.or(told),
         site: server.site.clone(),
+        realms: Arc::new(Realms::configured(server.realm.clone())),
         failure: None,
         incarnation: 0,
         since: Uptime::ZERO,

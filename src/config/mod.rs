@@ -12,6 +12,7 @@ mod pool;
 mod problem;
 mod raw;
 mod reading;
+mod realm;
 pub mod token;
 mod users;
 

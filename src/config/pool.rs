@@ -14,6 +14,7 @@ use crate::config::problem::{Complaints, Fault};
 use crate::config::raw::{
     Raw, RawBindingAddress, RawDocumentUse, RawListen, RawServer, RawTransport,
 };
+use crate::config::realm::realm;
 use crate::config::{Config, Socket};
 use crate::door::Side;
 use crate::sip::Transport;
@@ -151,6 +152,7 @@ fn server(
         }
     };
     let version = version(raw, wrong);
+    let realm = realm(raw, wrong);
     let health_url = health_url(raw, wrong);
     let health_document = match raw.health_document.as_ref().map(Spanned::get_ref) {
         Some(RawDocumentUse::Required) => HealthDocumentUse::Required,
@@ -174,6 +176,7 @@ fn server(
         capacity: capacity?,
         version,
         site: raw.site.as_deref().map(Arc::from),
+        realm,
         binding_address: match raw.binding_address {
             Some(RawBindingAddress::Path) => BindingAddress::Path,
             Some(RawBindingAddress::Contact) => BindingAddress::Contact,

@@ -221,6 +221,12 @@ pub enum Fault {
         "server `{server}` runs {version}; before 2603.0 a server serves its own users only and is no backup"
     )]
     VersionOld { server: String, version: String },
+    /// Warning (M6).
+    #[error(
+        "server `{server}` has realm `{realm}`, the others ({others}) have `{other_realm}`: no user of \
+         theirs can move there, and none of its own to them"
+    )]
+    OtherRealm { server: String, realm: String, others: String, other_realm: String },
     /// Warning (P5).
     #[error(
         "one more failure does not fit: when server `{server}` fails, {unplaced} of its {users} users \

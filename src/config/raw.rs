@@ -50,6 +50,7 @@ pub(super) struct RawServer {
     pub(super) capacity: Option<Spanned<u32>>,
     pub(super) version: Option<Spanned<String>>,
     pub(super) site: Option<String>,
+    pub(super) realm: Option<Spanned<String>>,
     pub(super) health_url: Option<Spanned<String>>,
     pub(super) health_document: Option<Spanned<RawDocumentUse>>,
     pub(super) binding_address: Option<RawBindingAddress>,

@@ -61,6 +61,37 @@ fn the_least_that_is_needed_is_accepted_without_a_warning() {
 }
 
 #[test]
+fn a_server_of_another_realm_is_named_before_anything_runs() {
+    let pool = |realms: [&str; 3]| {
+        let mut text = GOOD.replace(
+            "[sip]",
+            "[[servers]]\nname = \"ucs3\"\n\
+            sip = \"udp:10.0.0.3:5060\"\ncapacity = 100\nversion = \"2603.0\"\n[sip]",
+        );
+        for (number, realm) in (1..).zip(realms).filter(|(_, realm)| !realm.is_empty()) {
+            let name = format!("name = \"ucs{number}\"\n");
+            text = text.replace(&name, &format!("{name}realm = \"{realm}\"\n"));
+        }
+        text
+    };
+    assert_eq!(warnings(&pool(["a", "a", "a"])), [""; 0]);
+    assert_eq!(warnings(&pool(["a", "", ""])), [""; 0], "the others may be of the same");
+    let other = |line, server, realm, others, other_realm| {
+        format!(
+            "door.toml:{line}:9: server `{server}` has realm `{realm}`, the others ({others}) have \
+             `{other_realm}`: no user of theirs can move there, and none of its own to them"
+        )
+    };
+    assert_eq!(warnings(&pool(["a", "b", "b"])), [other(12, "ucs1", "a", "ucs2, ucs3", "b")]);
+    assert_eq!(
+        warnings(&pool(["b", "a", "c"])),
+        [other(12, "ucs1", "b", "ucs2", "a"), other(24, "ucs3", "c", "ucs2", "a")]
+    );
+    assert_eq!(warnings(&pool(["b", "", "a"])), [other(12, "ucs1", "b", "ucs3", "a")]);
+    assert!(refusal(&pool(["a", " ", "a"])).contains("`realm` must not be empty"));
+}
+
+#[test]
 fn files_are_beside_the_configuration() {
     let text = format!("{GOOD}[store]\npath = \"state.redb\"\n[keys]\npath_token_file = \"/k\"\n");
     let config = Config::parse(Path::new("/etc/frontdoor/door.toml"), &text).unwrap();
@@ -461,7 +492,7 @@ fn the_defaults_in_the_shipped_file_are_the_defaults() {
     let switched_on: String = switched_on
         .lines()
         .filter(|line| {
-            !["site", "health_url", "rate_max", "file"]
+            !["site", "realm", "health_url", "rate_max", "file"]
                 .iter()
                 .any(|k| line.starts_with(&format!("{k} = ")))
         })

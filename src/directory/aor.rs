@@ -29,6 +29,12 @@ impl Aor {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The host, and the port where it is not the default.
+    pub fn domain(&self) -> &str {
+        let rest = self.0.split_once(':').map_or(&*self.0, |(_, rest)| rest);
+        rest.rsplit_once('@').map_or(rest, |(_, domain)| domain)
+    }
 }
 
 impl Borrow<str> for Aor {
@@ -46,5 +52,21 @@ impl fmt::Debug for Aor {
 impl fmt::Display for Aor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_domain_is_what_follows_the_user() {
+        for (aor, domain) in [
+            ("sip:anna@example.com", "example.com"),
+            ("sip:a%40b@[2001:db8::1]:5070", "[2001:db8::1]:5070"),
+            ("sips:example.com", "example.com"),
+        ] {
+            assert_eq!(Aor::from_canonical(aor).domain(), domain);
+        }
     }
 }

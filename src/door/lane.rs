@@ -216,6 +216,7 @@ mod tests {
             capacity: 1,
             version: None,
             site: None,
+            realm: None,
             binding_address: BindingAddress::Auto,
             health_document: HealthDocumentUse::None,
             health_url: None,

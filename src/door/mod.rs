@@ -27,6 +27,7 @@ mod ledger;
 mod nonces;
 mod path;
 mod pool;
+mod realms;
 mod register;
 mod registered;
 mod rehome;
@@ -160,6 +161,15 @@ pub enum Event {
     ServerRestarted {
         /// Which.
         server: Arc<str>,
+    },
+    /// A server was seen to be of another realm than these: no user is moved between them (M6).
+    RealmsDiffer {
+        /// Which.
+        server: Arc<str>,
+        /// Its realms.
+        realms: Vec<Arc<str>>,
+        /// The others.
+        others: Vec<Arc<str>>,
     },
     /// The door suspects itself or something shared; `None`: no longer (H5).
     Suspicion(Option<Suspect>),

@@ -21,13 +21,22 @@ const NONCES_MAX: usize = 1 << 18;
 /// Who made which nonce. Nonces are kept as hashes: only servers choose them.
 #[derive(Debug, Default)]
 pub(crate) struct Nonces {
-    makers: HashMap<u64, ServerId>,
+    makers: HashMap<u64, Maker>,
     order: VecDeque<u64>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Maker {
+    server: ServerId,
+    /// The server has said it to this life of the door; else it has only accepted it.
+    said: bool,
+}
+
 impl Nonces {
-    fn note(&mut self, nonce: u64, server: ServerId) {
-        if self.makers.insert(nonce, server).is_some() {
+    fn note(&mut self, nonce: u64, maker: Maker) {
+        let known = self.makers.get(&nonce).filter(|known| known.server == maker.server);
+        let said = maker.said || known.is_some_and(|known| known.said);
+        if self.makers.insert(nonce, Maker { said, ..maker }).is_some() {
             return;
         }
         self.order.push_back(nonce);
@@ -44,7 +53,7 @@ impl Door {
     pub(super) fn note_challenges(&mut self, server: ServerId, refusal: &Message) {
         for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
             for challenge in refusal.lines(name).filter_map(Challenge::parse) {
-                self.nonces.note(hash_of(self.life, challenge.nonce), server);
+                self.nonces.note(hash_of(self.life, challenge.nonce), Maker { server, said: true });
             }
         }
     }
@@ -59,7 +68,7 @@ impl Door {
             return;
         };
         for nonce in nonces_of(&request) {
-            self.nonces.note(hash_of(self.life, nonce), server);
+            self.nonces.note(hash_of(self.life, nonce), Maker { server, said: false });
         }
     }
 
@@ -111,7 +120,13 @@ impl Door {
     }
 
     fn maker_of(&self, nonce: &[u8]) -> Option<ServerId> {
-        self.nonces.makers.get(&hash_of(self.life, nonce)).copied()
+        self.nonces.makers.get(&hash_of(self.life, nonce)).map(|maker| maker.server)
+    }
+
+    /// Whether a server has challenged somebody with this nonce.
+    pub(super) fn has_said(&self, server: ServerId, nonce: &[u8]) -> bool {
+        let maker = self.nonces.makers.get(&hash_of(self.life, nonce));
+        maker == Some(&Maker { server, said: true })
     }
 }
 
@@ -128,14 +143,19 @@ mod tests {
 
     #[test]
     fn the_oldest_nonce_is_forgotten_first() {
+        let said = |server| Maker { server: ServerId(server), said: true };
         let mut nonces = Nonces::default();
         for nonce in 0..=NONCES_MAX as u64 {
-            nonces.note(nonce, ServerId(0));
-            nonces.note(nonce, ServerId(1));
+            nonces.note(nonce, said(0));
+            nonces.note(nonce, said(1));
         }
         assert_eq!(nonces.makers.len(), NONCES_MAX);
         assert_eq!(nonces.order.len(), NONCES_MAX);
         assert_eq!(nonces.makers.get(&0), None);
-        assert_eq!(nonces.makers.get(&1), Some(&ServerId(1)), "who said it last");
+        assert_eq!(nonces.makers.get(&1), Some(&said(1)), "who said it last");
+        nonces.note(1, Maker { said: false, ..said(1) });
+        assert_eq!(nonces.makers.get(&1), Some(&said(1)), "accepting it unsays nothing");
+        nonces.note(1, Maker { said: false, ..said(0) });
+        assert_eq!(nonces.makers.get(&1), Some(&Maker { said: false, ..said(0) }));
     }
 }

@@ -102,6 +102,7 @@ impl Door {
             return self.on_sampled(now, sent.server, sample, response);
         }
         if let What::Update { waiting, .. } = sent.what {
+            self.learn_believed_realm(now, sent.server, waiting);
             self.note_believed(sent.server, waiting);
         }
         let Some(id) = sent.binding else {
@@ -165,6 +166,10 @@ impl Door {
             }
             What::Register { .. } => {
                 let Some(id) = sent.binding else { return };
+                let aor = self.bindings.get(id).map(|binding| binding.aor.clone());
+                if let (Some(refusal), Some(aor)) = (response, aor) {
+                    self.learn_realm(now, sent.server, &aor, refusal);
+                }
                 let trouble = match status {
                     401 | 407 => Trouble::Challenged,
                     _ if speaks_of_server => self.backoff(now.uptime, id),
@@ -227,8 +232,12 @@ impl Door {
             // A server's 503 is not relayed: the phone would drop the door. Nor is silence.
             (0 | 500..=599, _) => self.block_waiting(now, id, true),
             (_, Some(response)) => {
-                let request = waiting.request.clone();
+                let (request, aor) = (waiting.request.clone(), waiting.aor.clone());
                 self.note_challenges(server, response);
+                self.learn_realm(now, server, &aor, response);
+                if self.leaves_another_realm(now, &aor, server) {
+                    return self.redecide_waiting(now, id);
+                }
                 let answer = self.relay_refusal(server, &request, status, response);
                 self.refuse_waiting_with(now, id, status, answer);
             }
@@ -252,13 +261,18 @@ impl Door {
         Trouble::Backoff { until, failures: before.saturating_add(1) }
     }
 
-    /// A backup that refuses its guest: the whole user is planned again (M5).
+    /// A backup that refuses its guest, or cannot let them in: the whole user is planned again (M5,
+    /// M6).
     fn replan_if_backup_fails(&mut self, now: Now, id: SlotId, server: ServerId, trouble: Trouble) {
-        let Trouble::Backoff { failures, .. } = trouble else { return };
         let Some(user) = self.bindings.get(id).map(|binding| binding.user) else { return };
         let relocated = self.directory.get(user).relocation.is_some();
         let there = self.current(user) == Some(server);
-        if failures >= FAILURES_BEFORE_REPLAN && relocated && there {
+        let fails = match trouble {
+            Trouble::Backoff { failures, .. } => failures >= FAILURES_BEFORE_REPLAN,
+            Trouble::Challenged => self.is_guest_of_another_realm(user, server),
+            Trouble::Refused(_) | Trouble::NoPath => false,
+        };
+        if fails && relocated && there {
             self.replan_user(now, user);
         }
     }

@@ -5,7 +5,7 @@
 //! again from the facts whenever something changed: a record that failed, a score, a backup that
 //! died.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -246,7 +246,11 @@ impl Door {
         let Some(failure) = view.server(server).failure else { return };
         let users = plan.moves.iter().filter(|planned| planned.from == server).count() as u64;
         let stay = |&&(user, _): &&(UserId, placement::Refusal)| self.current(user) == Some(server);
-        let unplaced = plan.unplaced.iter().filter(stay).count() as u64;
+        let mut because: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        for (_, refusal) in plan.unplaced.iter().filter(stay) {
+            *because.entry(refusal.name().into()).or_default() += 1;
+        }
+        let unplaced = because.values().sum();
         let (number, name) = self.begin_failover(server, failure);
         let mut news = false;
         if let Some(run) = self.failovers.run(number) {
@@ -257,6 +261,7 @@ impl Door {
             news = users > 0 || run.status.unplaced != unplaced;
             run.status.users += users;
             run.status.unplaced = unplaced;
+            run.status.unplaced_because = because;
             run.done = false;
         }
         if news {

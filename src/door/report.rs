@@ -62,6 +62,8 @@ impl Door {
                     in_flight: lane.in_flight,
                     queued: lane.queued() as u64,
                     since_nanos: server.since.as_nanos(),
+                    realms: server.realms.names(),
+                    other_realm_than: self.servers_of_another_realm(id),
                     proof: server.failure.map(|failure| failure.proof.name().into()),
                     incarnation: server.incarnation,
                 }

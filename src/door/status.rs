@@ -1,5 +1,6 @@
 //! What the door shows of itself: plain data for the admin listener, the demo and the tests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,10 @@ pub struct ServerStatus {
     pub queued: u64,
     /// Monotonic nanoseconds of its last change of state.
     pub since_nanos: u64,
+    /// For which realms it wants its users' passwords, as far as is known.
+    pub realms: Vec<Arc<str>>,
+    /// Servers of another realm: no user is moved from there to here, nor back (M6).
+    pub other_realm_than: Vec<Arc<str>>,
     /// What proved its failure, while failed.
     pub proof: Option<Arc<str>>,
     /// How often its process was seen to start anew.
@@ -92,6 +97,9 @@ pub struct FailoverStatus {
     pub users: u64,
     /// Users without a place.
     pub unplaced: u64,
+    /// How many of them for which reason: what the server that came closest said
+    /// ([`crate::placement::Refusal::name`]).
+    pub unplaced_because: BTreeMap<Arc<str>, u64>,
     /// Bindings to be registered elsewhere.
     pub bindings: u64,
     /// Bindings registered elsewhere by now.

@@ -332,6 +332,7 @@ const fn matters_at_once(event: &Event) -> bool {
     match event {
         Event::ServerChanged { .. }
         | Event::ServerRestarted { .. }
+        | Event::RealmsDiffer { .. }
         | Event::Suspicion(_)
         | Event::FailoverPlanned { .. }
         | Event::FailoverWithheld { .. }

@@ -7,7 +7,8 @@ use crate::directory::{Directory, User, UserId};
 use crate::placement::quota::{Demand, Room, quotas};
 use crate::placement::rank::{Attraction, NameHash};
 use crate::placement::{
-    Plan, Planned, Policy, Refusal, admits, free, same_site, site, takes_guests, tier, weight,
+    Plan, Planned, Policy, Refusal, admits, belongs, free, same_realm, same_site, site,
+    takes_guests, tier, weight,
 };
 
 /// Plans one batch: `users` leave the servers they are on. The same facts give the same plan,
@@ -88,7 +89,7 @@ pub(super) struct Batch<'v> {
     hosts: Vec<Host<'v>>,
     /// Users who may go to the same hosts are of one kind.
     kinds: Vec<Demand>,
-    by_constraint: BTreeMap<(Option<ServerId>, Option<&'v str>), usize>,
+    by_constraint: BTreeMap<(Option<ServerId>, Option<ServerId>), usize>,
 }
 
 /// What one kind of users may still take, by host.
@@ -133,9 +134,15 @@ impl<'v> Batch<'v> {
     pub(super) fn ask(&mut self, user: &User, from: ServerId, users: u32) -> usize {
         // Leaving a server that takes no guests excludes nothing that is not excluded already.
         let from = self.hosts.iter().any(|host| host.id == from).then_some(from);
-        let site = site(user, self.view);
-        let kind = *self.by_constraint.entry((from, site)).or_insert_with(|| {
-            let allows = |host: &Host<'_>| Some(host.id) != from && same_site(site, host.site);
+        // Site and realm are those of the server where they belong.
+        let belongs = belongs(user);
+        let kind = *self.by_constraint.entry((from, belongs)).or_insert_with(|| {
+            let site = site(user, self.view);
+            let allows = |host: &Host<'_>| {
+                Some(host.id) != from
+                    && same_site(site, host.site)
+                    && same_realm(belongs, self.view.server(host.id), self.view)
+            };
             let allowed: Vec<bool> = self.hosts.iter().map(allows).collect();
             let same = self.kinds.iter().position(|kind| kind.allowed == allowed);
             same.unwrap_or_else(|| {

@@ -52,6 +52,8 @@ pub enum Refusal {
     Score,
     /// It stands elsewhere (P4).
     Site,
+    /// It wants passwords for another realm than the user's home (M6).
+    Realm,
     /// It has no room left.
     Full,
 }
@@ -65,6 +67,7 @@ impl Refusal {
             Self::Version => "version",
             Self::Score => "score",
             Self::Site => "site",
+            Self::Realm => "realm",
             Self::Full => "full",
         }
     }
@@ -189,11 +192,16 @@ fn admits(
         return Err(Refusal::Current);
     }
     let as_guest = takes_guests(server, user.current().is_some(), policy).and_then(|()| {
-        let fits = same_site(site(user, view), server.site.as_deref());
-        if fits { Ok(()) } else { Err(Refusal::Site) }
+        if !same_site(site(user, view), server.site.as_deref()) {
+            return Err(Refusal::Site);
+        }
+        if !same_realm(belongs(user), server, view) {
+            return Err(Refusal::Realm);
+        }
+        Ok(())
     });
     match as_guest {
-        // At home nobody is a guest: version, score and site speak of guests only.
+        // At home nobody is a guest: version, score, site and realm speak of guests only.
         Err(refusal) if refusal == Refusal::State || user.home != Some(id) => Err(refusal),
         _ if free == 0 => Err(Refusal::Full),
         _ => Ok(()),
@@ -216,9 +224,24 @@ fn takes_guests(server: &ServerView, relocation: bool, policy: &Policy) -> Resul
     Ok(())
 }
 
-/// Where a user belongs, for P4: a relocation does not change it.
+/// Where a user belongs, for P4 and M6: a relocation does not change it.
+fn belongs(user: &User) -> Option<ServerId> {
+    user.home.or_else(|| user.current())
+}
+
 fn site<'v>(user: &User, view: &'v ClusterView) -> Option<&'v str> {
-    user.home.or_else(|| user.current()).and_then(|server| view.server(server).site.as_deref())
+    belongs(user).and_then(|server| view.server(server).site.as_deref())
+}
+
+/// Whether a server takes the passwords of users who belong to `belongs`.
+fn same_realm(belongs: Option<ServerId>, server: &ServerView, view: &ClusterView) -> bool {
+    belongs.is_none_or(|home| !view.server(home).realms.differ_from(&server.realms))
+}
+
+/// Whether a server takes no password of this user's, because its realm is another one than that
+/// of the user's home (M6).
+pub fn is_of_another_realm(user: &User, server: ServerId, view: &ClusterView) -> bool {
+    !same_realm(belongs(user), view.server(server), view)
 }
 
 /// `None` is everywhere.

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cluster::Realms;
 use crate::directory::Relocation;
 use crate::directory::record::RelocationReason;
 use crate::now::Uptime;
@@ -21,6 +22,7 @@ fn server(name: &str, score: u8, capacity: u32) -> ServerView {
         capacity,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
+        realms: Arc::default(),
         failure: None,
         incarnation: 0,
         since: Uptime::ZERO,
@@ -337,6 +339,7 @@ fn every_refusal_has_its_cause_and_the_closest_is_reported() {
         let mut home = server("ucs0", 100, 10);
         home.state = State::Down;
         home.site = Some(Arc::from("here"));
+        home.realms = Arc::new(Realms::configured(Some("ours".into())));
         let mut other = server("ucs1", 100, 10);
         change(&mut other);
         let view = view(vec![home, other]);
@@ -366,7 +369,32 @@ fn every_refusal_has_its_cause_and_the_closest_is_reported() {
     assert_eq!(all(&|server| server.score = 20), Ok(()));
     assert_eq!(all(&|server| server.site = Some(Arc::from("there"))), Err(Refusal::Site));
     assert_eq!(all(&|server| server.site = Some(Arc::from("here"))), Ok(()));
+    let realm = |realm: &str| Arc::new(Realms::configured(Some(realm.into())));
+    assert_eq!(all(&|server| server.realms = realm("theirs")), Err(Refusal::Realm));
+    assert_eq!(all(&|server| server.realms = realm("ours")), Ok(()));
     assert_eq!(all(&|server| server.capacity = 0), Err(Refusal::Full));
+}
+
+#[test]
+fn a_batch_leaves_out_servers_of_another_realm_for_those_only_whose_home_it_concerns() {
+    let realm = |realm: &str| Arc::new(Realms::configured(Some(realm.into())));
+    let directory = directory(&[40, 40, 0, 0]);
+    let mut view = view((0..4).map(|n| server(&format!("ucs{n}"), 100, 100)).collect());
+    for (server, realms) in view.servers.iter_mut().zip(["a", "b", "a", "b"]) {
+        server.realms = realm(realms);
+    }
+    for server in &mut view.servers[..2] {
+        server.state = State::Down;
+    }
+    let users: Vec<UserId> = directory.iter().map(|(id, _)| id).collect();
+    let plan = plan(&users, &view, &directory, &POLICY);
+    assert_eq!((plan.moves.len(), plan.unplaced.len()), (80, 0));
+    for planned in &plan.moves {
+        assert_eq!(planned.to.0, planned.from.0 + 2, "{planned:?}");
+        let user = directory.get(planned.user);
+        assert!(!is_of_another_realm(user, planned.to, &view));
+        assert!(is_of_another_realm(user, ServerId(3 - planned.from.0), &view));
+    }
 }
 
 #[test]

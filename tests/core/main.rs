@@ -17,6 +17,7 @@ mod incarnations;
 mod moves;
 mod passthrough;
 mod phone;
+mod realms;
 mod register_rules;
 mod restarts;
 mod simulation;

@@ -16,7 +16,7 @@ const ALICE: &str = "sip:alice@example.com";
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Every server knows sixty users, u0 to u59 and alice, whose password is `secret`.
-fn guarded(servers: usize) -> Plan {
+pub(crate) fn guarded(servers: usize) -> Plan {
     let mut plan = plan(servers);
     plan.settings.sip.auth = Auth::Passthrough;
     let names = (0..60).map(|number| format!("u{number}")).chain(["alice".to_owned()]);
@@ -32,7 +32,7 @@ fn guarded(servers: usize) -> Plan {
     plan
 }
 
-fn user(name: &str, cseq: u32) -> Ask {
+pub(crate) fn user(name: &str, cseq: u32) -> Ask {
     Ask::register(name).cseq(cseq).contact(&format!("<sip:{name}@198.51.100.1>"))
 }
 
@@ -44,13 +44,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A parameter of a challenge.
-fn field<'a>(challenge: &'a str, name: &str) -> &'a str {
+pub(crate) fn field<'a>(challenge: &'a str, name: &str) -> &'a str {
     let (_, rest) = challenge.split_once(&format!("{name}=")).unwrap_or_default();
     rest.trim_start_matches('"').split(['"', ',']).next().unwrap()
 }
 
 /// The answer to a challenge (RFC 7616 §3.4), as a phone computes it.
-fn credentials(challenge: &str, name: &str, password: &str) -> String {
+pub(crate) fn credentials(challenge: &str, name: &str, password: &str) -> String {
     let hash = |text: String| match field(challenge, "algorithm") {
         "SHA-256" => hex(&Sha256::digest(text)),
         _ => hex(&Md5::digest(text)),
@@ -66,13 +66,13 @@ fn credentials(challenge: &str, name: &str, password: &str) -> String {
     )
 }
 
-fn challenges(answer: &Message) -> Vec<String> {
+pub(crate) fn challenges(answer: &Message) -> Vec<String> {
     answer.lines(HeaderName::WwwAuthenticate).map(|line| text(line).to_owned()).collect()
 }
 
 /// Asks, and asks once more with the right password where it is challenged; the last answer, the
 /// CSeq after it, and how often it was challenged.
-fn log_in(desk: &mut Desk, ask: &Ask, name: &str) -> (Message, u32) {
+pub(crate) fn log_in(desk: &mut Desk, ask: &Ask, name: &str) -> (Message, u32) {
     let answer = desk.answer(ask);
     if answer.status() != Some(401) {
         return (answer, 0);

@@ -123,6 +123,7 @@ pub(crate) fn settings(servers: usize, capacity: u32) -> Settings {
         capacity,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
+        realm: None,
         binding_address: BindingAddress::Auto,
         health_document: HealthDocumentUse::Optional,
         health_url: Some("http://health".into()),

@@ -9,7 +9,7 @@ use crate::cluster::health::dossier::Dossier;
 use crate::cluster::health::rounds::{Rounds, Standing};
 use crate::cluster::health::signs::Signs;
 use crate::cluster::score::{self, Parts};
-use crate::cluster::{Failure, Proof, Server, ServerView, State, Suspect};
+use crate::cluster::{Failure, Proof, Realms, Server, ServerView, State, Suspect};
 use crate::now::Uptime;
 
 /// A failure this soon after a return is a flap.
@@ -38,6 +38,7 @@ const FLAPS_MAX: u32 = 5;
 pub(super) struct Machine {
     name: Arc<str>,
     site: Option<Arc<str>>,
+    realms: Arc<Realms>,
     state: State,
     since: Uptime,
     /// Where probation's dwell or the ramp counts from.
@@ -73,6 +74,7 @@ impl Machine {
         Self {
             name: Arc::clone(&server.name),
             site: server.site.clone(),
+            realms: Arc::new(Realms::configured(server.realm.clone())),
             state: State::Unknown,
             since: now,
             dwell_from: now,
@@ -103,6 +105,7 @@ impl Machine {
             capacity: self.dossier.capacity(),
             version: self.dossier.version(),
             site: self.site.clone(),
+            realms: Arc::clone(&self.realms),
             failure: self.failure,
             incarnation: self.incarnation,
             since: self.since,
@@ -149,9 +152,10 @@ impl Machine {
         reborn
     }
 
-    /// Its process is another one than before.
-    pub(super) const fn begin_life(&mut self) {
+    /// Its process is another one than before, which may be configured otherwise.
+    pub(super) fn begin_life(&mut self) {
         self.incarnation = self.incarnation.saturating_add(1);
+        self.forget_realms();
     }
 
     /// Takes in a refusal.
@@ -177,6 +181,15 @@ impl Machine {
             self.begin_life();
         }
         restarted
+    }
+
+    /// Takes in the realm of a challenge.
+    pub(super) fn challenged(&mut self, domain: &str, realm: &str) {
+        Arc::make_mut(&mut self.realms).learn(domain, realm);
+    }
+
+    fn forget_realms(&mut self) {
+        Arc::make_mut(&mut self.realms).forget();
     }
 
     /// The door removed what it had left there. Entering probation asks for it anew.
@@ -387,6 +400,9 @@ impl Machine {
 
     fn enter(&mut self, now: Uptime, state: State) -> Change {
         let from = self.state;
+        if from == State::Down {
+            self.forget_realms();
+        }
         self.state = state;
         self.since = now;
         self.dwell_from = now;

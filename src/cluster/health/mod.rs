@@ -46,6 +46,13 @@ pub enum Observation {
     TimedOut,
     /// The health document, pulled or pushed.
     Document(Result<Document, DocumentFault>),
+    /// It wants the password of a user of this domain for this realm (M6). No sign of health.
+    Challenged {
+        /// The domain of the address-of-record.
+        domain: Arc<str>,
+        /// The realm.
+        realm: Arc<str>,
+    },
     /// It was asked for registrations that it had granted, and did not know them (H8).
     Forgot,
     /// The door has removed what it had left there (M8): probation may end. Counts only in
@@ -148,6 +155,9 @@ impl Health {
                 if machine.file(now, result) {
                     self.wanted.push_back(Wanted::Restarted(server));
                 }
+            }
+            Observation::Challenged { domain, realm } => {
+                machine.challenged(&domain, &realm);
             }
             Observation::Forgot => {
                 machine.begin_life();

@@ -5,6 +5,7 @@
 //! killed itself ends with its standard input. Points in time are `CLOCK_MONOTONIC`, which the
 //! door's status uses too.
 
+mod baresip;
 mod door;
 mod http;
 mod kamailio;
@@ -12,8 +13,10 @@ mod namespace;
 mod phones;
 mod ports;
 mod process;
+mod relay;
 mod server;
 mod sipp;
+mod sipsak;
 mod wiretap;
 
 use std::time::Duration;
@@ -21,6 +24,7 @@ use std::time::Duration;
 use frontdoor::net::Clock;
 use frontdoor::now::Uptime;
 
+pub(crate) use baresip::Baresip;
 pub(crate) use door::{Door, Setup, served_by, settled};
 pub(crate) use http::get;
 pub(crate) use kamailio::{Kamailio, Located};
@@ -28,8 +32,10 @@ pub(crate) use namespace::Namespace;
 pub(crate) use phones::{Answer, Phones, Wish, aor, ok, register, users};
 pub(crate) use ports::{LOCALHOST, LOCALHOST6, free};
 pub(crate) use process::{FRONTDOOR, Process, run};
+pub(crate) use relay::Relay;
 pub(crate) use server::Server;
 pub(crate) use sipp::{Sipp, users_csv};
+pub(crate) use sipsak::sipsak;
 pub(crate) use wiretap::{Recording, Wiretap};
 
 /// How long anything may take that is no promise of the product.

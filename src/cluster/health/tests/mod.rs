@@ -238,6 +238,7 @@ fn server(place: usize, usage: HealthDocumentUse) -> Server {
         capacity: 1_000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
+        realm: None,
         binding_address: BindingAddress::Auto,
         health_document: usage,
         health_url: Some(Arc::from("http://192.0.2.1/health")),

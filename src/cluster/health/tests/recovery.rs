@@ -3,6 +3,8 @@
 use super::*;
 use crate::cluster::Proof;
 
+const SECOND: ServerId = ServerId(1);
+
 /// Kills the first server cleanly, and lets it answer again after ten seconds.
 fn restart(world: &mut World) {
     world.set(FIRST, Host::Refuses);
@@ -206,4 +208,24 @@ fn a_failure_in_probation_keeps_the_time_of_the_outage() {
     let second = world.server(FIRST).failure.unwrap();
     assert_eq!((second.since, second.hold_until), (first.since, first.hold_until));
     assert_eq!(second.proof, Proof::Silence);
+}
+
+#[test]
+fn the_realm_of_a_server_outlives_its_failure_and_not_its_return() {
+    let mut world = World::settled(2);
+    for (server, realm) in [(FIRST, "a"), (SECOND, "b")] {
+        let seen = Observation::Challenged { domain: "a.example".into(), realm: realm.into() };
+        world.observe(server, seen);
+    }
+    let names = |world: &World, server| world.server(server).realms.names();
+    assert_eq!(names(&world, FIRST), ["a".into()]);
+    assert!(world.server(FIRST).realms.differ_from(&world.server(SECOND).realms));
+    world.set(FIRST, Host::Refuses);
+    world.run(ms(10_000));
+    assert_eq!(world.state(FIRST), State::Down);
+    assert_eq!(names(&world, FIRST), ["a".into()], "its users are to be moved by it");
+    world.set(FIRST, Host::Answers(200));
+    world.run(ms(10_000));
+    assert_eq!(names(&world, FIRST), [], "it may have been configured anew");
+    assert_eq!(names(&world, SECOND), ["b".into()]);
 }
