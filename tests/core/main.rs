@@ -19,5 +19,6 @@ mod phone;
 mod register_rules;
 mod restarts;
 mod simulation;
+mod torture;
 mod upstream_rules;
 mod world;
