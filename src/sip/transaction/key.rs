@@ -66,7 +66,10 @@ impl Draft {
         let method = request.method().ok_or(ParseError::StartLine)?;
         let via = request.top_via()?;
         match via.branch() {
-            Some(branch) if branch.starts_with(MAGIC_COOKIE) => {
+            // The cookie alone tells nothing apart (RFC 4475 §3.2.1).
+            Some(branch)
+                if branch.len() > MAGIC_COOKIE.len() && branch.starts_with(MAGIC_COOKIE) =>
+            {
                 let port = via.port.map(u16::to_be_bytes);
                 Ok(Self::new(Rule::Server)
                     .part(method.as_bytes())
