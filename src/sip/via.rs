@@ -53,6 +53,7 @@ impl<'m> Via<'m> {
     ///
     /// A `received` the sender wrote itself is never believed: it is replaced or taken out.
     pub(in crate::sip) fn with_source(element: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
+        let element = scan::trim(element);
         let via = Via::parse(element).ok()?;
         // A dual-stack socket shows an IPv4 peer as ::ffff:a.b.c.d, which the peer never wrote.
         let address = source.ip().to_canonical();
@@ -217,6 +218,14 @@ mod tests {
         assert_eq!(
             noted("SIP/2.0/UDP 192.0.2.1;rport;branch=1", "192.0.2.1:4711").unwrap(),
             "SIP/2.0/UDP 192.0.2.1;branch=1;rport=4711;received=192.0.2.1"
+        );
+    }
+
+    #[test]
+    fn white_space_before_the_next_element_is_no_part_of_the_parameters() {
+        assert_eq!(
+            noted("SIP / 2.0 / TCP a.example  ;\r\n branch = z9hG4bK9 \t", "192.0.2.1:9").unwrap(),
+            "SIP / 2.0 / TCP a.example;branch=z9hG4bK9;received=192.0.2.1"
         );
     }
 

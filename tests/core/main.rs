@@ -13,6 +13,7 @@
 mod along_the_path;
 mod desk;
 mod failover;
+mod fuzz;
 mod moves;
 mod passthrough;
 mod phone;
