@@ -8,6 +8,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
+#[expect(unreachable_pub, reason = "a library to cargo-fuzz, a module here")]
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
 

@@ -142,7 +142,8 @@ impl Stage {
 
     /// The phone's latest request with one octet changed: nobody knows what it asks for.
     pub(super) fn garble(&mut self, number: usize, with: u8) {
-        let Some(said) = self.phones[number].said.clone() else { return };
+        let Some(said) = self.phones[number].said.take() else { return };
+        self.phones[number].wish = Wish::Query;
         let mut octets = said.to_vec();
         let at = usize::from(with) * 7 % octets.len();
         octets[at] ^= 1 << (with % 8);
