@@ -42,7 +42,7 @@ fn reading(file: &str) -> String {
         Start::Response { status, .. } => status.to_string(),
     };
     let tag = |tag: Option<&[u8]>| {
-        tag.map_or("-".into(), |tag| String::from_utf8_lossy(tag).into_owned())
+        tag.map_or_else(|| "-".into(), |tag| String::from_utf8_lossy(tag).into_owned())
     };
     let contacts = match message.contacts() {
         Ok(contacts) => contacts.len().to_string(),
