@@ -91,26 +91,11 @@ impl Door {
 
     /// RFC 3261 §8.2.2 and §10.3 steps 1 and 2, as far as they end the matter.
     fn check_register(&self, request: &Message) -> Option<Response> {
-        let scheme = Uri::scheme_of(request.uri().unwrap_or_default()).unwrap_or_default();
-        if !scheme.eq_ignore_ascii_case(b"sip") && !scheme.eq_ignore_ascii_case(b"sips") {
-            return Some(Response::to(request, 416));
-        }
-        if matches!(request.max_forwards(), Ok(Some(0))) {
+        let refusal = refuse_what_is_not_understood(request);
+        if refusal.is_none() && matches!(request.max_forwards(), Ok(Some(0))) {
             return Some(Response::to(request, 483));
         }
-        let mut unsupported = Vec::new();
-        for header in [HeaderName::Require, HeaderName::ProxyRequire] {
-            for option in request.values(header) {
-                if !option.eq_ignore_ascii_case(b"path") {
-                    if !unsupported.is_empty() {
-                        unsupported.extend_from_slice(b", ");
-                    }
-                    unsupported.extend_from_slice(option);
-                }
-            }
-        }
-        let extension = !unsupported.is_empty();
-        extension.then(|| Response::to(request, 420).header(HeaderName::Unsupported, unsupported))
+        refusal
     }
 
     /// Whether a phone is known by where it is (mode `none` on a trusted network).
@@ -119,7 +104,12 @@ impl Door {
             && self.settings.sip.trusted_networks.iter().any(|net| net.contains(&remote.ip()))
     }
 
+    /// An OPTIONS for the door itself. One that may go no further ends here, too (RFC 3261 §16.3
+    /// step 3, §11).
     pub(super) fn answer_options(&mut self, now: Now, flow: Flow, request: &Message) {
+        if let Some(response) = refuse_what_is_not_understood(request) {
+            return self.answer(now, flow, request, response);
+        }
         let response = Response::to(request, 200)
             .header(HeaderName::Allow, ALLOW)
             .header(HeaderName::Accept, "application/sdp")
@@ -161,9 +151,9 @@ impl Door {
         }
     }
 
-    /// A request that cannot be read in full is still answered if its Via can be.
+    /// A request that cannot be read in full is still answered if its Via says who sent it.
     fn refuse_malformed(&mut self, now: Now, flow: Flow, request: &Message, fault: ParseError) {
-        let answerable = request.top_via().is_ok() && request.method() != Some("ACK");
+        let answerable = request.names_its_sender() && request.method() != Some("ACK");
         if !answerable {
             self.stats.dropped_malformed += 1;
             return;
@@ -359,6 +349,31 @@ impl Tag {
     pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+}
+
+/// A scheme that is not SIP's, or an extension the door would have to know (RFC 3261 §8.2.2.1,
+/// §8.2.2.3).
+fn refuse_what_is_not_understood(request: &Message) -> Option<Response> {
+    let scheme = Uri::scheme_of(request.uri().unwrap_or_default()).unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(b"sip") && !scheme.eq_ignore_ascii_case(b"sips") {
+        return Some(Response::to(request, 416));
+    }
+    refuse_extensions(request, &[HeaderName::Require, HeaderName::ProxyRequire])
+}
+
+/// A 420 that lists what these headers require and the door does not know.
+pub(super) fn refuse_extensions(request: &Message, headers: &[HeaderName]) -> Option<Response> {
+    let mut unsupported = Vec::new();
+    for option in headers.iter().flat_map(|header| request.values(*header)) {
+        if !option.eq_ignore_ascii_case(b"path") {
+            if !unsupported.is_empty() {
+                unsupported.extend_from_slice(b", ");
+            }
+            unsupported.extend_from_slice(option);
+        }
+    }
+    let extension = !unsupported.is_empty();
+    extension.then(|| Response::to(request, 420).header(HeaderName::Unsupported, unsupported))
 }
 
 /// Keyed, the same for a whole life of the door.

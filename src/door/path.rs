@@ -1,5 +1,6 @@
 //! Requests from servers along the Path to phones, and the answers back (RFC 3327 §5, RFC 3261 §16).
 
+use crate::door::edge::refuse_extensions;
 use crate::door::slots::SlotId;
 use crate::door::{Asked, BRANCH_TO_PHONE, Door, Side};
 use crate::now::Now;
@@ -72,6 +73,10 @@ impl Door {
     }
 
     fn carry_along(&mut self, now: Now, flow: Flow, request: &Message, id: SlotId, rewrite: bool) {
+        // RFC 3261 §16.3 step 5.
+        if let Some(response) = refuse_extensions(request, &[HeaderName::ProxyRequire]) {
+            return self.answer(now, flow, request, response);
+        }
         let transaction = match self.transactions.receive(now.uptime, flow, request) {
             Ok(Incoming::New(transaction)) => transaction,
             Ok(Incoming::Retransmission { answer }) => {

@@ -1,6 +1,6 @@
 //! A door starts with what the store held.
 //!
-//! Every stored binding lives one full lease from now: the phones' refreshes that came while the
+//! Every stored binding lives the longest lease from now: the phones' refreshes that came while the
 //! door was away are not held against them (S). Servers still hold the bindings, with Paths that
 //! this life of the door understands, so phones are reachable at once; the registrations are
 //! renewed in this life's name, spread so that a restart is no storm (O4).
@@ -136,7 +136,8 @@ impl Door {
             cseq: 0,
             flow,
             lease: record.lease,
-            lease_until: now.uptime + record.lease,
+            // An absorbed refresh may have been promised more than was written.
+            lease_until: now.uptime + record.lease.max(self.settings.sip.lease_max),
             version: 1,
             upstream_cseq: 0,
             gone: record.gone,

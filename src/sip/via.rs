@@ -64,6 +64,7 @@ impl<'m> Via<'m> {
         element: &[u8],
         source: SocketAddr,
     ) -> bool {
+        let element = scan::trim(element);
         let Ok(via) = Via::parse(element) else { return false };
         // A dual-stack socket shows an IPv4 peer as ::ffff:a.b.c.d, which the peer never wrote.
         let address = source.ip().to_canonical();
@@ -97,18 +98,17 @@ impl<'m> Via<'m> {
         true
     }
 
+    /// Whether a line says at least who sent the request, so that a refusal of it can be told
+    /// apart: the parameters of its first element may be broken, and the version another one.
+    pub(in crate::sip) fn names_its_sender(line: &[u8]) -> bool {
+        let end = memchr::memchr2(b';', b',', line).unwrap_or(line.len());
+        let Some((_, _, sent_by)) = sent_protocol(scan::head(line, end)) else { return false };
+        uri::split_port(scan::trim(sent_by)).and_then(|(host, _)| uri::host(host)).is_some()
+    }
+
     fn read(value: &'m [u8]) -> Option<Self> {
-        let value = scan::trim(value);
-        let (protocol, rest) = scan::split_once(value, b'/')?;
-        let (version, rest) = scan::split_once(rest, b'/')?;
-        if !scan::trim_end(protocol).eq_ignore_ascii_case(b"SIP") || scan::trim(version) != b"2.0" {
-            return None;
-        }
-        let rest = scan::trim_start(rest);
-        let transport_len = rest.iter().take_while(|&&byte| scan::is_token_byte(byte)).count();
-        let (transport, rest) = (scan::head(rest, transport_len), scan::tail(rest, transport_len));
-        let sent_by_on = scan::trim_start(rest);
-        if transport.is_empty() || sent_by_on.len() == rest.len() {
+        let (version, transport, sent_by_on) = sent_protocol(value)?;
+        if version != b"2.0" {
             return None;
         }
         let sent_by_len = memchr::memchr(b';', sent_by_on).unwrap_or(sent_by_on.len());
@@ -132,6 +132,20 @@ fn append_address(out: &mut Vec<u8>, address: IpAddr) {
         // Writing to a Vec cannot fail.
         IpAddr::V6(address) => _ = write!(out, "{address}"),
     }
+}
+
+/// Splits an element into version, transport, and what follows them.
+fn sent_protocol(value: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (protocol, rest) = scan::split_once(scan::trim(value), b'/')?;
+    let (version, rest) = scan::split_once(rest, b'/')?;
+    let rest = scan::trim_start(rest);
+    let transport_len = rest.iter().take_while(|&&byte| scan::is_token_byte(byte)).count();
+    let (transport, rest) = (scan::head(rest, transport_len), scan::tail(rest, transport_len));
+    let sent_by_on = scan::trim_start(rest);
+    let is_sound = scan::trim_end(protocol).eq_ignore_ascii_case(b"SIP")
+        && !transport.is_empty()
+        && sent_by_on.len() < rest.len();
+    is_sound.then_some((scan::trim(version), transport, sent_by_on))
 }
 
 #[cfg(test)]
@@ -186,6 +200,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_broken_via_may_still_name_its_sender() {
+        for line in [
+            &b"SIP/2.0/UDP 192.0.2.15;;,;,,"[..],
+            b"SIP/7.0/UDP c.example.com;branch=z9hG4bKkdjuw",
+            b"SIP / 2.0 / TCP [2001:db8::1]:5061 ;branch",
+            b"SIP/2.0/UDP a, SIP/2.0/UDP",
+        ] {
+            assert!(Via::names_its_sender(line), "{}", line.escape_ascii());
+        }
+        for line in [&b""[..], b"SIP/2.0/UDP", b"SIP/2.0/UDP ;a", b"HTTP/2.0/UDP a", b";a"] {
+            assert!(!Via::names_its_sender(line), "{}", line.escape_ascii());
+        }
+    }
+
     fn noted(element: &str, source: &str) -> Option<String> {
         Via::with_source(element.as_bytes(), source.parse().unwrap())
             .map(|bytes| String::from_utf8(bytes).unwrap())
@@ -215,6 +244,14 @@ mod tests {
         assert_eq!(
             noted("SIP/2.0/UDP 192.0.2.1;rport;branch=1", "192.0.2.1:4711").unwrap(),
             "SIP/2.0/UDP 192.0.2.1;branch=1;rport=4711;received=192.0.2.1"
+        );
+    }
+
+    #[test]
+    fn white_space_before_the_next_element_is_no_part_of_the_parameters() {
+        assert_eq!(
+            noted("SIP / 2.0 / TCP a.example  ;\r\n branch = z9hG4bK9 \t", "192.0.2.1:9").unwrap(),
+            "SIP / 2.0 / TCP a.example;branch=z9hG4bK9;received=192.0.2.1"
         );
     }
 

@@ -171,6 +171,11 @@ impl Desk {
         self.reach_door(Input::Sip { flow: flow(listener, from), message });
     }
 
+    /// The same by any flow.
+    pub(crate) fn deliver_by(&mut self, flow: Flow, message: Bytes) {
+        self.reach_door(Input::Sip { flow, message });
+    }
+
     /// A server sends a request of its own.
     pub(crate) fn server_says(&mut self, server: usize, message: impl Into<Bytes>) {
         self.deliver(SERVERS, server_addr(server), message.into());

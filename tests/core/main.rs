@@ -13,7 +13,9 @@
 mod along_the_path;
 mod desk;
 mod failover;
+mod fuzz;
 mod incarnations;
+mod injection;
 mod moves;
 mod passthrough;
 mod phone;
@@ -21,5 +23,6 @@ mod realms;
 mod register_rules;
 mod restarts;
 mod simulation;
+mod torture;
 mod upstream_rules;
 mod world;

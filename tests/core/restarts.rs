@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use frontdoor::ucserver::Mood;
 
+use crate::desk::{Ask, contacts, desk};
 use crate::phone::Act;
 use crate::world::{Weather, World, settings};
 
@@ -125,4 +126,18 @@ fn after_a_restart_the_registrations_are_renewed_spread_over_time() {
     world.run_for(Duration::from_secs(70));
     assert!(world.door().stats().upstream_registers >= 6);
     world.check_reachable();
+}
+
+/// An absorbed refresh is not written, and may promise more than the one before.
+#[test]
+fn a_longer_lease_that_was_only_absorbed_outlives_a_restart() {
+    let mut desk = desk();
+    let ask = Ask::register("alice").contact("<sip:alice@198.51.100.1>");
+    assert_eq!(desk.status(&ask.clone().expires("60")), 200);
+    let answer = desk.answer(&ask.cseq(2).expires("300"));
+    assert_eq!(contacts(&answer)["<sip:alice@198.51.100.1>"], 300);
+    assert_eq!(desk.door.stats().registers_absorbed, 1);
+    desk.restart();
+    desk.pass(Duration::from_secs(290));
+    assert_eq!(desk.user("sip:alice@example.com").bindings.len(), 1);
 }

@@ -113,7 +113,8 @@ impl Index {
                 }
                 Step::Bad { end } => at = end,
                 Step::Empty { body } => break body,
-                Step::Truncated => return None,
+                // What was cut off may not matter for the answer.
+                Step::Truncated => break at,
             }
         };
         bytes.truncate(body);

@@ -88,13 +88,13 @@ impl Message {
     }
 
     /// Indexes a request that [`Message::parse`] refused as far as a 400 or 505 needs it: lines
-    /// that are none are passed over, the body is empty.
+    /// that are none are passed over, so is a last one that does not end, and the body is empty.
     ///
     /// None if it is no request, or lacks what its answer has to repeat (RFC 3261 §8.2.6).
     pub fn parse_for_refusal(bytes: Bytes) -> Option<Self> {
         let (bytes, index) = Index::read_for_refusal(bytes)?;
         let message = Self { bytes, index };
-        let is_answerable = message.top_via().is_ok()
+        let is_answerable = message.names_its_sender()
             && [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
                 .into_iter()
                 .all(|name| message.header(name).is_some());
@@ -218,6 +218,12 @@ impl Message {
     pub fn top_via(&self) -> Result<Via<'_>, ParseError> {
         let line = self.header(HeaderName::Via).ok_or(ParseError::Missing(HeaderName::Via))?;
         Via::parse(scan::head(line, scan::element_len(line)))
+    }
+
+    /// Whether the first Via says who sent this, be the rest of it broken: enough for a 400
+    /// (RFC 4475 §3.1.2.1) or a 505 (§3.1.2.16).
+    pub fn names_its_sender(&self) -> bool {
+        self.header(HeaderName::Via).is_some_and(Via::names_its_sender)
     }
 
     /// The CSeq.

@@ -385,12 +385,22 @@ fn a_broken_request_can_still_be_refused() {
 }
 
 #[test]
+fn a_request_cut_off_behind_what_its_answer_needs_can_be_refused() {
+    let bytes = "A sip:b SIP/2.0\nVia: SIP/2.0/UDP a;;\nFrom: x\nTo: y\nCall-ID: 1\nCSeq: z\nCont";
+    let bytes = Bytes::from(bytes.replace('\n', "\r\n"));
+    assert_eq!(Message::parse(bytes.clone()).map(|_| ()), Err(ParseError::Truncated));
+    let read = Message::parse_for_refusal(bytes).unwrap();
+    assert_eq!(read.header(HeaderName::CSeq), Some(&b"z"[..]));
+    assert_eq!((read.top_via().is_ok(), read.body()), (false, &b""[..]));
+}
+
+#[test]
 fn what_cannot_be_answered_is_not_read_for_it() {
     for bytes in [
         "SIP/3.0 200 OK\nVia: SIP/2.0/UDP a\nFrom: x\nTo: y\nCall-ID: 1\nCSeq: z\n\n",
         "A sip:b SIP/7.0\nVia: broken\nFrom: x\nTo: y\nCall-ID: 1\nCSeq: z\n\n",
         "A sip:b SIP/7.0\nVia: SIP/2.0/UDP a\nFrom: x\nTo: y\nCSeq: z\n\n",
-        "A sip:b SIP/7.0\nVia: SIP/2.0/UDP a\nFrom: x\nTo: y\nCall-ID: 1\nCSeq: z\n",
+        "A sip:b SIP/7.0\nVia: SIP/2.0/UDP a\nFrom: x\nTo: y\nCall-ID: 1\nCSeq: z",
         "nonsense\n\n",
         "",
     ] {

@@ -63,7 +63,10 @@ impl Draft {
     pub(super) fn of_request(request: &Message, via: &Via<'_>) -> Result<Self, ParseError> {
         let method = request.method().ok_or(ParseError::StartLine)?;
         match via.branch() {
-            Some(branch) if branch.starts_with(MAGIC_COOKIE) => {
+            // The cookie alone tells nothing apart (RFC 4475 §3.2.1).
+            Some(branch)
+                if branch.len() > MAGIC_COOKIE.len() && branch.starts_with(MAGIC_COOKIE) =>
+            {
                 let port = via.port.map(u16::to_be_bytes);
                 let port = port.as_ref().map_or(&[][..], |port| &port[..]);
                 Ok(Self::of(Rule::Server, &[method.as_bytes(), via.host, port, branch]))

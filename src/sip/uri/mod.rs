@@ -124,7 +124,7 @@ pub(in crate::sip) fn is_clean(uri: &[u8]) -> bool {
 pub(in crate::sip) fn host(text: &[u8]) -> Option<Host<'_>> {
     if let Some(inner) = text.strip_prefix(b"[") {
         let inner = std::str::from_utf8(inner.strip_suffix(b"]")?).ok()?;
-        return inner.parse().ok().map(Host::V6);
+        return inner.parse().ok().or_else(|| with_a_colon_too_many(inner)).map(Host::V6);
     }
     // Underscores are no part of host names, and yet names with them are out there.
     let is_name = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
@@ -137,6 +137,14 @@ pub(in crate::sip) fn host(text: &[u8]) -> Option<Host<'_>> {
         None
     };
     Some(address.map_or(Host::Name(text), Host::V4))
+}
+
+/// An IPv6 address as RFC 3261's grammar lets it be written before an IPv4 part, `::` and `:`;
+/// it must be tolerated (RFC 5118 §4.10).
+fn with_a_colon_too_many(text: &str) -> Option<Ipv6Addr> {
+    let (before, v4) = text.split_once(":::")?;
+    let _: Ipv4Addr = v4.parse().ok()?;
+    format!("{before}::{v4}").parse().ok()
 }
 
 /// Splits `host [":" port]`, white space around the colon allowed (RFC 3261 §25.1, COLON).
@@ -233,6 +241,22 @@ mod tests {
         assert_eq!(v6.host.address(), "2001:db8::10".parse().ok());
         assert_eq!((v6.port, v6.params.has("ob")), (Some(5070), true));
         assert_eq!(Uri::parse(b"sip:[::1]").map(|uri| uri.port), Ok(None));
+    }
+
+    #[test]
+    fn one_colon_too_many_is_tolerated_before_an_ipv4_part_only() {
+        let host = |text: &[u8]| Uri::parse(text).ok().and_then(|uri| uri.host.address());
+        let address = "2001:db8::192.0.2.1".parse().ok();
+        assert_eq!(host(b"sip:user@[2001:db8:::192.0.2.1]"), address);
+        assert_eq!(host(b"sip:user@[2001:db8::192.0.2.1]"), address);
+        for bad in [
+            &b"sip:[2001:db8:::1]"[..],
+            b"sip:[2001:db8::::192.0.2.1]",
+            b"sip:[2001::db8:::192.0.2.1]",
+            b"sip:[2001:db8:::192.0.2]",
+        ] {
+            assert_eq!(host(bad), None, "{}", bad.escape_ascii());
+        }
     }
 
     #[test]
