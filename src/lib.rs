@@ -71,6 +71,8 @@ pub mod private;
 
 pub mod ucserver;
 
+pub mod load;
+
 // What people type and write, wired to all of it.
 
 pub mod config;

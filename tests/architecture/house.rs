@@ -15,6 +15,8 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
     ("ucserver", &["now", "private", "timers", "sip", "cluster"]),
     ("store", &["directory"]),
     ("net", &["now", "sip", "cluster", "directory", "door"]),
+    // Of `net` the clock alone, and of `sip` the names of transports: it is no part of the door.
+    ("load", &["now", "sip", "net"]),
     ("admin", &["now", "cluster", "door", "net"]),
     ("telemetry", &["now", "cluster", "door"]),
     (
@@ -49,6 +51,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
             "ucserver",
             "store",
             "net",
+            "load",
             "admin",
             "telemetry",
             "config",
