@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// Fewer and shorter rounds, fewer users
     #[arg(long)]
     quick: bool,
-    /// Only these: absorbed, passed-on
+    /// Only these: absorbed, passed-on, tcp-absorbed, tcp-passed-on, memory
     #[arg(long, value_delimiter = ',', value_parser = Case::from_name)]
     only: Vec<Case>,
     /// How often each is measured
@@ -55,6 +55,9 @@ pub(crate) struct Arguments {
     /// Users
     #[arg(long)]
     users: Option<u32>,
+    /// Connections, where it goes over TCP
+    #[arg(long, default_value_t = 2_000)]
+    connections: u32,
     /// Transactions under way at any time
     #[arg(long, default_value_t = 32)]
     window: u32,
@@ -114,13 +117,13 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
     let mut tables = Vec::new();
     for case in cases {
         let mut table = Table::new(case, arguments);
-        for round in 1..=arguments.rounds() {
+        let rounds = case.rounds(arguments);
+        for round in 1..=rounds {
             for peer in &peers {
                 let report = case.play(peer, arguments)?;
                 note(&format!(
-                    "{} {round}/{} {}",
+                    "{} {round}/{rounds} {}",
                     case.name(),
-                    arguments.rounds(),
                     table::line(peer.name(), &report)
                 ));
                 table.add(peer.name(), report);

@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use frontdoor::sip::Transport;
+
 use crate::Outcome;
 use crate::process::{Server, free};
 
@@ -39,19 +41,30 @@ impl Peer {
     }
 
     /// Starts it in a new directory and waits until it serves.
-    pub(crate) fn start(&self, job: Job, registrars: &[SocketAddr]) -> Outcome<Server> {
+    pub(crate) fn start(
+        &self,
+        job: Job,
+        transport: Transport,
+        registrars: &[SocketAddr],
+    ) -> Outcome<Server> {
         match self {
-            Self::Door { program, .. } => start_door(program, job, registrars),
-            Self::Kamailio => start_kamailio(job, registrars),
+            Self::Door { program, .. } => start_door(program, job, transport, registrars),
+            Self::Kamailio => start_kamailio(job, transport, registrars),
         }
     }
 }
 
-fn start_door(program: &Path, job: Job, registrars: &[SocketAddr]) -> Outcome<Server> {
+fn start_door(
+    program: &Path,
+    job: Job,
+    transport: Transport,
+    registrars: &[SocketAddr],
+) -> Outcome<Server> {
     let directory = tempfile::tempdir()?;
-    let (phones, upstream, admin) = (free()?, free()?, free()?);
+    let [phones, upstream, admin] = free()?;
     let config = directory.path().join("frontdoor.toml");
-    std::fs::write(&config, door_configuration(job, registrars, phones, upstream, admin)?)?;
+    let addresses = [phones, upstream, admin];
+    std::fs::write(&config, door_configuration(job, transport, registrars, addresses)?)?;
     let mut server = Server::start(directory, phones, program, |command| {
         command.args(["run", "--config"]).arg(&config);
     })?;
@@ -62,13 +75,13 @@ fn start_door(program: &Path, job: Job, registrars: &[SocketAddr]) -> Outcome<Se
 /// As an operator would run it where phones are trusted by their network.
 fn door_configuration(
     job: Job,
+    transport: Transport,
     registrars: &[SocketAddr],
-    phones: SocketAddr,
-    upstream: SocketAddr,
-    admin: SocketAddr,
+    [phones, upstream, admin]: [SocketAddr; 3],
 ) -> Outcome<String> {
+    let transport = transport.via_name().to_ascii_lowercase();
     let mut text = format!(
-        "[[listen]]\nname = \"phones\"\ntransport = \"udp\"\naddress = \"{phones}\"\n\
+        "[[listen]]\nname = \"phones\"\ntransport = \"{transport}\"\naddress = \"{phones}\"\n\
          [[upstream]]\nname = \"servers\"\ntransport = \"udp\"\naddress = \"{upstream}\"\n"
     );
     for (number, registrar) in (1..).zip(registrars) {
@@ -83,6 +96,7 @@ fn door_configuration(
         text,
         "[sip]\nauth = \"none\"\ntrusted_networks = [\"127.0.0.0/8\"]\nabsorb = {absorb}\n\
          [failover]\ndisable_automatic_user_distribution = false\n\
+         [limits]\nconnections = 100000\nconnections_per_source = 100000\n\
          [admin]\naddress = \"{admin}\"\n"
     )?;
     Ok(text)
@@ -102,10 +116,10 @@ fn is_ready(admin: SocketAddr) -> bool {
     ask().is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200"))
 }
 
-fn start_kamailio(job: Job, registrars: &[SocketAddr]) -> Outcome<Server> {
+fn start_kamailio(job: Job, transport: Transport, registrars: &[SocketAddr]) -> Outcome<Server> {
     let directory = tempfile::tempdir()?;
     let at = |name: &str| directory.path().join(name);
-    let address = free()?;
+    let [address, ..] = free()?;
     let (config, list) = (at("kamailio.cfg"), at("servers.list"));
     let text = match job {
         Job::Answer => REGISTRAR,
@@ -120,6 +134,9 @@ fn start_kamailio(job: Job, registrars: &[SocketAddr]) -> Outcome<Server> {
         command.args(["-DD", "-E", "-x", "fm", "-X", "fm", "-m", "4096", "-M", "16", "-f"]);
         command.arg(config).arg("-P").arg(pid).arg("-Y").arg(&here).arg("-w").arg(&here);
         command.arg("-A").arg(format!("ADDRESS={address}"));
+        if transport == Transport::Tcp {
+            command.args(["-A", "TCP"]);
+        }
         command.arg("-A").arg(format!("SERVERS=\"{}\"", list.display()));
     })?;
     server.wait_until(|| answers_options(address).unwrap_or(false))?;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -152,7 +152,20 @@ impl Registrars {
     }
 }
 
-/// An address nobody listens on at this moment.
-pub(crate) fn free() -> Outcome<SocketAddr> {
-    Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+/// Addresses nobody listens on at this moment, neither over UDP nor over TCP.
+pub(crate) fn free() -> Outcome<[SocketAddr; 3]> {
+    // All are held until all are known, so that they differ.
+    let hold = || -> std::io::Result<(UdpSocket, Option<TcpListener>)> {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let tcp = TcpListener::bind(udp.local_addr()?).ok();
+        Ok((udp, tcp))
+    };
+    let mut held = Vec::new();
+    for _ in 0..32 {
+        held.push(hold()?);
+    }
+    let both = held.iter().filter(|(_, tcp)| tcp.is_some());
+    let addresses: Vec<SocketAddr> =
+        both.map(|(udp, _)| udp.local_addr()).collect::<Result<_, _>>()?;
+    addresses.first_chunk().copied().ok_or_else(|| "no free ports".into())
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use frontdoor::load::Report;
+use frontdoor::load::{Memory, Report, ServerUsage};
 use serde::Serialize;
 
 use crate::Arguments;
@@ -42,8 +42,11 @@ struct Spread {
     highest: f64,
 }
 
+/// A number out of a report.
+type Figure = fn(&Report) -> f64;
+
 /// What is shown of a report.
-const FIGURES: [(&str, fn(&Report) -> f64); 10] = [
+const FIGURES: [(&str, Figure); 11] = [
     ("CPU us/REGISTER", |it| it.server.map_or(0.0, |server| server.cpu_us)),
     ("CPU %", |it| it.server.map_or(0.0, |server| server.cpu_percent)),
     ("per second", |it| it.per_second),
@@ -53,11 +56,13 @@ const FIGURES: [(&str, fn(&Report) -> f64); 10] = [
     ("refused", |it| it.refused as f64),
     ("timeouts", |it| it.timeouts as f64),
     ("retransmitted", |it| it.retransmissions as f64),
-    ("bytes/user", bytes_per_user),
+    ("bytes/connection", |it| bytes_each(it, |server| (server.before, server.connected))),
+    ("bytes/binding", |it| bytes_each(it, |server| (server.connected, server.filled))),
 ];
 
 /// Of those, ratios are shown of.
-const RATIOS: [&str; 3] = ["CPU us/REGISTER", "per second", "p50 us"];
+const RATIOS: [&str; 5] =
+    ["CPU us/REGISTER", "per second", "p50 us", "bytes/connection", "bytes/binding"];
 
 const KAMAILIO: &str = "kamailio";
 
@@ -66,7 +71,7 @@ impl Table {
         Self {
             case,
             story: case.story(),
-            users: arguments.users(),
+            users: case.users(arguments),
             window: arguments.window,
             peers: Vec::new(),
             ratios: Vec::new(),
@@ -90,7 +95,8 @@ impl Table {
         let ratio = |(door, figure): (&Column, &'static str)| {
             let (_, value) = FIGURES.iter().find(|(name, _)| *name == figure)?;
             let rounds = door.reports.iter().zip(&kamailio.reports);
-            let spread = Spread::of(rounds.map(|(ours, theirs)| value(ours) / value(theirs)))?;
+            let spread = Spread::of(rounds.map(|(ours, theirs)| value(ours) / value(theirs)))
+                .filter(|it| it.median.is_finite() && it.highest > 0.0)?;
             Some(Ratio { of: door.name.clone(), figure, spread })
         };
         pairs.filter_map(ratio).collect()
@@ -143,9 +149,11 @@ pub(crate) fn line(peer: &str, report: &Report) -> String {
     )
 }
 
-fn bytes_per_user(report: &Report) -> f64 {
+/// What each user added to the memory of the server between two looks.
+fn bytes_each(report: &Report, looks: impl Fn(&ServerUsage) -> (Memory, Memory)) -> f64 {
     let Some(server) = report.server else { return 0.0 };
-    server.filled.pss.saturating_sub(server.before.pss) as f64 / f64::from(report.registered.max(1))
+    let (earlier, later) = looks(&server);
+    later.pss.saturating_sub(earlier.pss) as f64 / f64::from(report.registered.max(1))
 }
 
 impl Spread {
@@ -155,7 +163,8 @@ impl Spread {
         let middle = values.len() / 2;
         let upper = *values.get(middle)?;
         let lower = *values.get(middle.saturating_sub(1))?;
-        let median = if values.len() % 2 == 0 { f64::midpoint(lower, upper) } else { upper };
+        let median =
+            if values.len().is_multiple_of(2) { f64::midpoint(lower, upper) } else { upper };
         Some(Self { median, lowest: *values.first()?, highest: *values.last()? })
     }
 }

@@ -55,6 +55,9 @@ struct PhonesArgs {
     /// Do not register everybody first
     #[arg(long)]
     no_fill: bool,
+    /// Rest for so long before memory is looked at
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    settle: f64,
     /// Begin at most so many transactions
     #[arg(long)]
     limit: Option<u64>,
@@ -111,6 +114,7 @@ fn phones(args: &PhonesArgs) -> Result<ExitCode, CliError> {
         transport: args.transport,
         users: args.users,
         fill: !args.no_fill,
+        settle: seconds(args.settle),
         pace: args.rate.map_or(Pace::Window(args.window), Pace::PerSecond),
         warm_up: seconds(args.warm_up),
         duration: seconds(args.seconds),

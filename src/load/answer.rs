@@ -72,6 +72,14 @@ pub fn answer(
     Ok(answered)
 }
 
+/// What these servers answer to a request; `None`: nothing.
+pub fn answer_to(request: &[u8]) -> Option<Vec<u8>> {
+    let kind = kind_of(request, &mut Answered::default())?;
+    let mut out = Vec::with_capacity(request.len());
+    write_answer(&mut out, request, kind);
+    Some(out)
+}
+
 /// What is answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {

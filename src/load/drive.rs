@@ -3,15 +3,18 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use memchr::memmem::Finder;
+use nix::time::ClockId;
 
 use crate::load::flight::{Asked, Due, Flight};
 use crate::load::histogram::Histogram;
 use crate::load::plan::{LoadError, Pace, Plan, WINDOW_MAX};
 use crate::load::report::{Report, ServerUsage};
 use crate::load::script::{self, Script, Ticket};
+use crate::load::tcp::Connections;
 use crate::load::udp::Datagrams;
 use crate::load::usage::{cpu_of, memory_of, tree_of};
 use crate::load::wire::Wire;
@@ -33,13 +36,37 @@ const COME_BACK_MAX: u64 = 3600;
 /// Carries out a plan and says what came of it. It takes the whole of one thread.
 pub fn run(plan: &Plan) -> Result<Report, LoadError> {
     plan.check()?;
-    let (wire, local) = match plan.transport {
-        Transport::Udp => Datagrams::open(plan.target)?,
-        Transport::Tcp => return Err(LoadError::OutOfRange { what: "TCP", max: 0 }),
-    };
+    let server = Server::before(&plan.server_pids);
     // Differs from run to run: std's hash keys are random.
     let run = RandomState::new().hash_one(plan.target);
-    Drive::new(plan, wire, Script::new(plan, local, run)).play()
+    match plan.transport {
+        Transport::Udp => {
+            let (wire, local) = Datagrams::open(plan.target)?;
+            Drive::new(plan, wire, Script::new(plan, local, run), server).play()
+        }
+        Transport::Tcp => {
+            let wire = Connections::open(plan.target, plan.users)?;
+            // The server knows where to answer: by the connection.
+            let local = SocketAddr::new(plan.target.ip(), 5060);
+            Drive::new(plan, wire, Script::new(plan, local, run), server).play()
+        }
+    }
+}
+
+/// The server under test, as the system sees it.
+#[derive(Debug)]
+struct Server {
+    pids: Vec<u32>,
+    usage: ServerUsage,
+}
+
+impl Server {
+    /// Before anything is asked of it.
+    fn before(roots: &[u32]) -> Self {
+        let pids = tree_of(roots);
+        let usage = ServerUsage { before: memory_of(&pids), ..ServerUsage::default() };
+        Self { pids, usage }
+    }
 }
 
 /// One phone.
@@ -79,12 +106,13 @@ struct Drive<'p, W> {
     /// Beginnings of the plan; phones that come back are not counted.
     begun: u64,
     comers: BinaryHeap<Reverse<(Uptime, u32)>>,
+    server: Server,
     report: Report,
     latency: Histogram,
 }
 
 impl<'p, W: Wire> Drive<'p, W> {
-    fn new(plan: &'p Plan, wire: W, script: Script) -> Self {
+    fn new(plan: &'p Plan, wire: W, script: Script, server: Server) -> Self {
         let room = match plan.pace {
             Pace::Window(window) => window.max(plan.fill_window),
             Pace::PerSecond(_) => WINDOW_MAX,
@@ -103,60 +131,70 @@ impl<'p, W: Wire> Drive<'p, W> {
             schedule: 0.0,
             begun: 0,
             comers: BinaryHeap::new(),
+            server,
             report: Report::default(),
             latency: Histogram::default(),
         }
     }
 
     fn play(mut self) -> Result<Report, LoadError> {
-        let pids = tree_of(&self.plan.server_pids);
-        let before = memory_of(&pids);
+        self.rest();
+        self.server.usage.connected = memory_of(&self.server.pids);
         let (fill_seconds, fill_retransmissions) =
             if self.plan.fill { self.fill()? } else { (0.0, 0) };
-        let filled = memory_of(&pids);
+        self.rest();
+        self.server.usage.filled = memory_of(&self.server.pids);
         self.phase = Phase::Measure;
         self.schedule = Clock.uptime().as_nanos() as f64;
         self.go_on_for(self.plan.warm_up);
         self.report = Report::default();
         self.latency = Histogram::default();
-        let me = [std::process::id()];
-        let (start, cpu, own) = (Clock.uptime(), cpu_of(&pids), cpu_of(&me));
+        let (start, cpu, own) = (Clock.uptime(), cpu_of(&self.server.pids), own_cpu());
         self.go_on_for(self.plan.duration);
-        let (spent, own) = (cpu_of(&pids).saturating_sub(cpu), cpu_of(&me).saturating_sub(own));
+        let spent = cpu_of(&self.server.pids).saturating_sub(cpu).as_secs_f64();
+        let own = own_cpu().saturating_sub(own).as_secs_f64();
         let seconds = Clock.uptime().since(start).as_secs_f64();
-        let answered = (self.report.ok + self.report.refused).max(1);
+        let answered = self.report.ok + self.report.refused;
         self.phase = Phase::Drain;
+        let per_second = |count: u64| count as f64 / seconds;
+        self.report.per_second = per_second(answered);
+        self.report.ok_per_second = per_second(self.report.ok);
         if matches!(self.plan.pace, Pace::PerSecond(_)) {
             let last = self.plan.give_up.min(self.plan.t1 * 64) + NAP;
             self.go_on_until(Clock.uptime() + last, |drive| drive.flight.len() == 0);
         }
-        let server = (!pids.is_empty()).then(|| ServerUsage {
-            cpu_us: spent.as_secs_f64() * 1e6 / answered as f64,
-            cpu_percent: spent.as_secs_f64() * 100.0 / seconds,
-            before,
-            filled,
-            after: memory_of(&pids),
+        let server = (!self.server.pids.is_empty()).then(|| ServerUsage {
+            cpu_us: spent * 1e6 / answered.max(1) as f64,
+            cpu_percent: spent * 100.0 / seconds,
+            after: memory_of(&self.server.pids),
+            ..self.server.usage
         });
         let registered = self.phones.iter().filter(|phone| phone.registered).count();
         let faults = self.wire.faults();
         let Self { report, latency, script, .. } = self;
-        let failed = report.refused + report.timeouts + report.retransmissions;
+        let ended = report.ok + report.refused + report.timeouts;
+        let failed = report.refused + report.timeouts + report.ok_late;
         Ok(Report {
             seconds,
-            per_second: answered as f64 / seconds,
-            ok_per_second: report.ok as f64 / seconds,
-            fail_percent: failed as f64 * 100.0 / report.started.max(1) as f64,
+            fail_percent: failed as f64 * 100.0 / ended.max(1) as f64,
             latency_us: latency.percentiles(),
             unsent: faults.unsent,
             closed: faults.closed,
             server,
-            generator_cpu_percent: own.as_secs_f64() * 100.0 / seconds,
+            generator_cpu_percent: own * 100.0 / seconds,
             fill_seconds,
             fill_retransmissions,
             registered: u32::try_from(registered).unwrap_or(u32::MAX),
             message_bytes: script.len(),
             ..report
         })
+    }
+
+    /// Nothing begins for a while, so that what is not kept for long is gone.
+    fn rest(&mut self) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Drain);
+        self.go_on_until(Clock.uptime() + self.plan.settle, |_| false);
+        self.phase = phase;
     }
 
     /// Registers everybody once; how long that took, and what was sent again.
@@ -337,6 +375,7 @@ impl<'p, W: Wire> Drive<'p, W> {
             latency.add(now.since(asked.since));
             if status < 300 {
                 report.ok += 1;
+                report.ok_late += u64::from(asked.repeats > 0);
                 phone.registered = true;
                 return;
             }
@@ -346,7 +385,7 @@ impl<'p, W: Wire> Drive<'p, W> {
             } else {
                 None
             };
-            let wait = wait.or((*phase == Phase::Fill).then_some(FILL_RETRY));
+            let wait = if *phase == Phase::Fill { wait.or(Some(FILL_RETRY)) } else { wait };
             if let Some(wait) = wait {
                 phone.busy = true;
                 comers.push(Reverse((now + wait, asked.user)));
@@ -374,4 +413,9 @@ impl<'p, W: Wire> Drive<'p, W> {
             }
         }
     }
+}
+
+/// Of the thread that drives: the process may have others.
+fn own_cpu() -> Duration {
+    ClockId::CLOCK_THREAD_CPUTIME_ID.now().map(Duration::from).unwrap_or_default()
 }

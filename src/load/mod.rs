@@ -20,13 +20,15 @@ mod histogram;
 mod plan;
 mod report;
 mod script;
+mod tcp;
 mod udp;
 mod usage;
 mod wire;
 
-pub use answer::{Answered, answer};
+pub use answer::{Answered, answer, answer_to};
 pub use drive::run;
 pub use histogram::{Histogram, Percentiles};
 pub use plan::{LoadError, Pace, Plan, USERS_MAX, WINDOW_MAX};
 pub use report::{Memory, Report, ServerUsage};
+pub use tcp::allow_files;
 pub use usage::{memory_of, pin_to_core, tree_of};

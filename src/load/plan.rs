@@ -24,6 +24,8 @@ pub struct Plan {
     pub fill: bool,
     /// Transactions under way while filling.
     pub fill_window: u32,
+    /// Rests for so long once connected and once filled, before memory is looked at.
+    pub settle: Duration,
     /// How transactions begin.
     pub pace: Pace,
     /// Not measured, at the same pace.
@@ -109,6 +111,7 @@ impl Plan {
             users: 10_000,
             fill: true,
             fill_window: 32,
+            settle: Duration::ZERO,
             pace: Pace::Window(32),
             warm_up: Duration::from_millis(500),
             duration: Duration::from_secs(2),

@@ -17,6 +17,8 @@ pub struct Report {
     pub answers: BTreeMap<u16, u64>,
     /// 2xx answers.
     pub ok: u64,
+    /// Of those, the ones that came after the request had been sent again.
+    pub ok_late: u64,
     /// Other final answers.
     pub refused: u64,
     /// Transactions nobody answered.
@@ -32,13 +34,13 @@ pub struct Report {
     pub left_out: u64,
     /// Messages the kernel did not take.
     pub unsent: u64,
-    /// Connections that ended.
+    /// Connections that ended by themselves.
     pub closed: u64,
     /// Final answers a second.
     pub per_second: f64,
-    /// 2xx answers a second.
+    /// 2xx answers a second: the goodput.
     pub ok_per_second: f64,
-    /// Of what began: not answered 2xx at once, in percent.
+    /// Of what ended: not answered 2xx at the first sending, in percent.
     pub fail_percent: f64,
     /// From the beginning, or when that should have been, to the final answer; in microseconds.
     pub latency_us: Percentiles,
@@ -65,6 +67,8 @@ pub struct ServerUsage {
     pub cpu_percent: f64,
     /// Before the first request.
     pub before: Memory,
+    /// When all connections were made, over TCP.
+    pub connected: Memory,
     /// When everybody was registered.
     pub filled: Memory,
     /// When the run ended.
