@@ -73,6 +73,8 @@ pub mod arena;
 
 pub mod ucserver;
 
+pub mod load;
+
 // What people type and write, wired to all of it.
 
 pub mod config;

@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod http;
 mod import;
+mod load;
 mod out;
 mod run;
 mod status;
@@ -46,6 +47,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Runs one simulated UCServer
     Ucserver(ucserver::UcserverArgs),
+    /// Phones and servers for measurements on this machine
+    Load(load::LoadArgs),
 }
 
 /// Why a sub-command could not do what it was asked. Each says what to do next.
@@ -78,6 +81,9 @@ enum CliError {
     /// The simulated server could not run.
     #[error(transparent)]
     Ucserver(#[from] ucserver::UcserverError),
+    /// The load generator could not run.
+    #[error(transparent)]
+    Load(#[from] crate::load::LoadError),
     /// The demo could not be played.
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
@@ -99,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Users(args) => users::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Load(args) => load::run(args),
         Command::Ucserver(args) => {
             ucserver::run(args).map(|()| ExitCode::SUCCESS).map_err(CliError::from)
         }

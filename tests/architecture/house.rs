@@ -29,6 +29,8 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
     ("ucserver", &["now", "private", "timers", "sip", "cluster"]),
     ("store", &["directory"]),
     ("net", &["now", "arena", "sip", "cluster", "directory", "door"]),
+    // Of `net` the clock alone, and of `sip` the names of transports: it is no part of the door.
+    ("load", &["now", "sip", "net"]),
     ("admin", &["now", "cluster", "door", "net"]),
     ("telemetry", &["now", "cluster", "door"]),
     (
@@ -63,6 +65,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
             "ucserver",
             "store",
             "net",
+            "load",
             "admin",
             "telemetry",
             "config",

@@ -506,5 +506,6 @@ fn server(index: usize) -> Server {
         binding_address: BindingAddress::Auto,
         health_document: HealthDocumentUse::Optional,
         health_url: Some("http://health".into()),
+        realm: None,
     }
 }
