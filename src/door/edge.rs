@@ -59,6 +59,9 @@ impl Door {
             }
             Err(refusal) => return self.refuse_wish(now, flow, &request, refusal),
         }
+        if self.turns_away(now, flow, &request, &aor) {
+            return self.answer_later(now, flow, &request);
+        }
         match self.transactions.receive(now.uptime, flow, &request) {
             Ok(Incoming::New(transaction)) => {
                 self.start_waiting(now, flow, request, aor, transaction);
@@ -120,6 +123,11 @@ impl Door {
     /// Too much at once: refused before anything is spent on it.
     pub(super) fn shed(&mut self, now: Now, flow: Flow, request: &Message) {
         self.stats.shed_overload += 1;
+        self.answer_later(now, flow, request);
+    }
+
+    /// 503 that nothing keeps.
+    pub(super) fn answer_later(&mut self, now: Now, flow: Flow, request: &Message) {
         let retry_after = self.retry_after();
         let response =
             Response::to(request, 503).header(HeaderName::RetryAfter, retry_after.to_string());

@@ -72,6 +72,10 @@ impl Door {
     }
 
     fn carry_along(&mut self, now: Now, flow: Flow, request: &Message, id: SlotId, rewrite: bool) {
+        if self.has_no_room_for_servers() && !self.transactions.knows(request) {
+            self.stats.shed_path += 1;
+            return self.answer_later(now, flow, request);
+        }
         let transaction = match self.transactions.receive(now.uptime, flow, request) {
             Ok(Incoming::New(transaction)) => transaction,
             Ok(Incoming::Retransmission { answer }) => {

@@ -146,6 +146,10 @@ impl Door {
             _ => placement::place_stranger(aor.as_str(), &view, directory, policy),
         };
         let server = match placed {
+            Ok(server) if self.lanes[server.index()].is_crowded() => {
+                self.stats.shed_lane += 1;
+                return self.block_waiting(now, id, true);
+            }
             Ok(server) if !full => server,
             Err(_) if no_room(&self.view()).outcome == Outcome::Hold => {
                 return self.wait_for(id, Waker::Strangers, Stage::Pool);

@@ -16,6 +16,7 @@ mod connection;
 mod counters;
 mod driver;
 mod fetch;
+mod pressure;
 mod published;
 mod sockets;
 mod tcp;
@@ -104,6 +105,7 @@ impl Net {
             asked,
             health,
             writes_waiting: 0,
+            behind: false,
             store_gone: false,
             publish_now: true,
         };

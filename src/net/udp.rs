@@ -27,6 +27,7 @@ use tokio::net::UdpSocket;
 
 use crate::net::arrival::Arrival;
 use crate::net::counters::Counters;
+use crate::net::pressure::{self, Pressure};
 use crate::sip::ConnectionId;
 use crate::sip::Flow;
 use crate::sip::ListenerId;
@@ -94,11 +95,17 @@ impl UdpListener {
         // The kernel grants up to net.core.rmem_max and wmem_max; less is slower, not wrong.
         let _ = socket.set_recv_buffer_size(KERNEL_BUFFER_OCTETS);
         let _ = socket.set_send_buffer_size(KERNEL_BUFFER_OCTETS);
+        pressure::watch(&socket);
         socket.bind(&address.into())?;
         warn_if_small(&socket, address);
         let socket = Arc::new(UdpSocket::from_std(socket.into())?);
         let trouble = trouble_of(&socket);
         Ok(Self { id, socket, queue: VecDeque::new(), trouble })
+    }
+
+    /// What waits in the kernel; `None` if nothing does.
+    pub(super) fn pressure(&self) -> Option<Pressure> {
+        pressure::look(&self.socket)
     }
 
     /// The address it is bound to.

@@ -169,6 +169,11 @@ impl Desk {
         self.reach_door(Input::Sip { flow: flow(listener, from), message });
     }
 
+    /// The shell says how far behind the door is.
+    pub(crate) fn feels(&mut self, waited: Duration, dropped: bool) {
+        self.reach_door(Input::Pressure { waited, dropped });
+    }
+
     /// A server sends a request of its own.
     pub(crate) fn server_says(&mut self, server: usize, message: impl Into<Bytes>) {
         self.deliver(SERVERS, server_addr(server), message.into());

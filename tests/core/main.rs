@@ -14,6 +14,7 @@ mod along_the_path;
 mod desk;
 mod failover;
 mod moves;
+mod overload;
 mod passthrough;
 mod phone;
 mod register_rules;

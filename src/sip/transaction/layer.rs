@@ -151,6 +151,11 @@ impl<C> Transactions<C> {
         Ok(Incoming::New(ServerTransactionId(handle)))
     }
 
+    /// Whether a request has been received before and is still known.
+    pub fn knows(&self, request: &Message) -> bool {
+        Draft::of_request(request).is_ok_and(|draft| self.servers.find(&draft).is_some())
+    }
+
     /// The owner answers: the flow to send `response` to now. It is kept and sent again for every
     /// retransmission of the request until timer J; on a reliable transport a final response
     /// ends the transaction at once. A `status` below 200 may be followed by others.
