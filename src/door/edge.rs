@@ -12,6 +12,10 @@ use crate::now::Now;
 use crate::sip::transaction::{Due, Incoming, Matched};
 use crate::sip::{ConnectionId, Flow, HeaderName, Message, ParseError, Response, Transport, Uri};
 
+/// Octets of the largest REGISTER taken: what waits and what is answered repeats much of it, so this
+/// bounds what a phone can make the door keep. Beyond: 513 (RFC 3261 §21.5.7).
+const REGISTER_OCTETS_MAX: usize = 8 * 1024;
+
 /// The methods the door understands, for Allow.
 const ALLOW: &str = "OPTIONS, REGISTER";
 
@@ -64,7 +68,8 @@ impl Door {
         }
         match self.transactions.receive(now.uptime, flow, &request) {
             Ok(Incoming::New(transaction)) => {
-                self.start_waiting(now, flow, request, aor, transaction);
+                // What waits keeps its own octets alone, not all that arrived beside them.
+                self.start_waiting(now, flow, request.detached(), aor, transaction);
             }
             Ok(Incoming::Retransmission { answer }) => {
                 self.stats.retransmissions_absorbed += 1;
@@ -79,6 +84,9 @@ impl Door {
 
     /// RFC 3261 §8.2.2 and §10.3 steps 1 and 2, as far as they end the matter.
     fn check_register(&self, request: &Message) -> Option<Response> {
+        if request.bytes().len() > REGISTER_OCTETS_MAX {
+            return Some(Response::to(request, 513));
+        }
         let scheme = Uri::scheme_of(request.uri().unwrap_or_default()).unwrap_or_default();
         if !scheme.eq_ignore_ascii_case(b"sip") && !scheme.eq_ignore_ascii_case(b"sips") {
             return Some(Response::to(request, 416));

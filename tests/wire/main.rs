@@ -15,6 +15,7 @@ mod detection;
 mod fetch;
 mod full_disk;
 mod harness;
+mod hostile;
 mod sipp;
 mod sockets;
 mod support;

@@ -4,6 +4,8 @@
 //! killed itself ends with its standard input. Points in time are `CLOCK_MONOTONIC`, which the
 //! door's status uses too.
 
+mod attack;
+mod crowd;
 mod door;
 mod http;
 mod namespace;
@@ -18,12 +20,16 @@ use std::time::Duration;
 use frontdoor::net::Clock;
 use frontdoor::now::Uptime;
 
+pub(crate) use attack::{
+    Attacker, Memory, Neighbours, mib, register_with, source, status_of,
+};
+pub(crate) use crowd::{Crowd, Pace, Tally};
 pub(crate) use door::{Door, Setup};
 pub(crate) use http::get;
 pub(crate) use namespace::Namespace;
 pub(crate) use phones::{Answer, Phones, Wish, aor, ok, register};
 pub(crate) use ports::{LOCALHOST, LOCALHOST6, free};
-pub(crate) use process::{FRONTDOOR, Process, run};
+pub(crate) use process::{FRONTDOOR, Process, released, run};
 pub(crate) use server::Server;
 pub(crate) use sipp::{Sipp, users_csv};
 
