@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::directory::Aor;
 use crate::door::edge::hash_of;
+use crate::door::wish::aor_of;
 use crate::door::{Door, Limits, Stats};
 use crate::now::{Now, Uptime};
 use crate::sip::{Flow, Message, source_of};
@@ -26,13 +27,16 @@ use crate::sip::{Flow, Message, source_of};
 /// Sources and AoRs whose use is remembered, of each: 1 MiB.
 const REMEMBERED: usize = 65_536;
 
-/// How long a message may have waited in the kernel before the door is busy, pressed, swamped. The
-/// last is well below T1 (RFC 3261): an answer still comes before the phone repeats itself.
+/// How long what arrives has waited in the kernel when the door is busy, pressed, swamped. The last
+/// is well below T1 (RFC 3261): an answer still comes before the phone repeats itself.
 const RISES_AT: [Duration; 3] =
-    [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(300)];
+    [Duration::from_millis(20), Duration::from_millis(50), Duration::from_millis(200)];
 
-/// Writes without answer beyond which strangers are turned away: a quarter of what the store takes.
-const WRITES_MAX: usize = 16_384;
+/// And for how long it must go on: what piled up while the machine was elsewhere is gone by then.
+const STANDS_FOR: Duration = Duration::from_millis(100);
+
+/// Writes without answer beyond which strangers are turned away: what a disk does in a fraction of T1.
+const WRITES_MAX: usize = 4_096;
 
 /// What strangers may fill of a table, and then what servers' requests may; the rest is kept for
 /// phones that are known.
@@ -68,6 +72,8 @@ pub(crate) struct Admission {
     in_all: Rate,
     owed_in_all: Uptime,
     level: Level,
+    /// Since when the wait speaks for a higher level.
+    worse_since: Option<Uptime>,
 }
 
 impl Admission {
@@ -81,23 +87,35 @@ impl Admission {
             in_all: Rate::new(limits.strangers, limits.strangers),
             owed_in_all: Uptime::ZERO,
             level: Level::Calm,
+            worse_since: None,
         }
     }
 
     /// One level down needs half of what one level up did, so that it does not flutter.
-    fn feel(&mut self, waited: Duration, dropped: bool) -> bool {
+    fn feel(&mut self, now: Uptime, waited: Duration, dropped: bool) -> bool {
         let before = self.level;
-        let rises_to = match RISES_AT.iter().filter(|&&at| waited >= at).count() {
+        let speaks_for = match RISES_AT.iter().filter(|&&at| waited >= at).count() {
             0 => Level::Calm,
             1 => Level::Busy,
             2 => Level::Pressed,
             _ => Level::Swamped,
         };
-        // What the kernel had no room for is lost to known phones, too.
-        let rises_to = if dropped { rises_to.max(Level::Pressed) } else { rises_to };
         let stays = RISES_AT.get((before as usize).wrapping_sub(1));
-        if rises_to > before || stays.is_some_and(|&at| waited < at / 2) {
-            self.level = rises_to;
+        if speaks_for > before {
+            let since = *self.worse_since.get_or_insert(now);
+            if now.since(since) >= STANDS_FOR {
+                self.level = speaks_for;
+                self.worse_since = None;
+            }
+        } else {
+            self.worse_since = None;
+            if stays.is_some_and(|&at| waited < at / 2) {
+                self.level = speaks_for;
+            }
+        }
+        // What the kernel had no room for is lost to known phones, too.
+        if dropped {
+            self.level = self.level.max(Level::Pressed);
         }
         before == Level::Calm && self.level > Level::Calm
     }
@@ -105,9 +123,23 @@ impl Admission {
 
 impl Door {
     /// How long what arrives now has waited in the kernel, and whether some of it was lost there.
-    pub(super) fn on_pressure(&mut self, waited: Duration, dropped: bool) {
-        let rose = self.admission.feel(waited, dropped);
+    pub(super) fn on_pressure(&mut self, now: Now, waited: Duration, dropped: bool) {
+        let rose = self.admission.feel(now.uptime, waited, dropped);
         self.stats.overloads += u64::from(rose);
+    }
+
+    /// Whether a REGISTER is turned away before more is spent on it: the door is pressed, and nobody
+    /// of that AoR is known or under way. The cheaper this is, the more others are served.
+    pub(super) fn turns_away_early(&mut self, request: &Message) -> bool {
+        if self.admission.level < Level::Pressed && self.ledger.writes() < WRITES_MAX {
+            return false;
+        }
+        let Ok(aor) = aor_of(request) else { return false };
+        if self.turns.contains_key(&aor) || self.directory.by_aor(aor.as_str()).is_some() {
+            return false;
+        }
+        count(&mut self.stats, TurnedAway::Load);
+        true
     }
 
     /// Whether a REGISTER that the door cannot answer by itself is turned away. One that has been
@@ -341,16 +373,25 @@ mod tests {
         let ms = Duration::from_millis;
         let mut admission = Admission::new(&Limits::default());
         let mut levels = Vec::new();
-        let waits = [40, 60, 40, 160, 100, 70, 30, 20, 400, 160, 140, 10];
-        for wait in waits {
-            admission.feel(ms(wait), false);
+        let waits = [10, 21, 15, 60, 30, 20, 9, 300, 110, 90, 24, 9];
+        for (wait, at) in waits.into_iter().zip(0_u64..) {
+            // Seen twice, as far apart as it takes.
+            admission.feel(START + ms(at * 200), ms(wait), false);
+            admission.feel(START + ms(at * 200 + 100), ms(wait), false);
             levels.push(admission.level);
         }
         use Level::{Busy, Calm, Pressed, Swamped};
         let expected =
-            [Calm, Busy, Busy, Pressed, Pressed, Busy, Busy, Calm, Swamped, Swamped, Busy, Calm];
+            [Calm, Busy, Busy, Pressed, Pressed, Busy, Calm, Swamped, Swamped, Pressed, Busy, Calm];
         assert_eq!(levels, expected);
-        assert!(admission.feel(ms(1), true), "what the kernel dropped counts at once");
+        let later = START + ms(10_000);
+        admission.feel(later, ms(400), false);
+        admission.feel(later + ms(90), ms(400), false);
+        assert_eq!(admission.level, Calm, "a hiccup is over before it counts");
+        admission.feel(later + ms(95), ms(1), false);
+        admission.feel(later + ms(110), ms(400), false);
+        assert_eq!(admission.level, Calm, "it begins anew");
+        assert!(admission.feel(later + ms(120), ms(1), true), "what the kernel dropped counts");
         assert_eq!(admission.level, Pressed);
     }
 }

@@ -47,6 +47,9 @@ impl Door {
 
     fn on_register(&mut self, now: Now, flow: Flow, request: Message) {
         self.stats.registers += 1;
+        if self.turns_away_early(&request) {
+            return self.answer_later(now, flow, &request);
+        }
         if let Some(response) = self.check_register(&request) {
             self.stats.registers_refused += 1;
             return self.answer(now, flow, &request, response);

@@ -286,7 +286,7 @@ impl Door {
             }
             Input::Fetched { server, document } => self.on_document(now, server, document),
             Input::Recorded { ticket, outcome } => self.on_recorded(now, ticket, outcome),
-            Input::Pressure { waited, dropped } => self.on_pressure(waited, dropped),
+            Input::Pressure { waited, dropped } => self.on_pressure(now, waited, dropped),
             Input::Timeout => self.on_timeout(now),
         }
         self.drive_pool(now);

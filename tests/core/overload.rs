@@ -10,9 +10,9 @@ use frontdoor::sip::{HeaderName, Message};
 use crate::desk::{Ask, Desk, header, phone, plan};
 
 const CALM: Duration = Duration::ZERO;
-const BUSY: Duration = Duration::from_millis(60);
-const PRESSED: Duration = Duration::from_millis(200);
-const SWAMPED: Duration = Duration::from_millis(400);
+const BUSY: Duration = Duration::from_millis(25);
+const PRESSED: Duration = Duration::from_millis(60);
+const SWAMPED: Duration = Duration::from_millis(250);
 
 /// A desk with small limits: ten strangers a second from one source, twenty at once.
 fn small() -> Desk {
@@ -124,13 +124,13 @@ fn a_door_that_falls_behind_turns_strangers_away_first_and_refreshes_never() {
             &first("anna", phone(1)).cseq(500 + number).call_id("c").set("Contact", &contact),
         )
     };
-    desk.feels(BUSY, false);
+    desk.feels(BUSY);
     assert_eq!(get_in(&mut desk, "a", 10, phone(2)), 2, "a source that owes nothing");
     assert_eq!((refresh(&mut desk), change(&mut desk, 1)), (200, 200));
-    desk.feels(PRESSED, false);
+    desk.feels(PRESSED);
     assert_eq!(get_in(&mut desk, "b", 10, phone(3)), 0);
     assert_eq!((refresh(&mut desk), change(&mut desk, 2)), (200, 200));
-    desk.feels(SWAMPED, false);
+    desk.feels(SWAMPED);
     assert_eq!(get_in(&mut desk, "c", 10, phone(4)), 0);
     assert_eq!((refresh(&mut desk), change(&mut desk, 3)), (200, 503));
     let after = stats(&desk);
@@ -143,21 +143,21 @@ fn a_door_takes_strangers_again_only_when_the_queue_is_well_below_what_made_it_s
     let mut number = 10;
     let mut got_in = |desk: &mut Desk, waited| {
         number += 1;
-        desk.feels(waited, false);
+        desk.feels(waited);
         get_in(desk, &format!("u{number}-"), 1, phone(number)) == 1
     };
     assert!(!got_in(&mut desk, PRESSED));
-    assert!(!got_in(&mut desk, Duration::from_millis(100)), "no longer pressed, but not yet calm");
-    assert!(got_in(&mut desk, Duration::from_millis(70)), "busy: one of each source");
+    assert!(!got_in(&mut desk, Duration::from_millis(30)), "still pressed");
+    assert!(got_in(&mut desk, Duration::from_millis(22)), "busy: one of each source");
     assert!(got_in(&mut desk, CALM));
-    desk.feels(CALM, true);
-    assert!(!got_in(&mut desk, Duration::from_millis(100)), "the kernel has dropped something");
+    desk.drops();
+    assert!(!got_in(&mut desk, Duration::from_millis(30)), "the kernel has dropped something");
 }
 
 #[test]
 fn those_who_are_turned_away_do_not_all_come_back_at_once() {
     let mut desk = small();
-    desk.feels(PRESSED, false);
+    desk.feels(PRESSED);
     let answers: Vec<u64> = (0..200)
         .map(|number| retry_after(&desk.answer(&first(&format!("u{number}"), phone(2)))))
         .collect();
@@ -172,7 +172,7 @@ fn a_register_that_was_taken_on_is_not_turned_away_when_it_is_repeated() {
     desk.disk_waits = true;
     let ask = first("anna", phone(1));
     assert!(desk.ask(&ask).is_none(), "the disk is slow");
-    desk.feels(PRESSED, false);
+    desk.feels(PRESSED);
     assert!(desk.ask(&ask).is_none(), "repeated: no answer yet, and no refusal");
     assert_eq!(stats(&desk).retransmissions_absorbed, 1);
     desk.write_disk();
@@ -182,7 +182,7 @@ fn a_register_that_was_taken_on_is_not_turned_away_when_it_is_repeated() {
 #[test]
 fn what_is_turned_away_leaves_nothing_behind() {
     let mut desk = small();
-    desk.feels(PRESSED, false);
+    desk.feels(PRESSED);
     let next = desk.door.next();
     assert_eq!(get_in(&mut desk, "u", 1_000, phone(2)), 0);
     assert_eq!(desk.door.next(), next, "no timer");

@@ -59,9 +59,14 @@ const CASES: &[Case] = &[
     refused("a datagram as large as they come", 513, |it, number| {
         let lines = b"Content-Length: 65000\r\n";
         let head = plain(it, number, lines, b"").len();
-        plain(it, number, lines, &vec![b'x'; 65_000]).get(..65_500.min(head + 65_000)).unwrap().into()
+        plain(it, number, lines, &vec![b'x'; 65_000])
+            .get(..65_500.min(head + 65_000))
+            .unwrap()
+            .into()
     }),
-    refused("10 000 header lines", 400, |it, number| plain(it, number, &b"X: y\r\n".repeat(10_000), b"")),
+    refused("10 000 header lines", 400, |it, number| {
+        plain(it, number, &b"X: y\r\n".repeat(10_000), b"")
+    }),
     refused("a header of 60 kB", 513, |it, number| {
         let line = format!("Subject: {}\r\n", "x".repeat(60_000));
         plain(it, number, line.as_bytes(), b"")
@@ -188,16 +193,12 @@ fn one_source_that_floods_registers_is_told_to_come_back_and_its_neighbours_are_
 fn spoofed_path_tokens_reach_no_phone() {
     let (mut server, door) = door();
     let mut neighbours = Neighbours::of(&door);
-    let phones = crate::harness::Phones::at(
-        std::net::SocketAddr::new(source(99), 0),
-        door.phones,
-    );
+    let phones = crate::harness::Phones::at(std::net::SocketAddr::new(source(99), 0), door.phones);
     phones.register(&["victim".to_owned()]);
     let memory = Memory::of(&door);
     let upstream = door.upstream();
     // From where no server is, and from a server's own address: without the key it is no use.
-    let attackers =
-        [Attacker::at(source(66), upstream), Attacker::at(server.sip.ip(), upstream)];
+    let attackers = [Attacker::at(source(66), upstream), Attacker::at(server.sip.ip(), upstream)];
     let options = |attacker: &Attacker, number: u64| {
         let mut rng = fastrand::Rng::with_seed(number);
         let token: String = (0..22).map(|_| rng.alphanumeric()).collect();

@@ -1,4 +1,4 @@
-//! Many phones that register once each, from many addresses: they repeat themselves as RFC 3261
+//! Many phones that register, from many addresses, for the first time or again: they repeat themselves as RFC 3261
 //! says, and come back when a 503 tells them to.
 
 use std::cmp::Reverse;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use frontdoor::now::Uptime;
 
-use crate::harness::now;
+use crate::harness::{PATIENCE, now};
 
 /// RFC 3261 §17.1.2.2.
 const T1: Duration = Duration::from_millis(500);
@@ -33,6 +33,9 @@ pub(crate) struct Crowd {
     /// What their names begin with.
     pub(crate) name: String,
     pub(crate) pace: Pace,
+    /// So many phones of each source are registered before anything is counted; then every second
+    /// REGISTER is a refresh of one of them, in turn. None: all are strangers.
+    pub(crate) known: usize,
     /// Nobody begins later than this.
     pub(crate) begin_within: Duration,
     /// Everybody hangs up then.
@@ -74,12 +77,20 @@ impl Tally {
 impl Crowd {
     /// They come.
     pub(crate) fn come(&self) -> Tally {
-        let start = now();
         let mut tally = Tally::default();
+        let ready = std::sync::Barrier::new(self.sources.len());
+        let ready = &ready;
         std::thread::scope(|scope| {
-            let offices: Vec<_> = (0..self.sources.len())
-                .map(|number| scope.spawn(move || Office::new(self, number, start).work()))
-                .collect();
+            let come = |number| {
+                let mut office = Office::new(self, number);
+                office.make_known();
+                ready.wait();
+                office.open();
+                office.work();
+                office.tally
+            };
+            let offices: Vec<_> =
+                (0..self.sources.len()).map(|number| scope.spawn(move || come(number))).collect();
             for office in offices {
                 tally.add(office.join().unwrap());
             }
@@ -99,6 +110,8 @@ struct Office<'c> {
     /// What is due when; a phone that is done has no interest in it any more.
     due: BinaryHeap<Reverse<(Uptime, usize)>>,
     done: usize,
+    /// Those are registering that are to be known.
+    warming: bool,
     tally: Tally,
 }
 
@@ -111,40 +124,57 @@ struct Phone {
 }
 
 impl<'c> Office<'c> {
-    fn new(crowd: &'c Crowd, number: usize, start: Uptime) -> Self {
+    fn new(crowd: &'c Crowd, number: usize) -> Self {
         let socket = UdpSocket::bind(SocketAddr::new(crowd.sources[number], 0)).unwrap();
         nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBuf, &(4 << 20))
             .unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
         let local = socket.local_addr().unwrap();
-        let (phones, due) = (Vec::new(), BinaryHeap::new());
-        let mut office =
-            Self { crowd, number, start, socket, local, phones, due, done: 0, tally: Tally::default() };
+        let (phones, due, tally) = (Vec::new(), BinaryHeap::new(), Tally::default());
+        let (start, done) = (now(), 0);
+        Self { crowd, number, start, socket, local, phones, due, done, warming: true, tally }
+    }
+
+    fn make_known(&mut self) {
+        const AT_ONCE: usize = 50;
+        (0..AT_ONCE.min(self.crowd.known)).for_each(|_| self.begin(now()));
+        self.work();
+        assert_eq!(self.tally.registered.len(), self.crowd.known, "everybody is known");
+    }
+
+    /// From now on it counts.
+    fn open(&mut self) {
+        let crowd = self.crowd;
+        (self.start, self.warming, self.tally) = (now(), false, Tally::default());
+        self.phones.clear();
+        self.due.clear();
+        self.done = 0;
         match crowd.pace {
-            Pace::Closed(window) => (0..window).for_each(|_| office.begin(start)),
+            Pace::Closed(window) => (0..window).for_each(|_| self.begin(self.start)),
             Pace::Open(per_second) => {
-                let gap = Duration::from_secs(crowd.sources.len() as u64) / per_second;
-                let offset = gap / crowd.sources.len() as u32 * number as u32;
+                let sources = crowd.sources.len() as u32;
+                let gap = Duration::from_secs(sources.into()) / per_second;
+                let offset = gap / sources * self.number as u32;
                 for index in 0..crowd.per_source as u32 {
-                    office.begin(start + offset + gap * index);
+                    self.begin(self.start + offset + gap * index);
                 }
             }
         }
-        office
     }
 
     fn begin(&mut self, at: Uptime) {
-        if self.phones.len() >= self.crowd.per_source
-            || at > self.start + self.crowd.begin_within
-        {
+        let Crowd { known, per_source, begin_within, .. } = *self.crowd;
+        let most = if self.warming { known } else { per_source };
+        if self.phones.len() >= most || (!self.warming && at > self.start + begin_within) {
             return;
         }
         self.due.push(Reverse((at, self.phones.len())));
         self.phones.push(Phone { due: at, attempt: 0, interval: None });
     }
 
-    fn work(mut self) -> Tally {
-        let until = self.start + self.crowd.until;
+    fn work(&mut self) {
+        let patience = if self.warming { PATIENCE } else { self.crowd.until };
+        let until = self.start + patience;
         let mut buffer = vec![0; 65_536];
         while now() < until && self.done < self.phones.len() {
             while let Some(&Reverse((at, index))) = self.due.peek() {
@@ -162,7 +192,6 @@ impl<'c> Office<'c> {
                 self.hear(std::str::from_utf8(&buffer[..octets]).unwrap());
             }
         }
-        self.tally
     }
 
     /// Its time has come: it begins, tries again, or repeats itself.
@@ -217,22 +246,31 @@ impl<'c> Office<'c> {
         } else {
             self.tally.refused += 1;
         }
-        if let Pace::Closed(_) = self.crowd.pace {
+        if self.warming || matches!(self.crowd.pace, Pace::Closed(_)) {
             self.begin(now());
         }
     }
 
     fn request(&self, index: usize, attempt: u32) -> String {
         let Self { local, number, .. } = self;
-        let user = format!("{}{number}x{index}", self.crowd.name);
+        let Crowd { known, name, .. } = self.crowd;
+        let refreshed = (*known > 0 && index % 2 == 1).then(|| index / 2);
+        let (user, cseq) = match refreshed {
+            _ if self.warming => (format!("{name}-known{number}x{index}"), attempt),
+            Some(index) => {
+                let round = (index / known) as u32;
+                (format!("{name}-known{number}x{}", index % known), 100 + 10 * round + attempt)
+            }
+            None => (format!("{name}{number}x{index}"), attempt),
+        };
         format!(
             "REGISTER sip:wire.example SIP/2.0\r\n\
-             Via: SIP/2.0/UDP {local};branch=z9hG4bK-{index}-{attempt}-{user};rport\r\n\
+             Via: SIP/2.0/UDP {local};branch=z9hG4bK-{index}-{attempt}-{cseq}{user};rport\r\n\
              Max-Forwards: 70\r\n\
              From: <sip:{user}@wire.example>;tag={user}\r\n\
              To: <sip:{user}@wire.example>\r\n\
              Call-ID: {user}@crowd\r\n\
-             CSeq: {attempt} REGISTER\r\n\
+             CSeq: {cseq} REGISTER\r\n\
              Contact: <sip:{user}@{local}>\r\n\
              Expires: 300\r\n\
              Content-Length: 0\r\n\r\n"

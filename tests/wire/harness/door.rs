@@ -23,6 +23,8 @@ const TRUSTED: &str = "auth = \"none\"\ntrusted_networks = [\"127.0.0.0/8\", \":
 /// What a door is started with.
 pub(crate) struct Setup {
     program: String,
+    /// Of each server.
+    capacity: u32,
     phones: IpAddr,
     servers: Vec<(String, String)>,
     upstream: Vec<(&'static str, IpAddr)>,
@@ -34,6 +36,7 @@ impl Setup {
     pub(crate) fn new() -> Self {
         let mut setup = Self {
             program: FRONTDOOR.to_owned(),
+            capacity: 50_000,
             phones: LOCALHOST,
             servers: Vec::new(),
             upstream: Vec::new(),
@@ -75,6 +78,12 @@ impl Setup {
     /// The program as built for release.
     pub(crate) fn released(&mut self) -> &mut Self {
         self.program = released();
+        self
+    }
+
+    /// So many users fit each server.
+    pub(crate) fn capacity(&mut self, users: u32) -> &mut Self {
+        self.capacity = users;
         self
     }
 
@@ -130,8 +139,9 @@ impl Setup {
         for (name, sip) in &self.servers {
             write!(
                 text,
-                "[[servers]]\nname = \"{name}\"\nsip = \"{sip}\"\ncapacity = 50000\n\
-                 version = \"2603.0\"\nhealth_document = \"none\"\n"
+                "[[servers]]\nname = \"{name}\"\nsip = \"{sip}\"\ncapacity = {}\n\
+                 version = \"2603.0\"\nhealth_document = \"none\"\n",
+                self.capacity
             )
             .unwrap();
         }

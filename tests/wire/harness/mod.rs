@@ -20,9 +20,7 @@ use std::time::Duration;
 use frontdoor::net::Clock;
 use frontdoor::now::Uptime;
 
-pub(crate) use attack::{
-    Attacker, Memory, Neighbours, mib, register_with, source, status_of,
-};
+pub(crate) use attack::{Attacker, Memory, Neighbours, mib, register_with, source};
 pub(crate) use crowd::{Crowd, Pace, Tally};
 pub(crate) use door::{Door, Setup};
 pub(crate) use http::get;
