@@ -254,7 +254,7 @@ impl<'c> Office<'c> {
     fn request(&self, index: usize, attempt: u32) -> String {
         let Self { local, number, .. } = self;
         let Crowd { known, name, .. } = self.crowd;
-        let refreshed = (*known > 0 && index % 2 == 1).then(|| index / 2);
+        let refreshed = (*known > 0 && index % 2 == 1).then_some(index / 2);
         let (user, cseq) = match refreshed {
             _ if self.warming => (format!("{name}-known{number}x{index}"), attempt),
             Some(index) => {
