@@ -252,8 +252,25 @@ fn pace(raw: &RawPace, wrong: &mut Complaints<'_>) -> door::Pace {
 fn limits(raw: &RawLimits, wrong: &mut Complaints<'_>) -> door::Limits {
     let defaults = door::Limits::default();
     let most = 100_000_000;
+    let mut rate = |key, raw, default| number_in(key, raw, default, (1, 1_000_000), wrong);
+    let strangers = rate("strangers", &raw.strangers, defaults.strangers);
+    let strangers_per_source =
+        rate("strangers_per_source", &raw.strangers_per_source, defaults.strangers_per_source);
+    let strangers_burst_per_source = rate(
+        "strangers_burst_per_source",
+        &raw.strangers_burst_per_source,
+        defaults.strangers_burst_per_source,
+    );
+    let changes_per_aor = rate("changes_per_aor", &raw.changes_per_aor, defaults.changes_per_aor);
+    let changes_burst_per_aor =
+        rate("changes_burst_per_aor", &raw.changes_burst_per_aor, defaults.changes_burst_per_aor);
     let mut number = |key, raw, default| number_in(key, raw, default, (1, most), wrong);
     door::Limits {
+        strangers,
+        strangers_per_source,
+        strangers_burst_per_source,
+        changes_per_aor,
+        changes_burst_per_aor,
         users: number("users", &raw.users, defaults.users),
         bindings: number("bindings", &raw.bindings, defaults.bindings),
         bindings_per_aor: number(

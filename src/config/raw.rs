@@ -147,6 +147,11 @@ pub(super) struct RawLimits {
     pub(super) bindings_per_aor: Option<Spanned<usize>>,
     pub(super) transactions: Option<Spanned<usize>>,
     pub(super) waiting: Option<Spanned<usize>>,
+    pub(super) strangers: Option<Spanned<u32>>,
+    pub(super) strangers_per_source: Option<Spanned<u32>>,
+    pub(super) strangers_burst_per_source: Option<Spanned<u32>>,
+    pub(super) changes_per_aor: Option<Spanned<u32>>,
+    pub(super) changes_burst_per_aor: Option<Spanned<u32>>,
     pub(super) connections: Option<Spanned<usize>>,
     pub(super) connections_per_source: Option<Spanned<usize>>,
 }

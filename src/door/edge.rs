@@ -15,6 +15,10 @@ use crate::sip::{
     ConnectionId, Essentials, Flow, HeaderName, Message, ParseError, Response, Transport, Uri,
 };
 
+/// Octets of the largest REGISTER taken: what waits and what is answered repeats much of it, so this
+/// bounds what a phone can make the door keep. Beyond: 513 (RFC 3261 §21.5.7).
+const REGISTER_OCTETS_MAX: usize = 8 * 1024;
+
 /// The methods the door understands, for Allow.
 const ALLOW: &str = "OPTIONS, REGISTER";
 
@@ -58,6 +62,9 @@ impl Door {
         essentials: &Essentials<'_>,
     ) {
         self.stats.registers += 1;
+        if self.turns_away_early(&essentials.to) {
+            return self.answer_later(now, flow, request);
+        }
         if let Some(response) = self.check_register(request) {
             self.stats.registers_refused += 1;
             return self.answer(now, flow, request, response);
@@ -72,6 +79,9 @@ impl Door {
         };
         if self.absorb(now, flow, request, &aor, &wish) {
             return;
+        }
+        if self.turns_away(now, flow, (request, &essentials.via), &aor) {
+            return self.answer_later(now, flow, request);
         }
         match self.transactions.receive_read(now.uptime, flow, request, &essentials.via) {
             Ok(Incoming::New(transaction)) => {
@@ -91,6 +101,9 @@ impl Door {
 
     /// RFC 3261 §8.2.2 and §10.3 steps 1 and 2, as far as they end the matter.
     fn check_register(&self, request: &Message) -> Option<Response> {
+        if request.bytes().len() > REGISTER_OCTETS_MAX {
+            return Some(Response::to(request, 513));
+        }
         let refusal = refuse_what_is_not_understood(request);
         if refusal.is_none() && matches!(request.max_forwards(), Ok(Some(0))) {
             return Some(Response::to(request, 483));
@@ -125,6 +138,11 @@ impl Door {
     /// Too much at once: refused before anything is spent on it.
     pub(super) fn shed(&mut self, now: Now, flow: Flow, request: &Message) {
         self.stats.shed_overload += 1;
+        self.answer_later(now, flow, request);
+    }
+
+    /// 503 that nothing keeps.
+    pub(super) fn answer_later(&mut self, now: Now, flow: Flow, request: &Message) {
         let retry_after = self.retry_after();
         let response =
             Response::to(request, 503).header(HeaderName::RetryAfter, retry_after.to_string());

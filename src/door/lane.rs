@@ -16,6 +16,12 @@ const WINDOW_MIN: u32 = 4;
 /// A pace in REGISTERs per second allows this share of a second as a burst.
 const BURST: Duration = Duration::from_millis(100);
 
+/// Strangers may wait for so many windows of answers, and for so many seconds where there is a pace:
+/// beyond, they would lose their patience in the queue. The first as long as the window is small.
+const ROUNDS_MAX: usize = 8;
+const SECONDS_MAX: usize = 10;
+const URGENT_MIN: usize = 2_048;
+
 /// The way to one server.
 ///
 /// The window grows by one with every answer until the first loss, then by one a window; it is
@@ -175,6 +181,13 @@ impl Lane {
     /// One did not go out after all.
     pub(crate) fn unsent(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Whether so many phones wait for this server that one more would wait too long.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let by_window = (self.window as usize * ROUNDS_MAX).max(URGENT_MIN);
+        let by_pace = self.pace.rate_max.map_or(by_window, |rate| rate as usize * SECONDS_MAX);
+        self.urgent.len() >= by_window.min(by_pace)
     }
 
     /// How many wait, stale entries included.

@@ -80,6 +80,11 @@ pub(crate) enum Continuation {
 }
 
 impl Ledger {
+    /// Writes without answer.
+    pub(crate) fn writes(&self) -> usize {
+        self.pending.len()
+    }
+
     pub(crate) fn is_recording(&self, user: UserId) -> bool {
         self.recording.contains(&user)
     }

@@ -2,6 +2,7 @@
 //!
 //! | file | what happens there |
 //! |---|---|
+//! | `admission` | who is let in when there is too much |
 //! | `edge` | a message arrives; what can be answered at once is |
 //! | `wish` | what a REGISTER asks for (RFC 3261 §10.2, §10.3) |
 //! | `repeat` | a REGISTER that repeats its predecessor is answered without reading it again |
@@ -20,6 +21,7 @@
 //! | `report` | what the door shows of itself |
 
 mod absorb;
+mod admission;
 mod binding;
 mod edge;
 mod lane;
@@ -58,6 +60,7 @@ use crate::cluster::health::Health;
 use crate::cluster::{ClusterView, Proof, ServerId, State, Suspect};
 use crate::directory::record::{Loaded, Record, Recorded};
 use crate::directory::{Aor, Directory, UserId};
+use crate::door::admission::Admission;
 use crate::door::binding::{Binding, BindingsOfUser};
 use crate::door::lane::Lane;
 use crate::door::ledger::Ledger;
@@ -119,6 +122,13 @@ pub enum Input {
         ticket: u64,
         /// How it ended.
         outcome: Recorded,
+    },
+    /// The door is behind, or is not any longer: what arrives now has waited.
+    Pressure {
+        /// In the kernel, for how long.
+        waited: std::time::Duration,
+        /// Whether the kernel has dropped something for want of room since last told.
+        dropped: bool,
     },
     /// The deadline of [`Door::next`] has come.
     Timeout,
@@ -231,6 +241,7 @@ pub struct Door {
     transactions: Transactions<Asked>,
     /// By [`ServerId`].
     lanes: Vec<Lane>,
+    admission: Admission,
     waiting: Slots<Waiting>,
     /// REGISTERs of one AoR are served one after the other; the first is being served.
     turns: HashMap<Aor, SmallVec<[SlotId; 2]>, foldhash::fast::RandomState>,
@@ -301,6 +312,7 @@ impl Door {
             }
             Input::Fetched { server, document } => self.on_document(now, server, document),
             Input::Recorded { ticket, outcome } => self.on_recorded(now, ticket, outcome),
+            Input::Pressure { waited, dropped } => self.on_pressure(now, waited, dropped),
             Input::Timeout => self.on_timeout(now),
         }
         self.drive_pool(now);

@@ -77,6 +77,11 @@ impl Door {
         if let Some(response) = refuse_extensions(request, &[HeaderName::ProxyRequire]) {
             return self.answer(now, flow, request, response);
         }
+        let is_known = || request.top_via().is_ok_and(|via| self.transactions.knows(request, &via));
+        if self.has_no_room_for_servers() && !is_known() {
+            self.stats.shed_path += 1;
+            return self.answer_later(now, flow, request);
+        }
         let transaction = match self.transactions.receive(now.uptime, flow, request) {
             Ok(Incoming::New(transaction)) => transaction,
             Ok(Incoming::Retransmission { answer }) => {

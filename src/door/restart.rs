@@ -16,6 +16,7 @@ use crate::cluster::ServerId;
 use crate::cluster::health::Health;
 use crate::directory::record::{BindingRecord, Loaded};
 use crate::directory::{Directory, User};
+use crate::door::admission::Admission;
 use crate::door::binding::{Binding, Said, Standing, Step, Upstream};
 use crate::door::lane::Lane;
 use crate::door::ledger::Ledger;
@@ -60,6 +61,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         probes: Probes::new(settings.servers.len()),
         transactions,
         lanes,
+        admission: Admission::new(&limits),
         waiting: Slots::new(limits.waiting, 0),
         turns: HashMap::default(),
         repeats: HashMap::default(),

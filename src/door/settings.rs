@@ -128,6 +128,16 @@ pub struct Limits {
     pub transactions: usize,
     /// Phones' REGISTERs that wait for a server or for the store.
     pub waiting: usize,
+    /// REGISTERs of phones that are not known, a second, in all.
+    pub strangers: u32,
+    /// The same from one source: an IPv4 address or an IPv6 /64.
+    pub strangers_per_source: u32,
+    /// And at once.
+    pub strangers_burst_per_source: u32,
+    /// REGISTERs of one AoR that the door cannot answer by itself, a second.
+    pub changes_per_aor: u32,
+    /// And at once.
+    pub changes_burst_per_aor: u32,
 }
 
 impl Default for SipSettings {
@@ -162,6 +172,15 @@ impl Default for Limits {
             bindings_per_aor: 10,
             transactions: 65_536,
             waiting: 50_000,
+            // A town without power: 100 000 phones within ten seconds.
+            strangers: 10_000,
+            // A branch office of 2000 phones behind one address comes back at once; a call centre
+            // of 10 000 within 80 seconds.
+            strangers_per_source: 100,
+            strangers_burst_per_source: 2_000,
+            // A user who tries every phone on the desk, each with a challenge and an answer.
+            changes_per_aor: 1,
+            changes_burst_per_aor: 60,
         }
     }
 }

@@ -48,6 +48,11 @@ impl<T> Slots<T> {
         Self { slots: Vec::new(), free: Vec::new(), len: 0, limit, next_tenant: first_tenant }
     }
 
+    /// How many tenants there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
     /// Moves `value` in; gives it back when the table is full.
     pub(crate) fn insert(&mut self, value: T) -> Result<SlotId, T> {
         if self.len >= self.limit {

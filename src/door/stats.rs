@@ -30,6 +30,26 @@ stats! {
     shed_overload,
     /// Transactions that were done and forgotten early, because the table was full.
     transactions_forgotten,
+    /// REGISTERs of strangers refused: their source sends too many.
+    shed_source,
+    /// REGISTERs of strangers refused: too many in all.
+    shed_strangers,
+    /// REGISTERs refused: too many of their AoR.
+    shed_aor,
+    /// REGISTERs of strangers refused: the door or the store is behind.
+    shed_load,
+    /// REGISTERs of known phones refused that could not be absorbed: the door is far behind.
+    shed_load_known,
+    /// REGISTERs of strangers refused: what is left of the tables is for known phones.
+    shed_room,
+    /// REGISTERs of strangers refused: too many wait for their server.
+    shed_lane,
+    /// Requests of servers refused: what is left of the tables is for phones.
+    shed_path,
+    /// Times the door began to turn strangers away because it was behind.
+    overloads,
+    /// Sources and AoRs whose use was forgotten because too many others had to be remembered.
+    sources_forgotten,
     /// Retransmissions absorbed or answered again.
     retransmissions_absorbed,
     /// Messages retransmitted by the door (RFC 3261 timer E).

@@ -72,7 +72,8 @@ impl Door {
         let turns = self.turns.get(&aor).map_or(0, |turns| turns.len());
         let waiting = Waiting {
             transaction,
-            request: request.clone(),
+            // What waits keeps its own octets alone, not all that arrived beside them.
+            request: request.detached(),
             flow,
             aor: aor.clone(),
             stage: Stage::Turn,
@@ -151,6 +152,10 @@ impl Door {
             _ => placement::place_stranger(aor.as_str(), &view, directory, policy),
         };
         let server = match placed {
+            Ok(server) if self.lanes[server.index()].is_crowded() => {
+                self.stats.shed_lane += 1;
+                return self.block_waiting(now, id, true);
+            }
             Ok(server) if !full => server,
             Err(_) if no_room(&self.view()).outcome == Outcome::Hold => {
                 return self.wait_for(id, Waker::Strangers, Stage::Pool);

@@ -22,6 +22,8 @@ counters! {
     datagrams_sent,
     /// Datagrams that only keep a NAT binding alive, or come from port 0; nobody sees them.
     datagrams_ignored,
+    /// Datagrams the kernel had no room for; told when datagrams wait in numbers.
+    datagrams_dropped_by_kernel,
     /// Datagrams not sent: the socket's queue was full.
     datagrams_shed,
     /// Datagrams the system would not send, or that an ICMP error came back for.

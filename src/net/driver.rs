@@ -35,6 +35,9 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 /// Inputs between two looks at the deadline.
 const INPUTS_BETWEEN_DEADLINES: usize = 64;
 
+/// Arrivals at once from which on the kernel is asked how long more of them wait.
+const MANY_ARRIVALS: usize = INPUTS_BETWEEN_DEADLINES;
+
 /// Answers of the store taken before the others have their turn.
 const ANSWERS_AT_ONCE: usize = INPUTS_BETWEEN_DEADLINES;
 
@@ -122,6 +125,8 @@ pub(super) struct Driver<C> {
     pub(super) health: HealthDocuments,
     /// Writes without answer yet.
     pub(super) writes_waiting: usize,
+    /// Whether the core was told last that messages wait.
+    pub(super) behind: bool,
     /// The store's side of its channel has ended.
     pub(super) store_gone: bool,
     /// Something changed that nobody should have to wait for.
@@ -208,6 +213,7 @@ impl<C: Core> Driver<C> {
     }
 
     fn take_all(&mut self, arrived: &mut Vec<Arrival>) {
+        self.feel_pressure(arrived.len());
         // What lay in the sockets together arrived together.
         let mut now = Clock.now();
         for (taken, arrival) in arrived.drain(..).enumerate() {
@@ -224,6 +230,16 @@ impl<C: Core> Driver<C> {
             };
             self.core.handle(now, input);
             self.drain();
+        }
+    }
+
+    /// Lets the core know how far behind we are, and once that we are not any longer.
+    fn feel_pressure(&mut self, arrived: usize) {
+        let many = arrived >= MANY_ARRIVALS;
+        if many || self.behind {
+            let (waited, dropped) = self.sockets.pressure();
+            self.behind = dropped || !waited.is_zero();
+            self.input(Input::Pressure { waited, dropped });
         }
     }
 

@@ -17,6 +17,7 @@ mod connection;
 mod counters;
 mod driver;
 mod fetch;
+mod pressure;
 mod published;
 mod sockets;
 mod tcp;
@@ -105,6 +106,7 @@ impl Net {
             asked,
             health,
             writes_waiting: 0,
+            behind: false,
             store_gone: false,
             publish_now: true,
         };

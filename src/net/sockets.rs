@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,6 +14,7 @@ use crate::arena::Arena;
 use crate::net::arrival::Arrival;
 use crate::net::batch::Landing;
 use crate::net::counters::Counters;
+use crate::net::pressure::Pressure;
 use crate::net::tcp::{Hub, Limits};
 use crate::net::udp::UdpListener;
 use crate::sip::Flow;
@@ -48,6 +50,8 @@ pub struct BindError {
 /// All SIP sockets of one task. Needs a tokio runtime; connections are tasks of it.
 pub struct Sockets {
     udp: Vec<UdpListener>,
+    /// Datagrams each of them has lost in the kernel, as told last.
+    dropped: Vec<u32>,
     tcp: Hub,
     routes: Vec<Route>,
     landing: Landing,
@@ -79,6 +83,7 @@ impl Sockets {
     pub fn bind(listeners: &[Listen], limits: Limits) -> Result<Self, BindError> {
         let mut sockets = Self {
             udp: Vec::new(),
+            dropped: Vec::new(),
             tcp: Hub::new(limits),
             routes: Vec::new(),
             landing: Landing::default(),
@@ -129,6 +134,24 @@ impl Sockets {
         }
     }
 
+    /// How far the datagram sockets are behind: how long what arrives next has waited at most, and
+    /// whether the kernel has dropped something since this was asked last.
+    pub(super) fn pressure(&mut self) -> (Duration, bool) {
+        let mut behind = (Duration::ZERO, false);
+        for (socket, known) in self.udp.iter().zip(&mut self.dropped) {
+            let Some(Pressure { waited, dropped }) = socket.pressure() else { continue };
+            let fresh = dropped.wrapping_sub(*known);
+            // The count rides on a datagram: one from before the latest loss has an older one.
+            if fresh != 0 && fresh < u32::MAX / 2 {
+                *known = dropped;
+                self.counters.datagrams_dropped_by_kernel += u64::from(fresh);
+                behind.1 = true;
+            }
+            behind.0 = behind.0.max(waited);
+        }
+        behind
+    }
+
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -168,6 +191,7 @@ impl Sockets {
                 let udp = UdpListener::bind(id, listen.address)?;
                 let local = udp.local_addr()?;
                 self.udp.push(udp);
+                self.dropped.push(0);
                 Ok(Route { local, socket: Socket::Udp(self.udp.len() - 1) })
             }
             Transport::Tcp => {

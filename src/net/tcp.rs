@@ -26,6 +26,7 @@ use crate::sip::Flow;
 use crate::sip::ListenerId;
 use crate::sip::Transport;
 use crate::sip::framing;
+use crate::sip::source_of;
 
 /// Reports taken before the datagram sockets have their turn.
 const BATCH: usize = 64;
@@ -395,14 +396,6 @@ fn count_end(end: End, standing: Standing, counters: &mut Counters) {
         End::SlowMessage => counters.closed_slow_message += 1,
         End::SlowReader => counters.closed_slow_reader += 1,
         End::Unframed => counters.closed_unframed += 1,
-    }
-}
-
-/// Whoever owns one IPv6 address owns the /64 around it.
-fn source_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::arena::Arena;
 use crate::net::arrival::Arrival;
 use crate::net::batch::{BATCH, Departure, Landing};
 use crate::net::counters::Counters;
+use crate::net::pressure::{self, Pressure};
 use crate::sip::ConnectionId;
 use crate::sip::Flow;
 use crate::sip::ListenerId;
@@ -65,6 +66,7 @@ impl UdpListener {
         // The kernel grants up to net.core.rmem_max and wmem_max; less is slower, not wrong.
         let _ = socket.set_recv_buffer_size(KERNEL_BUFFER_OCTETS);
         let _ = socket.set_send_buffer_size(KERNEL_BUFFER_OCTETS);
+        pressure::watch(&socket);
         socket.bind(&address.into())?;
         warn_if_small(&socket, address);
         let socket = Arc::new(UdpSocket::from_std(socket.into())?);
@@ -72,6 +74,11 @@ impl UdpListener {
         let ipv6 = address.is_ipv6();
         let departure = Departure::new(ipv6);
         Ok(Self { id, socket, ipv6, queue: VecDeque::new(), departure, trouble })
+    }
+
+    /// What waits in the kernel; `None` if nothing does.
+    pub(super) fn pressure(&self) -> Option<Pressure> {
+        pressure::look(&self.socket)
     }
 
     /// The address it is bound to.

@@ -1,6 +1,6 @@
 //! Where a message came from and where its answer goes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A transport protocol a SIP message travels on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +47,15 @@ impl ConnectionId {
     pub const NONE: Self = Self(0);
     /// A connection that is no more; nothing can be sent to it.
     pub const ENDED: Self = Self(u64::MAX);
+}
+
+/// Who is behind an address, as far as limits go: an IPv4 address stands for itself; whoever owns
+/// one IPv6 address owns the /64 around it.
+pub fn source_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+    }
 }
 
 /// The path a message arrived on (RFC 5626 §3): a datagram's listener and source, or a connection.

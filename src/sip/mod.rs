@@ -30,7 +30,7 @@ pub use build::{Request, Response, reason_phrase};
 pub use cseq::CSeq;
 pub use edit::Edit;
 pub use error::ParseError;
-pub use flow::{ConnectionId, Flow, ListenerId, Transport};
+pub use flow::{ConnectionId, Flow, ListenerId, Transport, source_of};
 pub use header::HeaderName;
 pub use message::{Contacts, Essentials, MAX_HEADER_LINES, MAX_MESSAGE_BYTES, Message, Start};
 pub use name_addr::{ContactValue, NameAddr};

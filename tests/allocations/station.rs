@@ -118,6 +118,7 @@ fn settings() -> Settings {
         binding_address: BindingAddress::Auto,
         health_document: HealthDocumentUse::None,
         health_url: None,
+        realm: None,
     };
     let listener = |name: &str, side, advertised: &str| Listener {
         name: name.into(),

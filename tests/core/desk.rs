@@ -176,6 +176,18 @@ impl Desk {
         self.reach_door(Input::Sip { flow, message });
     }
 
+    /// The shell says how far behind the door is, for as long as it takes to count.
+    pub(crate) fn feels(&mut self, waited: Duration) {
+        self.reach_door(Input::Pressure { waited, dropped: false });
+        self.pass(Duration::from_millis(100));
+        self.reach_door(Input::Pressure { waited, dropped: false });
+    }
+
+    /// The kernel had no room for something.
+    pub(crate) fn drops(&mut self) {
+        self.reach_door(Input::Pressure { waited: Duration::ZERO, dropped: true });
+    }
+
     /// A server sends a request of its own.
     pub(crate) fn server_says(&mut self, server: usize, message: impl Into<Bytes>) {
         self.deliver(SERVERS, server_addr(server), message.into());

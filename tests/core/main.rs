@@ -17,6 +17,7 @@ mod fuzz;
 mod incarnations;
 mod injection;
 mod moves;
+mod overload;
 mod passthrough;
 mod phone;
 mod realms;

@@ -435,6 +435,7 @@ impl Core for Careful {
                 self.due = now.uptime + Duration::from_millis(10);
                 self.wakes.as_ref().map(|it| it.send(()));
             }
+            Input::Pressure { .. } => {}
             other => panic!("{other:?}"),
         }
     }

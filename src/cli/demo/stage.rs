@@ -109,6 +109,8 @@ pub(super) fn configuration(
     text.push_str("[sip]\nauth = \"none\"\ntrusted_networks = [\"127.0.0.0/8\"]\n");
     text.push_str("[failover]\ndisable_automatic_user_distribution = false\n");
     text.push_str("[users]\nunknown = \"adopt\"\n");
+    // All phones are behind one address here.
+    text.push_str("[limits]\nstrangers_per_source = 10000\nstrangers_burst_per_source = 100000\n");
     let _ok = writeln!(text, "[admin]\naddress = \"{admin}\"");
     text
 }

@@ -101,6 +101,11 @@ impl Message {
         is_answerable.then_some(message)
     }
 
+    /// The same message on octets of its own, for whoever keeps it.
+    pub fn detached(&self) -> Self {
+        Self { bytes: Bytes::copy_from_slice(&self.bytes), index: self.index.clone() }
+    }
+
     /// The octets of this message: without empty lines before it, and nothing behind its body.
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes

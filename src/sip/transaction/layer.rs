@@ -179,6 +179,11 @@ impl<C> Transactions<C> {
         Ok(Incoming::New(ServerTransactionId(handle)))
     }
 
+    /// Whether a request has been received before and is still known.
+    pub fn knows(&self, request: &Message, via: &Via<'_>) -> bool {
+        Draft::of_request(request, via).is_ok_and(|draft| self.servers.find(&draft).is_some())
+    }
+
     /// The owner answers: the flow to send `response` to now. It is kept and sent again for every
     /// retransmission of the request until timer J; on a reliable transport a final response
     /// ends the transaction at once. A `status` below 200 may be followed by others.
@@ -308,6 +313,11 @@ impl<C> Transactions<C> {
     /// How many server and client transactions are open.
     pub fn len(&self) -> (usize, usize) {
         (self.servers.len(), self.clients.len())
+    }
+
+    /// How many of them wait for an answer; the others make room when it is needed.
+    pub fn pending(&self) -> (usize, usize) {
+        (self.servers.pending(), self.clients.pending())
     }
 
     /// How many server transactions ended because their owner never gave a final response.

@@ -18,6 +18,7 @@ pub(super) struct Table<M> {
     /// Machines that are only kept for copies of what was said, the oldest first, those that are
     /// gone among them: who makes room in a full table.
     done: VecDeque<Handle>,
+    done_count: usize,
     evicted: u64,
     limit: usize,
     births: u32,
@@ -38,6 +39,7 @@ struct Slot<M> {
     /// slot takes it over, so that short-lived machines do not pile up wake-ups.
     wake_at: Uptime,
     birth: u32,
+    is_done: bool,
     machine: Option<(Key, M)>,
 }
 
@@ -57,6 +59,7 @@ impl<M> Table<M> {
             free: Vec::new(),
             by_key: HashMap::default(),
             done: VecDeque::new(),
+            done_count: 0,
             evicted: 0,
             limit,
             births: 0,
@@ -65,6 +68,11 @@ impl<M> Table<M> {
 
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// How many are not only kept for copies of what was said.
+    pub(super) fn pending(&self) -> usize {
+        self.len() - self.done_count
     }
 
     /// How many had to make room.
@@ -77,6 +85,10 @@ impl<M> Table<M> {
         // All of them live equally long, so what has ended meanwhile is at the front.
         while self.done.front().is_some_and(|&oldest| self.get(oldest).is_none()) {
             self.done.pop_front();
+        }
+        if let Some(place) = self.slots.get_mut(handle.slot as usize) {
+            self.done_count += usize::from(place.birth == handle.birth && !place.is_done);
+            place.is_done |= place.birth == handle.birth;
         }
         self.done.push_back(handle);
     }
@@ -146,6 +158,7 @@ impl<M> Table<M> {
             return None;
         }
         let (key, machine) = place.machine.take()?;
+        self.done_count -= usize::from(std::mem::take(&mut place.is_done));
         self.by_key.remove(&key);
         self.free.push(handle.slot);
         Some(machine)
@@ -177,7 +190,7 @@ impl<M> Table<M> {
 
     fn grow(&mut self) -> Option<u32> {
         let slot = u32::try_from(self.slots.len()).ok()?;
-        self.slots.push(Slot { wake_at: Uptime::NEVER, birth: 0, machine: None });
+        self.slots.push(Slot { wake_at: Uptime::NEVER, birth: 0, is_done: false, machine: None });
         Some(slot)
     }
 }

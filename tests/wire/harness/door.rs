@@ -11,7 +11,8 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::harness::{
-    FRONTDOOR, Kamailio, LOCALHOST, Namespace, PATIENCE, Process, Server, free, get, now, soon,
+    FRONTDOOR, Kamailio, LOCALHOST, Namespace, PATIENCE, Process, Server, free, get, now, released,
+    soon,
 };
 
 /// Users asked for at once.
@@ -22,6 +23,9 @@ const TRUSTED: &str = "auth = \"none\"\ntrusted_networks = [\"127.0.0.0/8\", \":
 
 /// What a door is started with.
 pub(crate) struct Setup {
+    program: String,
+    /// Of each server.
+    capacity: u32,
     phones: IpAddr,
     servers: Vec<(String, String)>,
     upstream: Vec<(&'static str, IpAddr)>,
@@ -32,6 +36,8 @@ impl Setup {
     /// Distribution enabled, phones trusted, on IPv4, everything else as it is by default.
     pub(crate) fn new() -> Self {
         let mut setup = Self {
+            program: FRONTDOOR.to_owned(),
+            capacity: 50_000,
             phones: LOCALHOST,
             servers: Vec::new(),
             upstream: Vec::new(),
@@ -87,6 +93,18 @@ impl Setup {
         self
     }
 
+    /// The program as built for release.
+    pub(crate) fn released(&mut self) -> &mut Self {
+        self.program = released();
+        self
+    }
+
+    /// So many users fit each server.
+    pub(crate) fn capacity(&mut self, users: u32) -> &mut Self {
+        self.capacity = users;
+        self
+    }
+
     /// Where phones register.
     pub(crate) fn phones_at(&mut self, ip: IpAddr) -> &mut Self {
         self.phones = ip;
@@ -122,7 +140,8 @@ impl Setup {
         std::fs::write(&config, self.text(phones, admin)).unwrap();
         let log = directory.path().join("door.log");
         File::create(&log).unwrap();
-        let mut door = Door { process: None, directory, config, log, phones, admin };
+        let program = self.program.clone();
+        let mut door = Door { program, process: None, directory, config, log, phones, admin };
         door.restart_in(namespace);
         door
     }
@@ -138,8 +157,9 @@ impl Setup {
         for (name, sip) in &self.servers {
             write!(
                 text,
-                "[[servers]]\nname = \"{name}\"\nsip = \"{sip}\"\ncapacity = 50000\n\
-                 version = \"2603.0\"\nhealth_document = \"none\"\n"
+                "[[servers]]\nname = \"{name}\"\nsip = \"{sip}\"\ncapacity = {}\n\
+                 version = \"2603.0\"\nhealth_document = \"none\"\n",
+                self.capacity
             )
             .unwrap();
         }
@@ -163,6 +183,7 @@ fn listener(text: &mut String, table: &str, name: &str, transport: &str, address
 
 /// The child; dropping it kills it.
 pub(crate) struct Door {
+    program: String,
     process: Option<Process>,
     pub(crate) directory: TempDir,
     config: PathBuf,
@@ -193,8 +214,8 @@ impl Door {
     /// The same in a namespace.
     pub(crate) fn restart_in(&mut self, namespace: Option<&Namespace>) {
         let log = OpenOptions::new().append(true).open(&self.log).unwrap();
-        let program = || Command::new(FRONTDOOR);
-        let mut command = namespace.map_or_else(program, |it| it.command(FRONTDOOR));
+        let program = || Command::new(&self.program);
+        let mut command = namespace.map_or_else(program, |it| it.command(&self.program));
         command.args(["run", "--exit-with-stdin", "--config"]).arg(&self.config);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         self.process = Some(Process::start(&mut command));
@@ -204,6 +225,19 @@ impl Door {
             assert!(ended.is_none(), "the door ended:\n{}", self.log());
             get(self.admin, "/readyz").filter(|(status, _)| *status == 200)
         });
+    }
+
+    /// The process itself.
+    pub(crate) fn process(&self) -> &Process {
+        self.process.as_ref().unwrap()
+    }
+
+    /// Where servers send their requests to.
+    pub(crate) fn upstream(&self) -> SocketAddr {
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        let table = text.split("[[upstream]]").nth(1).unwrap();
+        let line = table.lines().find_map(|line| line.strip_prefix("address = ")).unwrap();
+        line.trim_matches('"').parse().unwrap()
     }
 
     pub(crate) fn log(&self) -> String {

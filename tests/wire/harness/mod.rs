@@ -5,7 +5,9 @@
 //! killed itself ends with its standard input. Points in time are `CLOCK_MONOTONIC`, which the
 //! door's status uses too.
 
+mod attack;
 mod baresip;
+mod crowd;
 mod door;
 mod http;
 mod kamailio;
@@ -24,14 +26,16 @@ use std::time::Duration;
 use frontdoor::net::Clock;
 use frontdoor::now::Uptime;
 
+pub(crate) use attack::{Attacker, Memory, Neighbours, mib, register_with, source};
 pub(crate) use baresip::Baresip;
+pub(crate) use crowd::{Crowd, Pace, Tally};
 pub(crate) use door::{Door, Setup, served_by, settled};
 pub(crate) use http::get;
 pub(crate) use kamailio::{Kamailio, Located};
 pub(crate) use namespace::Namespace;
 pub(crate) use phones::{Answer, Phones, Wish, aor, ok, register, users};
 pub(crate) use ports::{LOCALHOST, LOCALHOST6, free};
-pub(crate) use process::{FRONTDOOR, Process, run};
+pub(crate) use process::{FRONTDOOR, Process, released, run};
 pub(crate) use relay::Relay;
 pub(crate) use server::Server;
 pub(crate) use sipp::{Sipp, users_csv};

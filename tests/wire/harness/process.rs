@@ -1,6 +1,7 @@
 //! Child processes that never outlive the test.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -11,6 +12,14 @@ use crate::harness::within;
 
 /// The program under test.
 pub(crate) const FRONTDOOR: &str = env!("CARGO_BIN_EXE_frontdoor");
+
+/// The same as `tests/run` built it for release: for tests that need its full speed.
+pub(crate) fn released() -> String {
+    let target = Path::new(FRONTDOOR).parent().and_then(Path::parent).unwrap();
+    let program = target.join("release").join("frontdoor");
+    assert!(program.is_file(), "{} is not there: cargo build --release", program.display());
+    program.to_str().unwrap().to_owned()
+}
 
 /// A child; dropping it kills it.
 #[derive(Debug)]
@@ -27,6 +36,24 @@ impl Process {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Octets of memory it has now.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1024
+    }
+
+    /// Processor time it has used.
+    pub(crate) fn processor(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // Behind the name, which may hold anything: state, …, utime, stime, in ticks of 10 ms.
+        let behind = stat.rsplit_once(')').unwrap().1;
+        let fields: Vec<&str> = behind.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
     }
 
     pub(crate) fn take_stdin(&mut self) -> ChildStdin {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{FRONTDOOR, Namespace, PATIENCE, Process, now};
+use crate::harness::{FRONTDOOR, Namespace, PATIENCE, Process, now, released};
 
 /// OPTIONS a second in a round: fast, and no flood.
 const PINGS_PER_SECOND: u32 = 3_000;
@@ -41,6 +41,11 @@ impl Server {
     /// One with further arguments.
     pub(crate) fn start_with(name: &str, sip: SocketAddr, arguments: &[&str]) -> Self {
         Self::launch(name, sip, Command::new(FRONTDOOR), arguments)
+    }
+
+    /// One as built for release.
+    pub(crate) fn start_released(name: &str, sip: SocketAddr) -> Self {
+        Self::launch(name, sip, Command::new(released()), &[])
     }
 
     /// One in a network namespace.
