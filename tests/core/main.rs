@@ -22,6 +22,7 @@ mod passthrough;
 mod phone;
 mod realms;
 mod register_rules;
+mod repeats;
 mod restarts;
 mod simulation;
 mod torture;

@@ -82,7 +82,7 @@ const READINGS: &[(&str, &str)] = &[
     ("rfc4475/badinv01", "broken: Header(Via)"),
     ("rfc4475/clerr", "unreadable: ContentLength"),
     ("rfc4475/ncl", "unreadable: ContentLength"),
-    ("rfc4475/scalar02", "broken: Header(MaxForwards)"),
+    ("rfc4475/scalar02", "broken: Header(CSeq)"),
     ("rfc4475/scalarlg", "broken: Header(CSeq)"),
     ("rfc4475/quotbal", "broken: Header(To)"),
     ("rfc4475/ltgtruri", "broken: Uri"),
