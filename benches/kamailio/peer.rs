@@ -97,6 +97,9 @@ fn door_configuration(
         "[sip]\nauth = \"none\"\ntrusted_networks = [\"127.0.0.0/8\"]\nabsorb = {absorb}\n\
          [failover]\ndisable_automatic_user_distribution = false\n\
          [limits]\nconnections = 100000\nconnections_per_source = 100000\n\
+         strangers = 1000000\nstrangers_per_source = 1000000\n\
+         strangers_burst_per_source = 1000000\nchanges_per_aor = 1000\n\
+         changes_burst_per_aor = 10000\n\
          [admin]\naddress = \"{admin}\"\n"
     )?;
     Ok(text)

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -114,6 +115,8 @@ struct Listener {
 struct Connection {
     listener: ListenerId,
     remote: SocketAddr,
+    /// Once it is made: what is sent goes straight out while nothing waits before it.
+    stream: Option<Arc<TcpStream>>,
     outbound: Outbound,
     task: AbortHandle,
     standing: Standing,
@@ -215,7 +218,11 @@ impl Hub {
             counters.sends_without_connection += 1;
             return;
         };
-        if !connection.outbound.push(bytes) {
+        let rest = match &connection.stream {
+            Some(stream) if connection.outbound.is_empty() => connection::write_now(stream, bytes),
+            _ => Some(bytes),
+        };
+        if rest.is_some_and(|rest| !connection.outbound.push(rest)) {
             self.cut_off(id, counters);
         }
     }
@@ -273,9 +280,14 @@ impl Hub {
         counters.connections_accepted += 1;
         self.sources.insert(source, of_source + 1);
         let limit = self.limits.queue_accepted;
-        self.open(listener, remote, Standing::Accepted(source), limit, |link| {
-            tokio::spawn(connection::accepted(stream, link)).abort_handle()
+        let stream = Arc::new(stream);
+        let served = Arc::clone(&stream);
+        let id = self.open(listener, remote, Standing::Accepted(source), limit, |link| {
+            tokio::spawn(connection::accepted(served, link)).abort_handle()
         });
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.stream = Some(stream);
+        }
     }
 
     fn connect(&mut self, flow: Flow, counters: &mut Counters) -> Option<ConnectionId> {
@@ -307,7 +319,8 @@ impl Hub {
         let inbox = self.inbox_sender.clone();
         let task = spawn(Link { id, inbox, queued, limits: self.limits });
         self.by_remote.insert((listener, remote), id);
-        self.connections.insert(id, Connection { listener, remote, outbound, task, standing });
+        let connection = Connection { listener, remote, stream: None, outbound, task, standing };
+        self.connections.insert(id, connection);
         id
     }
 
@@ -321,9 +334,10 @@ impl Hub {
         // A connection that was cut off may still have reports on the way.
         let Some(connection) = self.connections.get_mut(&id) else { return };
         match report {
-            Report::Made => {
+            Report::Made(stream) => {
                 counters.connections_made += 1;
                 connection.standing = Standing::Made;
+                connection.stream = Some(stream);
             }
             Report::Message(message) => {
                 into.push(Arrival::Message { flow: connection.flow(id), message });

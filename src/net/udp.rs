@@ -21,6 +21,7 @@ use nix::sys::socket::SockaddrStorage;
 use nix::sys::socket::recvmsg;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt;
+use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
@@ -239,7 +240,8 @@ fn take_error(socket: &UdpSocket) -> io::Result<Option<Arrival>> {
     // Only the addresses matter, not the datagram that comes back.
     let mut payload = [0; 1];
     let mut iov = [IoSliceMut::new(&mut payload)];
-    let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
+    // Before the error the kernel writes what `pressure` asked of it.
+    let mut control = nix::cmsg_space!(TimeSpec, u32, libc::sock_extended_err, libc::sockaddr_in6);
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
     let entry =
         recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut iov, Some(&mut control), flags)?;

@@ -65,7 +65,7 @@ fn play(phones: &Phones, round: usize, crash: &AtomicBool) -> HashMap<String, Kn
 #[test]
 fn a_door_that_is_killed_under_load_forgets_nothing_it_acknowledged() {
     let mut servers = ["ucs1", "ucs2", "ucs3"].map(|name| Server::start(name, free(LOCALHOST)));
-    let mut door = Setup::with(&servers).start();
+    let mut door = Setup::with(&servers).crowded().start();
     let phones = Phones::at(free(LOCALHOST), door.phones);
 
     let files = tempfile::tempdir().unwrap();

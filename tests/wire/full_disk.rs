@@ -88,7 +88,7 @@ fn a_full_disk_takes_no_strangers_and_still_moves_everybody() {
     let mut servers = ["ucs1", "ucs2", "ucs3"].map(|name| Server::start(name, free(LOCALHOST)));
     let store = mount.path().join("frontdoor.redb");
     let mut setup = Setup::with(&servers);
-    setup.table("store", &format!("path = \"{}\"\n", store.display()));
+    setup.table("store", &format!("path = \"{}\"\n", store.display())).crowded();
     let mut door = setup.start_in(Some(&disk));
     let phones = Phones::at(free(LOCALHOST), door.phones);
     let early = names("early", 0..300);

@@ -37,7 +37,7 @@ fn register(files: &Path, local: SocketAddr, door: &Door, [calls, cseq, expires]
 #[test]
 fn ten_thousand_phones_register_refresh_and_leave() {
     let mut servers = three_servers();
-    let door = Setup::with(&servers).start();
+    let door = Setup::with(&servers).crowded().start();
     let files = tempfile::tempdir().unwrap();
     users_csv(&files.path().join("users.csv"), (0..10_000).map(|n| format!("sipp{n:05}")));
     let local = free(LOCALHOST);

@@ -105,6 +105,11 @@ impl Setup {
         self
     }
 
+    /// Thousands of phones come from one address here, as from a branch office.
+    pub(crate) fn crowded(&mut self) -> &mut Self {
+        self.key("limits", "strangers_per_source = 10000\nstrangers_burst_per_source = 100000\n")
+    }
+
     /// Where phones register.
     pub(crate) fn phones_at(&mut self, ip: IpAddr) -> &mut Self {
         self.phones = ip;
