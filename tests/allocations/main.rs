@@ -13,8 +13,9 @@ use crate::station::Station;
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Allocations of an unchanged refresh, the answer's own octets included.
-const ABSORBED_MAX: usize = 8;
+/// Allocations of an unchanged refresh, the answer's own octets included: a buffer serves dozens of
+/// answers, and only the first refresh of a phone is read.
+const ABSORBED_MAX: f64 = 0.25;
 
 const REFRESHES: usize = 100;
 
@@ -36,6 +37,6 @@ fn an_unchanged_refresh_allocates_little_and_always_the_same() {
     assert_eq!(station.door.stats().registers_absorbed - absorbed, REFRESHES as u64);
     assert!(sent >= REFRESHES);
     let each = (change.allocations + change.reallocations) as f64 / REFRESHES as f64;
-    assert!(each <= ABSORBED_MAX as f64, "{each} allocations a refresh: {change:?}");
+    assert!(each <= ABSORBED_MAX, "{each} allocations a refresh: {change:?}");
     assert!(change.bytes_allocated <= change.bytes_deallocated + 4096, "grows: {change:?}");
 }
