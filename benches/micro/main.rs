@@ -12,11 +12,18 @@ use std::hint::black_box;
 use std::io::Write;
 
 use bytes::Bytes;
+use frontdoor::cluster::ServerId;
+use frontdoor::cluster::health::Health;
+use frontdoor::decision::{Login, Outcome, Plane, decide};
+use frontdoor::directory::{Aor, Directory, User, UserId};
+use frontdoor::door::Settings;
 use frontdoor::net::Clock;
+use frontdoor::now::Uptime;
 use frontdoor::sip::Message;
+use smallvec::smallvec;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-use crate::station::{Station, register};
+use crate::station::{Station, register, settings};
 
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -28,6 +35,8 @@ const ROUNDS: usize = 5;
 fn main() {
     let message = Bytes::from(register(1, ""));
     measure("parse a REGISTER", || (), |()| Message::parse(message.clone()).is_ok());
+
+    measure_decisions();
 
     let mut door = Station::open();
     let first = door.register("");
@@ -46,6 +55,31 @@ fn main() {
         door.answers.clear();
         door.take(it);
         !door.answers.is_empty()
+    });
+}
+
+/// Logins of users who are at home, one after the other.
+fn measure_decisions() {
+    let Settings { servers, health, decision, .. } = settings();
+    let health = Health::new(&servers, health, Uptime::ZERO, 1);
+    let mut directory = Directory::new(servers.len());
+    let user = |number: u32| User {
+        name: format!("user{number}").into(),
+        aors: smallvec![Aor::from_canonical(format!("sip:user{number}@example.com"))],
+        lines: Vec::new(),
+        home: Some(ServerId(0)),
+        enabled: true,
+        relocation: None,
+        epoch: 1,
+        left_at: Vec::new(),
+    };
+    let users: Vec<UserId> = (0..TIMES).filter_map(|it| directory.insert(user(it)).ok()).collect();
+    let mut logins = users.iter().cycle();
+    let next = || logins.next().copied().unwrap_or(UserId(0));
+    measure("decide a login", next, |user| {
+        let login = Login { plane: Plane::Sip, user, reached: None };
+        let verdict = decide(&login, health.view(), &directory, &decision, Uptime::ZERO);
+        verdict.outcome == Outcome::Accept(ServerId(0))
     });
 }
 
