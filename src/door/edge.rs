@@ -17,7 +17,7 @@ use crate::sip::{
 
 /// Octets of the largest REGISTER taken: what waits and what is answered repeats much of it, so this
 /// bounds what a phone can make the door keep. Beyond: 513 (RFC 3261 §21.5.7).
-const REGISTER_OCTETS_MAX: usize = 8 * 1024;
+pub(super) const REGISTER_OCTETS_MAX: usize = 8 * 1024;
 
 /// The methods the door understands, for Allow.
 const ALLOW: &str = "OPTIONS, REGISTER";

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use crate::door::Door;
 use crate::door::absorb::Standing;
 use crate::door::binding::Binding;
+use crate::door::edge::REGISTER_OCTETS_MAX;
 use crate::door::slots::SlotId;
 use crate::now::Now;
 use crate::sip::{Flow, Message};
@@ -46,7 +47,8 @@ pub(crate) const NO_FINGERPRINT: u64 = 0;
 impl Door {
     /// Answers a REGISTER that says what its predecessor said; `false` if it must be read.
     pub(super) fn repeat(&mut self, now: Now, flow: Flow, request: &Message) -> bool {
-        if self.repeats.is_empty() {
+        // A Via may have grown: it is no part of the fingerprint, but of the answer.
+        if self.repeats.is_empty() || request.bytes().len() > REGISTER_OCTETS_MAX {
             return false;
         }
         let Some(known) = request.fingerprint(self.life).and_then(|it| self.repeats.get(&it))

@@ -125,21 +125,6 @@ impl Plan {
         }
     }
 
-    /// A storm: each of `phones` registers for the first time, spread evenly over `within`, and
-    /// comes back when told to; ends when all have an answer, or `patience` is over.
-    pub fn storm(target: SocketAddr, phones: u32, within: Duration, patience: Duration) -> Self {
-        Self {
-            users: phones,
-            fill: false,
-            pace: Pace::PerSecond(f64::from(phones) / within.as_secs_f64().max(0.001)),
-            warm_up: Duration::ZERO,
-            duration: patience,
-            limit: Some(u64::from(phones)),
-            honour_retry_after: true,
-            ..Self::new(target)
-        }
-    }
-
     /// Whether it can be carried out.
     pub(super) fn check(&self) -> Result<(), LoadError> {
         let within = |what, value: u64, max: u64| {

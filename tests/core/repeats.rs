@@ -71,6 +71,18 @@ fn whatever_differs_is_read() {
     }
 }
 
+/// Via is no part of what is compared, but it is part of what is answered.
+#[test]
+fn a_repetition_may_not_be_larger_than_any_other_register() {
+    let mut desk = known();
+    let hops = ", SIP/2.0/UDP 192.0.2.77;branch=z9hG4bKhop".repeat(250);
+    let via = format!("SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bKlong;rport{hops}");
+    assert_eq!(desk.status(&alice(3).set("Via", &via)), 513);
+    assert_eq!(repeated(&desk), 0);
+    assert_eq!(desk.status(&alice(4)), 200);
+    assert_eq!(repeated(&desk), 1);
+}
+
 #[test]
 fn what_is_older_than_the_last_one_is_refused_though_it_repeats_it() {
     let mut desk = known();
