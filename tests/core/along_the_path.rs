@@ -225,6 +225,23 @@ fn a_request_that_may_not_go_further_is_refused() {
 }
 
 #[test]
+fn what_proxies_must_understand_and_the_door_does_not_is_named_and_refused() {
+    let (mut desk, path) = registered();
+    let route = format!("Route: {path}");
+    let ask = request("OPTIONS", "must", &[&route, "Proxy-Require: foo, path, bar"]);
+    desk.server_says(0, ask);
+    let refusal = answer(&mut desk);
+    assert_eq!(refusal.status(), Some(420));
+    assert_eq!(header(&refusal, HeaderName::Unsupported), "foo, bar");
+    assert!(desk.request_at(phone(1)).is_none());
+    // What the phone must understand is the phone's to judge (RFC 3261 §16.3 step 5).
+    desk.server_says(0, request("OPTIONS", "phones", &[&route, "Require: foo"]));
+    let carried = desk.phone_answers(phone(1), 420);
+    assert_eq!(header(&carried, HeaderName::Require), "foo");
+    assert_eq!(answer(&mut desk).status(), Some(420));
+}
+
+#[test]
 fn options_to_the_door_itself_is_answered_by_the_door() {
     let (mut desk, _) = registered();
     let ask = request("OPTIONS", "door", &["Max-Forwards: 0"]);
