@@ -44,6 +44,10 @@ impl Door {
         let Some(listener) = self.settings.listeners.get(usize::from(flow.listener.0)) else {
             return;
         };
+        // What a phone writes is told to servers, which may cut it at a null or worse.
+        if listener.side == Side::Phones && message.has_control_octets() {
+            return self.refuse_malformed(now, flow, &message, ParseError::NotText);
+        }
         match (listener.side, message.method().unwrap_or_default()) {
             // An ACK is never answered (RFC 3261 §17.1.1.3); without INVITE it belongs to nothing.
             (_, "ACK") => self.stats.dropped_stray += 1,

@@ -78,7 +78,7 @@ impl<'m> Wish<'m> {
             request_uri: request.uri().unwrap_or_default(),
             to: name_addr_text(to),
             from: if from.uri == to.uri { b"" } else { from.uri },
-            path: comma_list(request, HeaderName::Path),
+            path: path_of(request)?,
         };
         for value in request.values(HeaderName::Contact) {
             match ContactValue::parse(value).map_err(Refusal::Malformed)? {
@@ -205,13 +205,20 @@ fn name_addr_text(address: &NameAddr<'_>) -> SmallVec<[u8; 96]> {
     text
 }
 
-fn comma_list(request: &Message, name: HeaderName) -> SmallVec<[u8; 0]> {
+/// The hops between the phone and the door, as it says, to be kept behind ours (RFC 3327 §5.2):
+/// whatever is no list of SIP URIs in brackets could become something else at the server.
+fn path_of(request: &Message) -> Result<SmallVec<[u8; 0]>, Refusal> {
     let mut list = SmallVec::new();
-    for value in request.values(name) {
+    for hop in request.values(HeaderName::Path) {
+        let is_sound = NameAddr::parse(hop)
+            .is_ok_and(|address| !hop.starts_with(address.uri) && address.parsed_uri().is_ok());
+        if !is_sound {
+            return Err(Refusal::Malformed(ParseError::Header(HeaderName::Path)));
+        }
         if !list.is_empty() {
             list.extend_from_slice(b", ");
         }
-        list.extend_from_slice(value);
+        list.extend_from_slice(hop);
     }
-    list
+    Ok(list)
 }

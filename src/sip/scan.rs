@@ -108,6 +108,25 @@ pub(in crate::sip) const fn is_white(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+/// Whether there is a control octet that is neither white space nor escaped (RFC 3261 §25.1,
+/// quoted-pair).
+pub(in crate::sip) fn has_control_octets(bytes: &[u8]) -> bool {
+    let is_control = |byte: &u8| byte.is_ascii_control() && !is_white(*byte);
+    // Nearly no message has any, escaped or not.
+    if !bytes.iter().any(is_control) {
+        return false;
+    }
+    let mut bytes = bytes.iter();
+    while let Some(byte) = bytes.next() {
+        if *byte == b'\\' {
+            bytes.next();
+        } else if is_control(byte) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Removes white space at both ends.
 pub(in crate::sip) fn trim(bytes: &[u8]) -> &[u8] {
     trim_end(trim_start(bytes))

@@ -93,6 +93,63 @@ fn an_unknown_extension_that_is_required_is_named_and_refused() {
 }
 
 #[test]
+fn a_path_of_the_phones_own_is_kept_if_it_is_one_and_else_refused() {
+    for path in [
+        "<sip:edge.example.com;lr>",
+        "\"Edge\" <sip:edge.example.com;lr>;x=1, <sips:two.example.com;lr>",
+        "<sip:a,b@edge.example.com;lr>",
+    ] {
+        let mut desk = desk();
+        assert_eq!(desk.status(&alice().contact(CONTACT).line("Path", path)), 200, "{path}");
+        assert_eq!(desk.held_by(0)[0].2.len(), 1 + path.matches("<sip").count(), "{path}");
+    }
+    for path in [
+        "edge",
+        "sip:edge.example.com;lr",
+        "sip:edge.example.com;x=\"<\"",
+        "<edge.example.com>",
+        "<tel:+4930123>",
+        "<sip:edge.example.com;lr>, x",
+        "<sip:edge.example.com;lr> <sip:two.example.com>",
+        "<sip:edge.example.com;lr",
+        "\"<sip:edge.example.com;lr>",
+        "<sip:edge\r\n .example.com;lr>",
+        "<sip:edge.example.com;lr>;;",
+        "*",
+    ] {
+        let mut desk = desk();
+        assert_eq!(desk.status(&alice().contact(CONTACT).line("Path", path)), 400, "{path}");
+        assert_eq!(desk.door.stats().registers_refused, 1);
+        assert_eq!(desk.held_by(0).len(), 0, "no server heard of it");
+    }
+}
+
+#[test]
+fn control_octets_are_refused_unless_they_are_escaped() {
+    for octet in (0..=0x1f).chain([0x7f]).map(char::from) {
+        let is_white = matches!(octet, '\t' | '\r' | '\n');
+        for bad in [format!("\"A{octet}\" {CONTACT}"), format!("\"A\\\\{octet}\" {CONTACT}")] {
+            let mut desk = desk();
+            if !is_white {
+                assert_eq!(desk.status(&alice().contact(&bad)), 400, "{bad:?}");
+                assert_eq!(desk.door.stats().registers_refused, 1);
+            }
+        }
+        let escaped = format!("\"A\\{octet}\" {CONTACT}");
+        if !matches!(octet, '\r' | '\n') {
+            assert_eq!(desk().status(&alice().contact(&escaped)), 200, "{escaped:?}");
+        }
+    }
+    let nobodys = alice().contact(CONTACT).line("User-Agent", "phone\0");
+    assert_eq!(desk().status(&nobodys), 400, "also where nobody reads it");
+    let options = alice()
+        .start("OPTIONS sip:example.com SIP/2.0")
+        .set("CSeq", "1 OPTIONS")
+        .line("Subject", "\u{7}");
+    assert_eq!(desk().status(&options), 400);
+}
+
+#[test]
 fn an_unknown_method_is_told_which_are_known() {
     for method in ["INVITE", "SUBSCRIBE", "FROBNICATE"] {
         let ask = alice()

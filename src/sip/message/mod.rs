@@ -231,6 +231,12 @@ impl Message {
         self.header(HeaderName::Via).is_some_and(Via::names_its_sender)
     }
 
+    /// Whether the header section holds a control octet that no text may hold (RFC 3261 §25.1): none
+    /// but white space, unless a backslash escapes it.
+    pub fn has_control_octets(&self) -> bool {
+        scan::has_control_octets(scan::head(&self.bytes, self.index.body()))
+    }
+
     /// The CSeq.
     pub fn cseq(&self) -> Result<CSeq<'_>, ParseError> {
         CSeq::parse(self.needed(HeaderName::CSeq)?)
