@@ -112,8 +112,13 @@ fn whatever_a_datagram_holds_is_answered_or_dropped_and_counted_and_neighbours_a
     let attacker = Attacker::at(source(66), door.phones);
     for case in CASES {
         // The first round shows the answer and warms what is allocated once.
-        let answer = attacker.ask(&(case.make)(&attacker, 0));
-        assert_eq!(answer, case.answer, "{}", case.name);
+        let first = (case.make)(&attacker, 0);
+        if case.answer.is_some() {
+            assert_eq!(attacker.ask(&first), case.answer, "{}", case.name);
+        } else {
+            attacker.send(&first);
+            assert_eq!(attacker.answer(), None, "{}", case.name);
+        }
         let (counted, memory) = (door.metric(case.counter), Memory::of(&door));
         for number in 1..=TIMES {
             attacker.send(&(case.make)(&attacker, number));
@@ -125,7 +130,8 @@ fn whatever_a_datagram_holds_is_answered_or_dropped_and_counted_and_neighbours_a
         let grown = soon(case.name, || {
             Some(door.metric(case.counter) - counted).filter(|grown| *grown >= 100)
         });
-        assert!(grown <= TIMES as u64, "{}: {grown} counted", case.name);
+        // The first one, too, where nothing tells when it was counted.
+        assert!(grown <= TIMES as u64 + 1, "{}: {grown} counted", case.name);
         memory.is_bounded(&door, GROWTH);
         while attacker.answer().is_some() {}
     }
@@ -161,7 +167,7 @@ fn a_flood_of_garbage_costs_neither_memory_nor_neighbours() {
             neighbours.are_served();
         }
     }
-    assert!(door.metric(MALFORMED) > 1_000);
+    soon("they are counted", || (door.metric(MALFORMED) > 1_000).then_some(()));
     memory.is_bounded(&door, GROWTH);
 }
 

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::harness::{Attacker, LOCALHOST, Server, Setup, free, ok, register_with, source};
+use crate::harness::{
+    Attacker, LOCALHOST, Memory, Neighbours, Server, Setup, free, mib, ok, register_with, source,
+};
 
 /// A registrar that takes everything and keeps what it was sent, octet by octet.
 struct Registrar {
@@ -74,6 +76,8 @@ fn nothing_a_phone_writes_into_its_contact_becomes_a_line_of_the_doors() {
     let door = Setup::with([&server]).start();
     door.server_in("ucs1", "up");
 
+    let mut neighbours = Neighbours::of(&door);
+    let memory = Memory::of(&door);
     let attacker = Attacker::at(source(66), door.phones);
     let contacts: [&[u8]; 10] = [
         b"<sip:a@192.0.2.1>;x=1\r\n Evil: folded",
@@ -97,7 +101,9 @@ fn nothing_a_phone_writes_into_its_contact_becomes_a_line_of_the_doors() {
             Some(400) => {}
             other => panic!("{other:?} to {shown}"),
         }
+        neighbours.are_served();
     }
+    memory.is_bounded(&door, mib(48));
     let heard = registrar.heard();
     assert!(taken > 0 && heard.len() >= taken, "{taken} taken, {} heard", heard.len());
     for message in heard {

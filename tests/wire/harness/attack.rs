@@ -3,10 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use crate::harness::{Door, Phones, Wish, now, register};
+use crate::harness::{Door, PATIENCE, Phones, Wish, register};
 
-/// A good phone is served so soon, whatever others do.
-pub(crate) const AT_ONCE: Duration = Duration::from_secs(1);
+/// Until then a phone repeats itself (RFC 3261 §17.1.2.2, timer F): whoever is served by then was
+/// served. How soon says more of this machine, which plays everybody, than of the door.
+const TIMER_F: Duration = Duration::from_secs(32);
+
+/// How long silence is listened to.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// A source of its own on the loopback.
 pub(crate) fn source(number: u8) -> IpAddr {
@@ -22,7 +26,6 @@ pub(crate) struct Attacker {
 impl Attacker {
     pub(crate) fn at(source: IpAddr, door: SocketAddr) -> Self {
         let socket = UdpSocket::bind(SocketAddr::new(source, 0)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         Self { socket, door }
     }
 
@@ -36,16 +39,21 @@ impl Attacker {
 
     /// What comes next, if anything comes soon.
     pub(crate) fn answer(&self) -> Option<Vec<u8>> {
+        self.answer_within(SILENCE)
+    }
+
+    fn answer_within(&self, patience: Duration) -> Option<Vec<u8>> {
+        self.socket.set_read_timeout(Some(patience)).unwrap();
         let mut buffer = vec![0; 65_536];
         let (octets, _) = self.socket.recv_from(&mut buffer).ok()?;
         buffer.truncate(octets);
         Some(buffer)
     }
 
-    /// The status of the answer to this.
+    /// The status of the answer to this, which must come.
     pub(crate) fn ask(&self, bytes: &[u8]) -> Option<u16> {
         self.send(bytes);
-        status_of(&self.answer()?)
+        status_of(&self.answer_within(PATIENCE)?)
     }
 }
 
@@ -59,41 +67,57 @@ pub(crate) fn status_of(response: &[u8]) -> Option<u16> {
 pub(crate) struct Neighbours {
     phones: Phones,
     served: u32,
+    /// What the first one has changed so far.
+    changed: u32,
 }
 
 impl Neighbours {
     /// One of them is registered before anything happens.
     pub(crate) fn of(door: &Door) -> Self {
         let phones = Phones::at(SocketAddr::new(source(200), 0), door.phones);
-        phones.register(&["good".to_owned()]);
-        Self { phones, served: 1 }
+        let neighbours = Self { phones, served: 1, changed: 0 };
+        assert_eq!(neighbours.status_of(neighbours.first()), 200);
+        neighbours
     }
 
-    /// One that was never seen registers, and the first one refreshes: at once.
+    /// One that was never seen registers, and the first one refreshes.
     pub(crate) fn are_served(&mut self) {
         self.served += 1;
-        let fresh = register(&format!("good{}", self.served), 1);
-        let refresh = register("good", self.served);
-        self.are_answered(&[fresh, refresh]);
-    }
-
-    /// The one the door knows refreshes; whether it was served at once. It is never turned away.
-    pub(crate) fn known_is_served(&mut self) -> bool {
-        self.served += 1;
-        let answer = self.phones.ask(&[register("good", self.served)], AT_ONCE).pop().flatten();
-        let status = answer.map(|answer| answer.status);
-        assert!(matches!(status, None | Some(200)), "{status:?}");
-        status.is_some()
-    }
-
-    fn are_answered(&self, wishes: &[Wish]) {
-        let asked = now();
-        let answers = self.phones.ask(wishes, AT_ONCE);
-        let took = now().since(asked);
-        for (wish, answer) in wishes.iter().zip(answers) {
+        let wishes = [register(&format!("good{}", self.served), 1), self.first()];
+        for (wish, answer) in wishes.iter().zip(self.phones.ask(&wishes, TIMER_F)) {
             let status = answer.map(|answer| answer.status);
-            assert_eq!(status, Some(200), "{} after {took:?}", wish.user);
+            assert_eq!(status, Some(200), "{}", wish.user);
         }
+    }
+
+    /// The one the door knows refreshes and is served.
+    pub(crate) fn known_refreshes(&mut self) {
+        self.served += 1;
+        assert_eq!(self.status_of(self.first()), 200, "a refresh of a known phone");
+    }
+
+    /// The one the door knows changes what it says of itself, which its server must be told; whether
+    /// it was served at once and not told to come back.
+    pub(crate) fn known_changes(&mut self) -> bool {
+        self.served += 1;
+        self.changed += 1;
+        let status = self.status_of(self.first());
+        if status == 503 {
+            self.changed -= 1;
+            return false;
+        }
+        assert_eq!(status, 200, "a change of a known phone");
+        true
+    }
+
+    fn first(&self) -> Wish {
+        let params = format!(";changed={}", self.changed);
+        Wish { params, ..register("good", self.served) }
+    }
+
+    fn status_of(&self, wish: Wish) -> u16 {
+        let answer = self.phones.ask(&[wish], TIMER_F).pop().flatten();
+        answer.unwrap_or_else(|| panic!("a good phone got no answer within {TIMER_F:?}")).status
     }
 }
 

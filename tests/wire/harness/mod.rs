@@ -28,7 +28,7 @@ use frontdoor::now::Uptime;
 
 pub(crate) use attack::{Attacker, Memory, Neighbours, mib, register_with, source};
 pub(crate) use baresip::Baresip;
-pub(crate) use crowd::{Crowd, Pace, Tally};
+pub(crate) use crowd::{Coming, Crowd, Pace, Tally, Who};
 pub(crate) use door::{Door, Setup, served_by, settled};
 pub(crate) use http::get;
 pub(crate) use kamailio::{Kamailio, Located};

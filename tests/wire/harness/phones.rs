@@ -45,6 +45,8 @@ pub(crate) struct Wish {
     pub(crate) cseq: u32,
     /// Seconds; 0 unregisters.
     pub(crate) expires: u32,
+    /// Further parameters of the contact.
+    pub(crate) params: String,
 }
 
 /// A final answer.
@@ -157,7 +159,7 @@ impl Phones {
     }
 
     fn request(&self, wish: &Wish, branch: &str) -> String {
-        let Wish { user, cseq, expires } = wish;
+        let Wish { user, cseq, expires, params } = wish;
         let local = self.local;
         format!(
             "REGISTER sip:wire.example SIP/2.0\r\n\
@@ -167,7 +169,7 @@ impl Phones {
              To: <{aor}>\r\n\
              Call-ID: {user}@wire\r\n\
              CSeq: {cseq} REGISTER\r\n\
-             Contact: <sip:{user}@{local}>\r\n\
+             Contact: <sip:{user}@{local}>{params}\r\n\
              Expires: {expires}\r\n\
              Content-Length: 0\r\n\r\n",
             aor = aor(user),
@@ -239,7 +241,7 @@ pub(crate) fn users(count: usize) -> Vec<String> {
 
 /// Five minutes, as most phones want.
 pub(crate) fn register(user: &str, cseq: u32) -> Wish {
-    Wish { user: user.to_owned(), cseq, expires: 300 }
+    Wish { user: user.to_owned(), cseq, expires: 300, params: String::new() }
 }
 
 /// The address-of-record of a user.
