@@ -108,12 +108,16 @@ pub(in crate::sip) const fn is_white(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+/// Octets that are looked at together.
+const BLOCK: usize = 64;
+
 /// Whether there is a control octet that is neither white space nor escaped (RFC 3261 §25.1,
 /// quoted-pair).
 pub(in crate::sip) fn has_control_octets(bytes: &[u8]) -> bool {
     let is_control = |byte: &u8| byte.is_ascii_control() && !is_white(*byte);
-    // Nearly no message has any, escaped or not.
-    if !bytes.iter().any(is_control) {
+    // Nearly no message has any, escaped or not; without a way out, a block is looked at as one.
+    let has_any = |block: &[u8]| block.iter().fold(false, |any, byte| any | is_control(byte));
+    if !bytes.chunks(BLOCK).any(has_any) {
         return false;
     }
     let mut bytes = bytes.iter();
