@@ -23,19 +23,16 @@ use tokio::net::UdpSocket;
 /// Datagrams of one system call.
 pub(super) const BATCH: usize = 64;
 
-/// What nearly every datagram fits into. The places for these lie close together; what is longer
-/// goes on in a place of its own, which costs memory only where it was ever needed.
-const USUAL_OCTETS: usize = 2_048;
-
 /// The largest datagram IP can carry.
 const DATAGRAM_OCTETS: usize = 65_535;
-const REST_OCTETS: usize = DATAGRAM_OCTETS - USUAL_OCTETS;
+
+/// From one place to the next. Only what datagrams reached ever takes memory; and as this is no
+/// round number, the beginnings of places do not push one another out of the processor's caches.
+const PLACE_OCTETS: usize = DATAGRAM_OCTETS + 1 + 832;
 
 /// Where a batch of datagrams lands. One serves all sockets of a task, one after the other.
 pub(super) struct Landing {
-    usual: Box<[u8]>,
-    rest: Box<[u8]>,
-    whole: Vec<u8>,
+    places: Box<[u8]>,
     v4: MultiHeaders<SockaddrIn>,
     v6: MultiHeaders<SockaddrIn6>,
 }
@@ -43,9 +40,7 @@ pub(super) struct Landing {
 impl Default for Landing {
     fn default() -> Self {
         Self {
-            usual: vec![0; BATCH * USUAL_OCTETS].into_boxed_slice(),
-            rest: vec![0; BATCH * REST_OCTETS].into_boxed_slice(),
-            whole: Vec::new(),
+            places: vec![0; BATCH * PLACE_OCTETS].into_boxed_slice(),
             v4: MultiHeaders::preallocate(BATCH, None),
             v6: MultiHeaders::preallocate(BATCH, None),
         }
@@ -64,8 +59,7 @@ impl Landing {
         ipv6: bool,
         take: impl FnMut(SocketAddr, &[u8]),
     ) -> io::Result<usize> {
-        let Self { usual, rest, whole, v4, v6 } = self;
-        let places = (&mut **usual, &mut **rest, whole);
+        let Self { places, v4, v6 } = self;
         if ipv6 {
             let from = |it: &SockaddrIn6| SocketAddr::V6(SocketAddrV6::from(*it));
             receive(socket, places, v6, from, take)
@@ -78,39 +72,27 @@ impl Landing {
 
 fn receive<A: SockaddrLike + Copy>(
     socket: &UdpSocket,
-    (usual, rest, whole): (&mut [u8], &mut [u8], &mut Vec<u8>),
+    places: &mut [u8],
     headers: &mut MultiHeaders<A>,
     from: impl Fn(&A) -> SocketAddr,
     mut take: impl FnMut(SocketAddr, &[u8]),
 ) -> io::Result<usize> {
     let mut arrived: SmallVec<[(usize, Option<SocketAddr>); BATCH]> = SmallVec::new();
     {
-        let mut usual = usual.chunks_exact_mut(USUAL_OCTETS);
-        let mut rest = rest.chunks_exact_mut(REST_OCTETS);
-        let mut places: [[IoSliceMut<'_>; 2]; BATCH] = std::array::from_fn(|_| {
-            [usual.next(), rest.next()].map(|it| IoSliceMut::new(it.unwrap_or_default()))
-        });
+        let mut places = places.chunks_exact_mut(PLACE_OCTETS);
+        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
+            std::array::from_fn(|_| [IoSliceMut::new(places.next().unwrap_or_default())]);
         socket.try_io(Interest::READABLE, || {
             let flags = MsgFlags::MSG_DONTWAIT;
-            let messages = recvmmsg(socket.as_raw_fd(), headers, places.iter_mut(), flags, None)?;
+            let messages = recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), flags, None)?;
             arrived.extend(messages.map(|it| (it.bytes, it.address.as_ref().map(&from))));
             Ok(())
         })?;
     }
-    for (place, &(octets, remote)) in arrived.iter().enumerate() {
-        let Some(remote) = remote else { continue };
-        let start = place * USUAL_OCTETS;
-        let datagram = usual.get(start..start + octets.min(USUAL_OCTETS)).unwrap_or_default();
-        if octets <= USUAL_OCTETS {
-            take(remote, datagram);
-            continue;
+    for (place, &(octets, remote)) in places.chunks_exact(PLACE_OCTETS).zip(&arrived) {
+        if let Some(remote) = remote {
+            take(remote, place.get(..octets).unwrap_or_default());
         }
-        let start = place * REST_OCTETS;
-        whole.clear();
-        whole.extend_from_slice(datagram);
-        let octets = (octets - USUAL_OCTETS).min(REST_OCTETS);
-        whole.extend_from_slice(rest.get(start..start + octets).unwrap_or_default());
-        take(remote, whole);
     }
     Ok(arrived.len())
 }
