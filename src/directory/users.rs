@@ -35,6 +35,8 @@ pub struct DuplicateOwner {
 #[derive(Debug, Default)]
 pub struct Directory {
     users: Vec<User>,
+    /// What is asked of a user with every message, side by side: users are large and far apart.
+    whereabouts: Vec<Whereabouts>,
     by_name: Index,
     by_aor: Index,
     by_line: Index,
@@ -76,6 +78,16 @@ impl Directory {
     /// One user. `id` must come from this directory.
     pub fn get(&self, id: UserId) -> &User {
         &self.users[id.index()]
+    }
+
+    /// Where this user is served now. `id` must come from this directory.
+    pub fn current(&self, id: UserId) -> Option<ServerId> {
+        self.whereabouts[id.index()].current
+    }
+
+    /// Whether this user is not refused everywhere. `id` must come from this directory.
+    pub fn is_enabled(&self, id: UserId) -> bool {
+        self.whereabouts[id.index()].enabled
     }
 
     /// Whose this address-of-record is; `aor` in canonical form ([`Aor`]). Allocates nothing.
@@ -170,6 +182,7 @@ impl Directory {
         let id = UserId(u32::try_from(self.users.len()).unwrap_or(u32::MAX));
         self.index(id, &user);
         self.count(&user);
+        self.whereabouts.push(Whereabouts::of(&user));
         self.users.push(user);
         Ok(id)
     }
@@ -193,6 +206,7 @@ impl Directory {
         self.discount(&old);
         self.index(id, &user);
         self.count(&user);
+        self.whereabouts[id.index()] = Whereabouts::of(&user);
         self.users[id.index()] = user;
         Ok(())
     }
@@ -244,6 +258,7 @@ impl Directory {
         change(user);
         user.epoch = epoch;
         let user = &self.users[id.index()];
+        self.whereabouts[id.index()] = Whereabouts::of(user);
         self.home_to.moved(home, user.home);
         self.assigned.moved(current, user.current());
         self.relocated -= usize::from(away);
@@ -287,6 +302,19 @@ impl Directory {
         self.home_to.moved(user.home, None);
         self.assigned.moved(user.current(), None);
         self.relocated -= usize::from(user.relocation.is_some());
+    }
+}
+
+/// Where a user is now, and whether they may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Whereabouts {
+    current: Option<ServerId>,
+    enabled: bool,
+}
+
+impl Whereabouts {
+    fn of(user: &User) -> Self {
+        Self { current: user.current(), enabled: user.enabled }
     }
 }
 
@@ -464,6 +492,7 @@ mod tests {
     fn apply(directory: &mut Directory, change: Change, epoch: u64) {
         let numbered = |n: u8| User {
             home: None,
+            enabled: n < 15,
             ..user(&n.to_string(), &[&format!("sip:{}@x", n / 2)], &[&format!("{}", n / 3)])
         };
         if let Change::Insert(name, home) = change {
@@ -506,6 +535,10 @@ mod tests {
                     prop_assert_eq!(directory.on_server(server).len(), on);
                     let home = count(&|user| user.home == Some(server));
                     prop_assert_eq!(directory.home_to(server) as usize, home);
+                }
+                for (id, user) in directory.iter() {
+                    prop_assert_eq!(directory.current(id), user.current());
+                    prop_assert_eq!(directory.is_enabled(id), user.enabled);
                 }
                 prop_assert_eq!(directory.relocated(), count(&|user| user.relocation.is_some()));
                 for n in 0u8..20 {
