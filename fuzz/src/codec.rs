@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use frontdoor::sip::digest::{Challenge, Credentials};
 use frontdoor::sip::{
-    ContactValue, Edit, HeaderName, Message, NameAddr, Request, Response, Uri, Via,
+    ContactValue, Edit, Fingerprints, HeaderName, Message, NameAddr, Outline, Repeated, Request,
+    Response, Uri, Via,
 };
 
 const NAMES: [HeaderName; 12] = [
@@ -34,6 +35,7 @@ pub fn run(data: &[u8]) {
         let again = Message::parse(message.bytes().clone()).expect("what was read can be read");
         assert_eq!(again.bytes(), message.bytes());
         edit(message, data);
+        outline(message, data);
     }
     for message in strict.into_iter().chain(Message::parse_for_refusal(bytes)) {
         read(&message);
@@ -66,6 +68,32 @@ fn read_value(value: &[u8]) {
     }
     let _ = Via::parse(value).map(|via| (via.branch(), via.rport(), via.received()));
     let _ = (ContactValue::parse(value), Challenge::parse(value), Credentials::parse(value));
+}
+
+/// What is seen of a REGISTER without reading it is what is read; and what has its fingerprint,
+/// whatever its first Via holds, reads the same.
+fn outline(message: &Message, data: &[u8]) {
+    let fingerprints = Fingerprints::of(7);
+    let bytes = message.bytes();
+    let Some(outline) = Outline::of(bytes, &fingerprints) else { return };
+    assert!(message.status().is_none());
+    assert_eq!(outline.repeated, Repeated::of(message));
+    if message.check_request().is_err() {
+        return;
+    }
+    assert_eq!(message.cseq().map(|cseq| cseq.number), Ok(outline.cseq));
+    let via = message.header(HeaderName::Via).unwrap_or_default();
+    let at = via.as_ptr() as usize - bytes.as_ptr() as usize;
+    let value = data.get(data.len().saturating_sub(data.len() % 32)..).unwrap_or_default();
+    let other = [&bytes[..at], value, &bytes[at + via.len()..]].concat();
+    let Some(again) = Outline::of(&other, &fingerprints) else { return };
+    if again.fingerprint == outline.fingerprint {
+        let read = Message::parse(Bytes::from(other.clone())).expect("it reads the same");
+        assert_eq!(read.bytes(), &other);
+        let again = Outline::of(read.bytes(), &fingerprints).expect("it has one");
+        assert_eq!(Repeated::of(&read), again.repeated);
+        assert_eq!(read.check_request().is_ok(), again.repeated.top_via().is_ok());
+    }
 }
 
 /// Every change of one header, chosen by the octets themselves.

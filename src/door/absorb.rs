@@ -15,7 +15,7 @@ use crate::door::wish::{Wanted, Wish};
 use crate::door::{Auth, Door};
 use crate::now::{Now, Uptime};
 use crate::sip;
-use crate::sip::{Flow, HeaderName, Message, Response};
+use crate::sip::{Flow, HeaderName, Message, Repeated, Response, Via};
 
 /// How a refresh can be answered without asking anybody.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Door {
             return false;
         }
         let Some(user) = self.directory.by_aor(aor.as_str()) else { return false };
-        if !self.directory.get(user).enabled {
+        if !self.directory.is_enabled(user) {
             return false;
         }
         if wish.is_query() {
@@ -170,12 +170,40 @@ impl Door {
         aor: &Aor,
         user: UserId,
     ) {
-        let tag = self.tag_of(request);
+        let Ok(via) = request.top_via() else { return };
+        let answer = self.begin_answer(now, flow, (&Repeated::of(request), &via));
+        let answer = self.with_bindings(now, with_path(answer, request), aor, user);
+        self.send_answer(flow, answer);
+    }
+
+    /// The same for one that has been read before, and has no Path: `id` is of its AoR.
+    pub(super) fn answer_repeated(
+        &mut self,
+        now: Now,
+        flow: Flow,
+        request: (&Repeated<'_>, &Via<'_>),
+        id: SlotId,
+    ) {
+        let answer = self.begin_answer(now, flow, request);
+        let Some(binding) = self.bindings.get(id) else { return };
+        let answer = self.with_bindings(now, answer, &binding.aor, binding.user);
+        self.send_answer(flow, answer);
+    }
+
+    fn begin_answer(
+        &mut self,
+        now: Now,
+        flow: Flow,
+        request: (&Repeated<'_>, &Via<'_>),
+    ) -> Response {
+        self.date.set(now.wall);
+        let tag = self.tag_of(request.0.call_id());
         let buffer = std::mem::take(&mut self.scratch);
-        let answer = Response::written_to(buffer, request, 200, flow.remote, tag.as_str());
-        let answer = self
-            .with_bindings(now, answer, request, aor, user)
-            .header(HeaderName::Server, self.settings.sip.server_header.as_bytes());
+        Response::written_to(buffer, request, 200, flow.remote, tag.as_bytes())
+    }
+
+    fn send_answer(&mut self, flow: Flow, answer: Response) {
+        let answer = answer.header(HeaderName::Server, self.settings.sip.server_header.as_bytes());
         let Self { scratch, arena, .. } = self;
         let bytes = arena.write(answer.octets(), |out| *scratch = answer.finish_into(out));
         self.send(flow, bytes);
@@ -189,18 +217,12 @@ impl Door {
         aor: &Aor,
         user: UserId,
     ) -> Response {
-        self.with_bindings(now, Response::to(request, 200), request, aor, user)
+        self.date.set(now.wall);
+        self.with_bindings(now, with_path(Response::to(request, 200), request), aor, user)
     }
 
-    /// Adds every binding of the AoR, the Path and the date (RFC 3261 §10.3 step 8, RFC 3327 §5.3).
-    fn with_bindings(
-        &mut self,
-        now: Now,
-        mut response: Response,
-        request: &Message,
-        aor: &Aor,
-        user: UserId,
-    ) -> Response {
+    /// Adds every binding of the AoR and the date (RFC 3261 §10.3 step 8).
+    fn with_bindings(&self, now: Now, mut response: Response, aor: &Aor, user: UserId) -> Response {
         for &id in self.bindings_of(user) {
             let Some(binding) = self.bindings.get(id) else { continue };
             if binding.aor != *aor || !binding.is_live(now.uptime) {
@@ -212,10 +234,7 @@ impl Door {
             response = response
                 .header_with(HeaderName::Contact, |out| write_contact(out, binding, seconds));
         }
-        for path in request.lines(HeaderName::Path) {
-            response = response.header(HeaderName::Path, path);
-        }
-        match self.date.at(now.wall) {
+        match self.date.text() {
             Some(date) => response.header(HeaderName::Date, date),
             None => response,
         }
@@ -225,6 +244,11 @@ impl Door {
     pub(super) fn takes_phones_word(&self) -> bool {
         self.settings.sip.auth == Auth::None
     }
+}
+
+/// Adds the request's Path (RFC 3327 §5.3).
+fn with_path(response: Response, request: &Message) -> Response {
+    request.lines(HeaderName::Path).fold(response, |it, path| it.header(HeaderName::Path, path))
 }
 
 fn write_contact(out: &mut Vec<u8>, binding: &Binding, expires_s: u64) {

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::cluster::ServerId;
 use crate::directory::{Aor, UserId};
+use crate::door::repeat::Repeat;
 use crate::door::sample::Sample;
 use crate::door::slots::SlotId;
 use crate::now::Uptime;
@@ -45,8 +46,7 @@ pub(crate) struct Binding {
     pub(crate) standing: Standing,
     /// When a timer of its own wakes it next, so that only one is kept.
     pub(crate) wakes_at: Uptime,
-    /// Of the request that refreshed it last; `NO_FINGERPRINT` if none did.
-    pub(crate) fingerprint: u64,
+    pub(crate) repeat: Repeat,
 }
 
 /// A server that holds a binding, or may.

@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use crate::cluster::ServerId;
 use crate::cluster::health::Observation;
-use crate::door::repeat::Seen;
 use crate::door::wish::{Refusal, Wish, aor_of};
 use crate::door::{Asked, Auth, BRANCH_TO_PHONE, Door, Output, Side};
 use crate::now::Now;
@@ -23,14 +22,12 @@ pub(super) const REGISTER_OCTETS_MAX: usize = 8 * 1024;
 const ALLOW: &str = "OPTIONS, REGISTER";
 
 impl Door {
-    pub(super) fn on_message(&mut self, now: Now, flow: Flow, bytes: Bytes) -> Seen {
-        self.stats.received += 1;
+    /// A message that has to be read.
+    pub(super) fn on_message(&mut self, now: Now, flow: Flow, bytes: &Bytes) {
         match Message::parse(bytes.clone()) {
-            Ok(message) if self.repeat(now, flow, &message) => return Seen::Before,
             Ok(message) => self.read_message(now, flow, message),
-            Err(fault) => self.on_unreadable(now, flow, bytes, fault),
+            Err(fault) => self.on_unreadable(now, flow, bytes.clone(), fault),
         }
-        Seen::New
     }
 
     fn read_message(&mut self, now: Now, flow: Flow, message: Message) {
@@ -219,12 +216,13 @@ impl Door {
         request: &Message,
         response: Response,
     ) -> Bytes {
-        response.received(flow.remote).to_tag(self.tag_of(request).as_str()).finish()
+        let tag = self.tag_of(request.call_id().unwrap_or_default());
+        response.received(flow.remote).to_tag(tag.as_bytes()).finish()
     }
 
     /// Our To tag in every answer to this request.
-    pub(super) fn tag_of(&self, request: &Message) -> Tag {
-        Tag::of(hash_of(self.life, request.call_id().unwrap_or_default()))
+    pub(super) fn tag_of(&self, call_id: &[u8]) -> Tag {
+        Tag::of(hash_of(self.life, call_id))
     }
 
     fn on_response(&mut self, now: Now, flow: Flow, response: &Message) {
@@ -368,8 +366,8 @@ impl Tag {
         }))
     }
 
-    pub(super) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+    pub(super) const fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

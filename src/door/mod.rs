@@ -69,7 +69,7 @@ use crate::door::path::Carried;
 use crate::door::pool::Probes;
 use crate::door::register::Sent;
 use crate::door::rehome::Failovers;
-use crate::door::repeat::{Date, Repeats, Seen};
+use crate::door::repeat::{Date, Repeats, TOGETHER};
 use crate::door::report::Tally;
 use crate::door::slots::{SlotId, Slots};
 use crate::door::token::PathTokens;
@@ -219,7 +219,7 @@ pub enum Event {
 
 /// The core.
 ///
-/// Law of use: after each [`Door::handle`], call [`Door::poll`] until `None`, then sleep until
+/// Law of use: after each [`Door::handle`] or [`Door::handle_together`], call [`Door::poll`] until `None`, then sleep until
 /// [`Door::next`] or the next input.
 #[derive(Debug)]
 pub struct Door {
@@ -301,11 +301,7 @@ impl Door {
     pub fn handle(&mut self, now: Now, input: Input) {
         debug_assert!(self.outputs.is_empty(), "drain the outputs after every input");
         match input {
-            Input::Sip { flow, message } => match self.on_message(now, flow, message) {
-                // Nothing that the pool could care about has happened.
-                Seen::Before => return,
-                Seen::New => {}
-            },
+            Input::Sip { flow, message } => return self.on_messages(now, &[(flow, message)]),
             Input::Closed { flow, refused } => self.on_closed(now, flow, refused),
             Input::Unreachable { remote, transport, refused } => {
                 self.on_unreachable(now, remote, transport, refused);
@@ -315,6 +311,31 @@ impl Door {
             Input::Pressure { waited, dropped } => self.on_pressure(now, waited, dropped),
             Input::Timeout => self.on_timeout(now),
         }
+        self.look_after(now);
+    }
+
+    /// Takes in messages that arrived together: the same as an [`Input::Sip`] for each, in order,
+    /// but for less.
+    pub fn handle_together(&mut self, now: Now, messages: &[(Flow, Bytes)]) {
+        debug_assert!(self.outputs.is_empty(), "drain the outputs after every input");
+        messages.chunks(TOGETHER).for_each(|some| self.on_messages(now, some));
+    }
+
+    fn on_messages(&mut self, now: Now, messages: &[(Flow, Bytes)]) {
+        let outlines = self.outlines(messages);
+        for ((flow, message), outline) in messages.iter().zip(outlines) {
+            self.stats.received += 1;
+            if outline.is_some_and(|outline| self.repeat(now, *flow, &outline)) {
+                // Nothing that the pool could care about has happened.
+                continue;
+            }
+            self.on_message(now, *flow, message);
+            self.look_after(now);
+        }
+    }
+
+    /// What may have come of an input beside its answer.
+    fn look_after(&mut self, now: Now) {
         self.drive_pool(now);
         self.stats.transactions_forgotten = self.transactions.forgotten();
     }
@@ -361,7 +382,7 @@ impl Door {
     }
 
     fn current(&self, user: UserId) -> Option<ServerId> {
-        self.directory.get(user).current()
+        self.directory.current(user)
     }
 
     fn server_name(&self, server: ServerId) -> Arc<str> {

@@ -23,7 +23,7 @@ use crate::door::ledger::Ledger;
 use crate::door::nonces::Nonces;
 use crate::door::pool::Probes;
 use crate::door::rehome::Failovers;
-use crate::door::repeat::{Date, NO_FINGERPRINT};
+use crate::door::repeat::{Date, Repeat, Repeats};
 use crate::door::report::Tally;
 use crate::door::slots::{SlotId, Slots};
 use crate::door::token::PathTokens;
@@ -64,7 +64,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         admission: Admission::new(&limits),
         waiting: Slots::new(limits.waiting, 0),
         turns: HashMap::default(),
-        repeats: HashMap::default(),
+        repeats: Repeats::new(rng.u64(..)),
         ledger: Ledger::default(),
         nonces: Nonces::default(),
         failovers: Failovers::default(),
@@ -151,7 +151,7 @@ impl Door {
             failover: None,
             standing: Standing::Gone,
             wakes_at: Uptime::NEVER,
-            fingerprint: NO_FINGERPRINT,
+            repeat: Repeat::NONE,
         })
         .filter(|_| !record.aor.as_str().is_empty())
     }

@@ -20,7 +20,7 @@ impl SlotId {
         Self { slot: value as u32, tenant: (value >> 32) as u32 }
     }
 
-    /// Its place in the table, for [`Slots::round`].
+    /// Its place in the table, for [`Slots::round`] and [`Slots::at`].
     pub(crate) const fn place(self) -> usize {
         self.slot as usize
     }
@@ -108,6 +108,12 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Whoever is at a place now.
+    pub(crate) fn at(&self, place: usize) -> Option<(SlotId, &T)> {
+        let (tenant, value) = self.slots.get(place)?.as_ref()?;
+        Some((SlotId { slot: place as u32, tenant: *tenant }, value))
+    }
+
     pub(crate) fn get_mut(&mut self, id: SlotId) -> Option<&mut T> {
         match self.slots.get_mut(id.slot as usize)? {
             Some((tenant, value)) if *tenant == id.tenant => Some(value),
@@ -126,11 +132,7 @@ impl<T> Slots<T> {
     /// Those in the next `most` places from `place` on, round and round.
     pub(crate) fn round(&self, place: usize, most: usize) -> impl Iterator<Item = (SlotId, &T)> {
         let count = self.slots.len();
-        (place..).take(most.min(count)).filter_map(move |place| {
-            let slot = place % count;
-            let (tenant, value) = self.slots.get(slot)?.as_ref()?;
-            Some((SlotId { slot: slot as u32, tenant: *tenant }, value))
-        })
+        (place..).take(most.min(count)).filter_map(move |place| self.at(place % count))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SlotId, &T)> {

@@ -9,7 +9,7 @@ use crate::cluster::ServerId;
 use crate::directory::{Aor, UserId};
 use crate::door::Door;
 use crate::door::binding::{Binding, By, Said, Standing, Step, Upstream};
-use crate::door::repeat::NO_FINGERPRINT;
+use crate::door::repeat::Repeat;
 use crate::door::slots::SlotId;
 use crate::door::waiting::Stage;
 use crate::door::wish::{Refusal, Wish};
@@ -448,7 +448,7 @@ impl Binding {
             failover: None,
             standing: Standing::Gone,
             wakes_at: Uptime::NEVER,
-            fingerprint: NO_FINGERPRINT,
+            repeat: Repeat::NONE,
         }
     }
 

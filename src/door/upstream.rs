@@ -312,7 +312,7 @@ impl Door {
         self.leave_failover(id);
         self.restand(now, id);
         let Some(binding) = self.bindings.remove(id) else { return };
-        self.forget_repeat(&binding);
+        self.forget_repeat(id, &binding);
         if let Some(bindings) = self.by_user.get_mut(binding.user.index()) {
             bindings.retain(|&mut other| other != id);
         }

@@ -15,6 +15,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
@@ -28,6 +29,7 @@ use crate::net::fetch::fetch;
 use crate::net::published::{Handle, Query, Snapshot};
 use crate::net::sockets::Sockets;
 use crate::now::{Now, Uptime};
+use crate::sip::Flow;
 
 /// How often the picture is shown even if nothing changes.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
@@ -51,6 +53,12 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 pub trait Core {
     /// See [`Door::handle`].
     fn handle(&mut self, now: Now, input: Input);
+    /// See [`Door::handle_together`].
+    fn handle_together(&mut self, now: Now, messages: &[(Flow, Bytes)]) {
+        for (flow, message) in messages {
+            self.handle(now, Input::Sip { flow: *flow, message: message.clone() });
+        }
+    }
     /// See [`Door::poll`].
     fn poll(&mut self) -> Option<Output>;
     /// See [`Door::next`].
@@ -68,6 +76,10 @@ pub trait Core {
 impl Core for Door {
     fn handle(&mut self, now: Now, input: Input) {
         Self::handle(self, now, input);
+    }
+
+    fn handle_together(&mut self, now: Now, messages: &[(Flow, Bytes)]) {
+        Self::handle_together(self, now, messages);
     }
 
     fn poll(&mut self) -> Option<Output> {
@@ -215,21 +227,33 @@ impl<C: Core> Driver<C> {
     fn take_all(&mut self, arrived: &mut Vec<Arrival>) {
         self.feel_pressure(arrived.len());
         // What lay in the sockets together arrived together.
-        let mut now = Clock.now();
-        for (taken, arrival) in arrived.drain(..).enumerate() {
-            if taken % INPUTS_BETWEEN_DEADLINES == INPUTS_BETWEEN_DEADLINES - 1 {
-                self.wake_if_due();
-                now = Clock.now();
-            }
+        let mut messages: Vec<(Flow, Bytes)> = Vec::with_capacity(INPUTS_BETWEEN_DEADLINES);
+        for arrival in arrived.drain(..) {
             let input = match arrival {
-                Arrival::Message { flow, message } => Input::Sip { flow, message },
+                Arrival::Message { flow, message } => {
+                    messages.push((flow, message));
+                    if messages.len() == INPUTS_BETWEEN_DEADLINES {
+                        self.take_together(&mut messages);
+                    }
+                    continue;
+                }
                 Arrival::Closed { flow, refused } => Input::Closed { flow, refused },
                 Arrival::Unreachable { remote, transport, refused } => {
                     Input::Unreachable { remote, transport, refused }
                 }
             };
-            self.core.handle(now, input);
+            self.take_together(&mut messages);
+            self.input(input);
+        }
+        self.take_together(&mut messages);
+    }
+
+    fn take_together(&mut self, messages: &mut Vec<(Flow, Bytes)>) {
+        if !messages.is_empty() {
+            self.wake_if_due();
+            self.core.handle_together(Clock.now(), messages);
             self.drain();
+            messages.clear();
         }
     }
 

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
 use crate::sip::name_addr::NameAddr;
+use crate::sip::outline::Repeated;
 use crate::sip::scan;
 use crate::sip::via::Via;
 
@@ -60,44 +61,46 @@ impl Response {
         Self { draft, top_via, to_end }
     }
 
-    /// The same as [`Response::to`], [`Response::received`] and [`Response::to_tag`] in one go,
-    /// written to `buffer`, which [`Response::finish_into`] gives back: for those who answer much.
+    /// The same as [`Response::to`], [`Response::received`] and [`Response::to_tag`] in one go, for
+    /// a request that has been read, its first Via too, and written to `buffer`, which [`Response::finish_into`] gives
+    /// back: for those who answer much.
     pub fn written_to(
         mut buffer: Vec<u8>,
-        request: &Message,
+        (request, top_via): (&Repeated<'_>, &Via<'_>),
         status: u16,
         source: SocketAddr,
-        tag: &str,
+        tag: &[u8],
     ) -> Self {
-        debug_assert!(scan::is_token(tag.as_bytes()), "a tag is a token: {tag:?}");
+        debug_assert!(scan::is_token(tag), "a tag is a token: {}", tag.escape_ascii());
         buffer.clear();
         let mut draft = Draft { head: buffer, body: Vec::new() };
         draft.status_line(status);
-        let mut vias = request.lines(HeaderName::Via);
+        let mut vias = request.vias.iter();
         if let Some(first) = vias.next() {
             draft.name(HeaderName::Via.as_str());
-            let (top, rest) = first.split_at(scan::element_len(first));
+            let top = request.top_via_text();
             let start = draft.head.len();
-            if !Via::append_with_source(&mut draft.head, top, source) {
+            if !top_via.append_with_source(&mut draft.head, top, source) {
                 draft.head.extend_from_slice(top);
             }
-            draft.head.extend_from_slice(rest);
+            draft.head.extend_from_slice(scan::tail(first, top.len()));
             scan::unfold(&mut draft.head, start);
             draft.end_line();
         }
         for via in vias {
             draft.line(HeaderName::Via.as_str(), via);
         }
-        for name in REPEATED {
-            let Some(value) = request.header(name) else { continue };
-            draft.name(name.as_str());
-            scan::append_value(&mut draft.head, value);
-            if name == HeaderName::To && lacks_tag(value) {
-                draft.head.extend_from_slice(b";tag=");
-                draft.head.extend_from_slice(tag.as_bytes());
-            }
-            draft.end_line();
+        draft.line(HeaderName::From.as_str(), request.from);
+        draft.name(HeaderName::To.as_str());
+        scan::append_value(&mut draft.head, request.to);
+        // What ends with its address has no parameters.
+        if request.to.ends_with(b">") || lacks_tag(request.to) {
+            draft.head.extend_from_slice(b";tag=");
+            draft.head.extend_from_slice(tag);
         }
+        draft.end_line();
+        draft.line(HeaderName::CallId.as_str(), request.call_id);
+        draft.line(HeaderName::CSeq.as_str(), request.cseq);
         Self { draft, top_via: 0..0, to_end: None }
     }
 
@@ -135,11 +138,12 @@ impl Response {
     }
 
     /// Adds a To tag, a token, unless To has one.
-    pub fn to_tag(mut self, tag: &str) -> Self {
-        debug_assert!(scan::is_token(tag.as_bytes()), "a tag is a token: {tag:?}");
+    pub fn to_tag(mut self, tag: impl AsRef<[u8]>) -> Self {
+        let tag = tag.as_ref();
+        debug_assert!(scan::is_token(tag), "a tag is a token: {}", tag.escape_ascii());
         if let Some(end) = self.to_end.take() {
             let mut param = b";tag=".to_vec();
-            scan::append_value(&mut param, tag.as_bytes());
+            scan::append_value(&mut param, tag);
             self.draft.head.splice(end..end, param);
         }
         self

@@ -18,6 +18,7 @@ mod message;
 mod name_addr;
 #[cfg(test)]
 mod oracle;
+mod outline;
 mod params;
 #[cfg(test)]
 mod properties;
@@ -34,6 +35,7 @@ pub use flow::{ConnectionId, Flow, ListenerId, Transport, source_of};
 pub use header::HeaderName;
 pub use message::{Contacts, Essentials, MAX_HEADER_LINES, MAX_MESSAGE_BYTES, Message, Start};
 pub use name_addr::{ContactValue, NameAddr};
+pub use outline::{Fingerprints, Outline, Repeated};
 pub use params::Params;
 pub use scan::append_number;
 pub use uri::{CanonicalAor, Host, MAX_AOR_BYTES, Uri};

@@ -18,6 +18,9 @@ use crate::sip::header::HeaderName;
 use crate::sip::message::Message;
 use crate::sip::name_addr::ContactValue;
 use crate::sip::name_addr::NameAddr;
+use crate::sip::outline::Fingerprints;
+use crate::sip::outline::Outline;
+use crate::sip::outline::Repeated;
 use crate::sip::uri::Uri;
 use crate::sip::via::Via;
 
@@ -112,6 +115,45 @@ proptest! {
     }
 
     #[test]
+    fn what_has_the_fingerprint_of_something_read_reads_the_same(
+        message in mutated_register(),
+        via in prop_oneof![
+            r"SIP/2\.0/UDP [a-z.:0-9]{1,20}(;[a-z]{1,6}(=[a-zA-Z0-9]{1,9})?){0,3}",
+            r"[ -~\t\r\n\x00]{0,40}",
+        ],
+        number in prop_oneof![r"[0-9]{1,11}", r"[ -~\t\r\n]{0,6}"],
+    ) {
+        let fingerprints = Fingerprints::of(7);
+        let Ok(read) = Message::parse(Bytes::from(message)) else { return Ok(()) };
+        let Some(known) = Outline::of(read.bytes(), &fingerprints) else { return Ok(()) };
+        prop_assert_eq!(&Repeated::of(&read), &known.repeated);
+        if read.check_request().is_err() {
+            return Ok(());
+        }
+        prop_assert_eq!(read.cseq().map(|cseq| cseq.number), Ok(known.cseq));
+
+        let other = with_via_and_number(read.bytes(), &via, &number);
+        let fingerprint = Outline::of(&other, &fingerprints).map(|it| it.fingerprint);
+        if fingerprint != Some(known.fingerprint) {
+            return Ok(());
+        }
+        let again = Message::parse(Bytes::from(other.clone()));
+        let again = again.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let outline = Outline::of(again.bytes(), &fingerprints).unwrap();
+        prop_assert_eq!(again.bytes(), &other);
+        prop_assert_eq!(&Repeated::of(&again), &outline.repeated);
+        prop_assert_eq!(again.check_request().is_ok(), outline.repeated.top_via().is_ok());
+        prop_assert_eq!(again.has_control_octets(), false);
+        prop_assert_eq!(again.body(), read.body());
+        prop_assert_eq!(again.start(), read.start());
+        let rest = |bytes: &[u8]| {
+            let lines = other_lines(bytes, HeaderName::Via);
+            lines.into_iter().filter(|line| !line.to_ascii_lowercase().starts_with(b"cseq")).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(rest(&other), rest(read.bytes()));
+    }
+
+    #[test]
     fn equivalence_is_reflexive_and_symmetric(a in uri(), b in uri()) {
         if let (Ok(a), Ok(b)) = (Uri::parse(a.as_bytes()), Uri::parse(b.as_bytes())) {
             prop_assert!(a.equivalent(&a));
@@ -163,6 +205,32 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
         }
         bytes
     })
+}
+
+/// A REGISTER as it was or as it should not be.
+fn mutated_register() -> impl Strategy<Value = Vec<u8>> {
+    let is_register = |it: &Vec<u8>| it.starts_with(b"REGISTER");
+    let clean = prop::sample::select(fixtures::ALL).prop_map(<[u8]>::to_vec);
+    prop_oneof![clean, mutated()].prop_filter("no REGISTER", is_register)
+}
+
+/// The same message with another value of its first Via and another number in its CSeq.
+fn with_via_and_number(bytes: &[u8], via: &str, number: &str) -> Vec<u8> {
+    let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+    let lines = text.split_inclusive("\r\n").map(|line| {
+        let Some((name, value)) = line.split_once(':') else { return line.to_owned() };
+        let known = HeaderName::recognise(name.as_bytes());
+        if known == HeaderName::Via {
+            format!("{name}: {via}\r\n")
+        } else if known == HeaderName::CSeq {
+            let trimmed = value.trim_start();
+            let rest = trimmed.trim_start_matches(|it: char| it.is_ascii_digit());
+            format!("{name}:{}{number}{rest}", &value[..value.len() - trimmed.len()])
+        } else {
+            line.to_owned()
+        }
+    });
+    lines.collect::<String>().chars().map(|it| it as u8).collect()
 }
 
 /// Messages, keep-alives and now and then something else, one behind the other.

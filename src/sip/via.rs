@@ -9,7 +9,6 @@ use crate::sip::header::HeaderName;
 use crate::sip::params::Params;
 use crate::sip::scan;
 use crate::sip::uri;
-use crate::sip::uri::Host;
 
 /// One Via element (RFC 3261 §20.42).
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +21,8 @@ pub struct Via<'m> {
     pub port: Option<u16>,
     /// The parameters.
     pub params: Params<'m>,
+    /// The sent-by host, if it is an address.
+    address: Option<IpAddr>,
 }
 
 impl<'m> Via<'m> {
@@ -54,22 +55,23 @@ impl<'m> Via<'m> {
     /// A `received` the sender wrote itself is never believed: it is replaced or taken out.
     pub(in crate::sip) fn with_source(element: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(element.len() + 64);
-        Via::append_with_source(&mut out, element, source).then_some(out)
+        let via = Via::parse(element).ok()?;
+        via.append_with_source(&mut out, element, source).then_some(out)
     }
 
-    /// Appends the element with the request's source noted in it; false, and nothing appended, if
-    /// nothing is to be noted. See [`Via::with_source`].
+    /// Appends the element this was read from with the request's source noted in it; false, and
+    /// nothing appended, if nothing is to be noted. See [`Via::with_source`].
     pub(in crate::sip) fn append_with_source(
+        &self,
         out: &mut Vec<u8>,
         element: &[u8],
         source: SocketAddr,
     ) -> bool {
-        let element = scan::trim(element);
-        let Ok(via) = Via::parse(element) else { return false };
+        let (via, element) = (self, scan::trim(element));
         // A dual-stack socket shows an IPv4 peer as ::ffff:a.b.c.d, which the peer never wrote.
         let address = source.ip().to_canonical();
         let asks_for_port = via.params.has("rport");
-        let differs = uri::host(via.host).and_then(Host::address) != Some(address);
+        let differs = via.address != Some(address);
         let notes_address = differs || asks_for_port;
         if !notes_address && !via.params.has("received") {
             return false;
@@ -113,9 +115,9 @@ impl<'m> Via<'m> {
         }
         let sent_by_len = memchr::memchr(b';', sent_by_on).unwrap_or(sent_by_on.len());
         let (host, port) = uri::split_port(scan::trim(scan::head(sent_by_on, sent_by_len)))?;
-        uri::host(host)?;
+        let address = uri::host(host)?.address();
         let params = Params::of(scan::tail(sent_by_on, sent_by_len));
-        params.are_well_formed().then_some(Self { transport, host, port, params })
+        params.are_well_formed().then_some(Self { transport, host, port, params, address })
     }
 }
 

@@ -308,7 +308,7 @@ impl UcServer {
         };
         let status = served.status;
         self.note(now, &served);
-        let bytes = served.response.received(flow.remote).to_tag(&self.tag()).finish();
+        let bytes = served.response.received(flow.remote).to_tag(self.tag()).finish();
         let answer = Answer { transaction, status, bytes };
         match behaviour {
             Behaviour::Serve(delay) if !delay.is_zero() => self.life.late.set(now + delay, answer),
@@ -350,7 +350,7 @@ impl UcServer {
             return;
         }
         self.journal.count_answer(served.status);
-        let bytes = served.response.received(flow.remote).to_tag(&self.tag()).finish();
+        let bytes = served.response.received(flow.remote).to_tag(self.tag()).finish();
         self.outputs.push_back(Output::Send { flow, bytes });
     }
 

@@ -154,6 +154,32 @@ impl Desk {
         self.deliver(ask.listener, ask.from, ask.bytes());
     }
 
+    /// Requests reach the door before it can do anything about the first of them: as one input, or
+    /// one after the other.
+    pub(crate) fn send_at_once(&mut self, asks: &[Ask], as_one: bool) {
+        let message = |ask: &Ask| (flow(ask.listener, ask.from), ask.bytes());
+        let messages: Vec<(Flow, Bytes)> = asks.iter().map(message).collect();
+        let mut outputs = Vec::new();
+        if as_one {
+            self.door.handle_together(self.now, &messages);
+            outputs.extend(std::iter::from_fn(|| self.door.poll()));
+        } else {
+            for (flow, message) in messages {
+                self.door.handle(self.now, Input::Sip { flow, message });
+                outputs.extend(std::iter::from_fn(|| self.door.poll()));
+            }
+        }
+        self.busy = true;
+        outputs.into_iter().for_each(|output| self.carry_out(output));
+        self.busy = false;
+        self.settle();
+    }
+
+    /// Takes whatever has reached phones.
+    pub(crate) fn take_inbox(&mut self) -> Vec<(SocketAddr, Bytes)> {
+        self.inbox.drain(..).map(|(to, message)| (to, message.bytes().clone())).collect()
+    }
+
     /// Takes the answer to `ask` that came last out of the inbox.
     pub(crate) fn answer_to(&mut self, ask: &Ask) -> Option<Message> {
         let at = self.inbox.iter().rposition(|(to, message)| {
@@ -344,18 +370,22 @@ impl Desk {
 
     fn drain_door(&mut self) {
         while let Some(output) = self.door.poll() {
-            match output {
-                Output::Send { flow, bytes } if flow.listener == SERVERS => {
-                    self.reach_server(flow.remote, bytes);
-                }
-                Output::Send { flow, bytes } => {
-                    let message = Message::parse(bytes).expect("the door sends what can be read");
-                    self.inbox.push((flow.remote, message));
-                }
-                Output::Record(record) if self.disk_waits => self.records.push_back(record),
-                Output::Record(record) => self.commit(record),
-                Output::Fetch(ServerId(_)) | Output::Event(_) => {}
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { flow, bytes } if flow.listener == SERVERS => {
+                self.reach_server(flow.remote, bytes);
             }
+            Output::Send { flow, bytes } => {
+                let message = Message::parse(bytes).expect("the door sends what can be read");
+                self.inbox.push((flow.remote, message));
+            }
+            Output::Record(record) if self.disk_waits => self.records.push_back(record),
+            Output::Record(record) => self.commit(record),
+            Output::Fetch(ServerId(_)) | Output::Event(_) => {}
         }
     }
 

@@ -293,34 +293,6 @@ impl Message {
         Ok(contacts)
     }
 
-    /// A keyed fingerprint of a request that repeats itself: of all its octets but the Via lines and
-    /// the number of its one CSeq. None for a response, and where there is not exactly one CSeq.
-    ///
-    /// Two requests of one fingerprint say the same, as sure as 64 bits are; who does not know
-    /// `seed` cannot make them.
-    pub fn fingerprint(&self, seed: u64) -> Option<u64> {
-        use std::hash::{BuildHasher, Hasher};
-        self.status().is_none().then_some(())?;
-        let mut hasher = foldhash::quality::FixedState::with_seed(seed).build_hasher();
-        let mut from = 0;
-        let mut cseqs = 0u32;
-        for line in self.index.lines() {
-            cseqs += u32::from(line.name == HeaderName::CSeq);
-            if matches!(line.name, HeaderName::Via | HeaderName::CSeq) {
-                let span = line.span();
-                hasher.write(scan::span(&self.bytes, from..span.start));
-                // What was left out, and where, is part of what is said.
-                hasher.write_u8(line.name as u8);
-                from = span.end;
-            }
-        }
-        if cseqs != 1 {
-            return None;
-        }
-        hasher.write(scan::tail(&self.bytes, from));
-        Some(hasher.finish())
-    }
-
     /// The index of the lines, for those that copy them.
     pub(in crate::sip) const fn index(&self) -> &Index {
         &self.index
