@@ -1,46 +1,29 @@
-//! One stream connection: a task that frames what comes and writes what is queued.
+//! One stream connection: what comes is framed, what goes waits while the peer does not read.
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use bytes::Bytes;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use bytes::{Buf as _, Bytes};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::net::clock::Clock;
-use crate::net::tcp::Limits;
+use crate::net::arrival::Arrival;
+use crate::net::outbound::Outbound;
+use crate::net::patience::Patience;
+use crate::net::readiness::Wanted;
+use crate::net::tcp::{Limits, Turn};
+use crate::now::Uptime;
 use crate::sip::ConnectionId;
+use crate::sip::Flow;
+use crate::sip::ListenerId;
+use crate::sip::Transport;
 use crate::sip::framing::{Frame, Framer};
-
-/// Octets asked of the kernel at once: nearly every message fits, and clearing the room for them
-/// costs next to nothing.
-const READ_OCTETS: usize = 2 * 1024;
-
-/// What a queued message costs beside its octets.
-const ENTRY_OCTETS: usize = 64;
-
-/// What a connection's task tells the hub.
-#[derive(Debug)]
-pub(super) enum Report {
-    /// An outgoing connection is made.
-    Made(Arc<TcpStream>),
-    /// One whole message.
-    Message(Bytes),
-    /// A ping was answered.
-    Pinged,
-    /// Nothing more comes from this connection.
-    Ended(End),
-}
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The peer said goodbye, or the hub did.
+    /// The peer said goodbye.
     Finished,
     /// The peer's host refused or reset it.
     Refused,
@@ -57,7 +40,7 @@ pub(super) enum End {
 }
 
 impl End {
-    fn of(error: &io::Error) -> Self {
+    pub(super) fn of(error: &io::Error) -> Self {
         // EPIPE is how a reset shows after the peer had closed its half.
         let refused = matches!(
             error.kind(),
@@ -69,122 +52,248 @@ impl End {
     }
 }
 
-/// The hub's end of a connection's outbound queue, bounded by octets.
-#[derive(Debug)]
-pub(super) struct Outbound {
-    queue: mpsc::UnboundedSender<Bytes>,
-    octets: Arc<AtomicUsize>,
-    limit: usize,
+/// How far a connection has come, and who made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Being made; what is sent waits in its queue.
+    Connecting,
+    /// Made by the door.
+    Made,
+    /// Accepted, and counted for this source.
+    Accepted(IpAddr),
 }
 
-/// The connection's end of it.
-#[derive(Debug)]
-pub(super) struct Queued {
-    queue: mpsc::UnboundedReceiver<Bytes>,
-    /// For answers to pings; weak, so that the queue ends when the hub lets go.
-    pong: mpsc::WeakUnboundedSender<Bytes>,
-    octets: Arc<AtomicUsize>,
-    limit: usize,
+/// What became of a message to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The kernel has it.
+    Whole,
+    /// It waits, or part of it does.
+    Queued,
+    /// Too much waits already.
+    NoRoom,
 }
 
-/// A queue of at most `limit` octets.
-pub(super) fn outbound(limit: usize) -> (Outbound, Queued) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let octets = Arc::new(AtomicUsize::new(0));
-    let pong = sender.downgrade();
-    let queued = Queued { queue: receiver, pong, octets: Arc::clone(&octets), limit };
-    (Outbound { queue: sender, octets, limit }, queued)
+/// A connection.
+pub(super) struct Connection {
+    pub(super) listener: ListenerId,
+    pub(super) remote: SocketAddr,
+    pub(super) standing: Standing,
+    /// What is told of it, as asked for last.
+    pub(super) told: Wanted,
+    stream: TcpStream,
+    framer: Framer,
+    outbound: Outbound,
+    patience: Patience,
+    /// Writing failed: it ends with this, once what had come before is read.
+    broken: Option<End>,
 }
 
-impl Outbound {
-    /// Queues a message; `false` if there is no room.
-    pub(super) fn push(&self, bytes: Bytes) -> bool {
-        let cost = bytes.len() + ENTRY_OCTETS;
-        let before = self.octets.load(Ordering::Relaxed);
-        // One message always fits into an empty queue.
-        if before > 0 && before + cost > self.limit {
+impl Connection {
+    /// One that was accepted on behalf of `source`.
+    pub(super) fn accepted(
+        (listener, stream, remote): (ListenerId, TcpStream, SocketAddr),
+        source: IpAddr,
+        limits: &Limits,
+        now: Uptime,
+    ) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        prepare(&stream, limits);
+        Ok(Self {
+            listener,
+            remote,
+            standing: Standing::Accepted(source),
+            told: Wanted::Read,
+            stream,
+            framer: Framer::new(limits.framing),
+            outbound: Outbound::new(limits.queue_accepted),
+            patience: Patience::with_first(now + limits.first_message),
+            broken: None,
+        })
+    }
+
+    /// One that is being made from any port of `local`.
+    pub(super) fn connecting(
+        listener: ListenerId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        limits: &Limits,
+        now: Uptime,
+    ) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        if !local.ip().is_unspecified() {
+            socket.bind(&SocketAddr::new(local.ip(), 0).into())?;
+        }
+        match socket.connect(&remote.into()) {
+            Err(error) if !is_under_way(&error) => return Err(error),
+            _ => {}
+        }
+        Ok(Self {
+            listener,
+            remote,
+            standing: Standing::Connecting,
+            told: Wanted::Write,
+            stream: socket.into(),
+            framer: Framer::new(limits.framing),
+            outbound: Outbound::new(limits.queue_made),
+            patience: Patience::with_making(now + limits.connect),
+            broken: None,
+        })
+    }
+
+    /// Whether one that is being made is made by now; then what waits is sent.
+    ///
+    /// # Errors
+    /// It will not be made.
+    pub(super) fn is_made(&mut self, limits: &Limits, now: Uptime) -> Result<bool, End> {
+        match self.stream.take_error() {
+            Ok(None) => {}
+            Ok(Some(error)) | Err(error) => return Err(End::of(&error)),
+        }
+        if self.stream.peer_addr().is_err() {
+            return Ok(false);
+        }
+        prepare(&self.stream, limits);
+        self.standing = Standing::Made;
+        self.patience = Patience::with_first(now + limits.idle);
+        self.outbound.allow(now, limits.write);
+        self.flush(limits, now);
+        Ok(true)
+    }
+
+    /// Takes what has come, as far as `landing` holds it; what it holds from before does not
+    /// matter. A read that fills it is no reason to go on: the others have their turn first.
+    ///
+    /// # Errors
+    /// The connection has come to its end.
+    pub(super) fn read(
+        &mut self,
+        id: ConnectionId,
+        landing: &mut [u8],
+        limits: &Limits,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), End> {
+        let octets = match self.stream.read(landing) {
+            Ok(0) => return Err(self.broken.unwrap_or(End::Finished)),
+            Ok(octets) => octets,
+            Err(error) if is_for_now(&error) => return self.broken.map_or(Ok(()), Err),
+            Err(error) => return Err(self.broken.unwrap_or_else(|| End::of(&error))),
+        };
+        let flow = self.flow(id);
+        let mut landed = landing.get(..octets).unwrap_or_default();
+        let mut pings = 0;
+        let Turn { now, arena, into, counters } = turn;
+        loop {
+            match self.framer.next_landed(&mut landed, |message| arena.keep(message)) {
+                Ok(Some(Frame::Message(message))) => {
+                    self.patience.message_came();
+                    into.push(Arrival::Message { flow, message });
+                }
+                Ok(Some(Frame::Ping)) => {
+                    self.patience.sign_of_life();
+                    pings += 1;
+                }
+                Ok(Some(Frame::Pong)) => self.patience.sign_of_life(),
+                Ok(None) => break,
+                Err(_) => return Err(End::Unframed),
+            }
+        }
+        self.patience.go_on(self.framer.buffered(), *now, limits);
+        if pings > 0 && self.answer_pings(pings, limits, *now) {
+            counters.pings_answered += pings as u64;
+        }
+        Ok(())
+    }
+
+    /// Sends a message, after what waits.
+    pub(super) fn send(
+        &mut self,
+        mut bytes: Bytes,
+        limits: &Limits,
+        now: impl FnOnce() -> Uptime,
+    ) -> Sent {
+        let first = self.outbound.is_empty();
+        if first && self.standing != Standing::Connecting && self.broken.is_none() {
+            match self.stream.write(&bytes) {
+                Ok(octets) if octets >= bytes.len() => return Sent::Whole,
+                Ok(octets) => bytes.advance(octets),
+                Err(error) if is_for_now(&error) => {}
+                Err(error) => self.broken = Some(End::of(&error)),
+            }
+        }
+        if !self.outbound.push(bytes) {
+            return Sent::NoRoom;
+        }
+        if first && self.standing != Standing::Connecting {
+            self.outbound.allow(now(), limits.write);
+        }
+        Sent::Queued
+    }
+
+    /// Sends what waits, as far as the kernel takes it.
+    pub(super) fn flush(&mut self, limits: &Limits, now: Uptime) {
+        while let Some(first) = self.outbound.first() {
+            match self.stream.write(first) {
+                Ok(octets) => {
+                    if self.outbound.has_left(octets) {
+                        self.outbound.allow(now, limits.write);
+                    }
+                }
+                Err(error) if is_for_now(&error) => return,
+                Err(error) => {
+                    self.broken = Some(End::of(&error));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether nothing waits to be sent.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.outbound.is_empty() || self.broken.is_some()
+    }
+
+    /// When it ends if nothing happens, and why then.
+    pub(super) fn deadline(&self) -> (Uptime, End) {
+        if let Some(end) = self.broken {
+            return (Uptime::ZERO, end);
+        }
+        let Patience { until, why, .. } = self.patience;
+        let written = self.outbound.until();
+        if written < until { (written, End::SlowReader) } else { (until, why) }
+    }
+
+    /// What it wants to be told.
+    pub(super) fn wants(&self) -> Wanted {
+        match (self.standing, self.outbound.is_empty()) {
+            (Standing::Connecting, _) => Wanted::Write,
+            (Standing::Made | Standing::Accepted(_), true) => Wanted::Read,
+            (Standing::Made | Standing::Accepted(_), false) => Wanted::ReadAndWrite,
+        }
+    }
+
+    /// What comes by it. A connection that was never made is known by the wish for it.
+    pub(super) fn flow(&self, id: ConnectionId) -> Flow {
+        let connection =
+            if self.standing == Standing::Connecting { ConnectionId::NONE } else { id };
+        Flow { listener: self.listener, transport: Transport::Tcp, remote: self.remote, connection }
+    }
+
+    /// Answers pings, together, unless the peer does not read what it is sent anyway.
+    fn answer_pings(&mut self, pings: usize, limits: &Limits, now: Uptime) -> bool {
+        const PONG: &[u8] = b"\r\n";
+        if !self.outbound.has_room(pings * PONG.len()) {
             return false;
         }
-        self.octets.fetch_add(cost, Ordering::Relaxed);
-        // A task that has ended reports so by itself.
-        let _ = self.queue.send(bytes);
-        true
-    }
-
-    /// Whether everything has been handed to the kernel.
-    pub(super) fn is_empty(&self) -> bool {
-        self.octets.load(Ordering::Relaxed) == 0
+        let pongs = if pings == 1 { Bytes::from_static(PONG) } else { PONG.repeat(pings).into() };
+        self.send(pongs, limits, || now) != Sent::NoRoom
     }
 }
 
-/// A connection's link to the hub.
-pub(super) struct Link {
-    /// Its name.
-    pub(super) id: ConnectionId,
-    /// Where reports go; waits while the core is busy, and so the peer waits.
-    pub(super) inbox: mpsc::Sender<(ConnectionId, Report)>,
-    /// What to write.
-    pub(super) queued: Queued,
-    /// How patient to be.
-    pub(super) limits: Limits,
-}
-
-/// Serves an accepted connection to its end.
-pub(super) async fn accepted(stream: Arc<TcpStream>, mut link: Link) {
-    let first = link.limits.first_message;
-    let end = serve(&stream, &mut link, first).await;
-    link.report(Report::Ended(end)).await;
-}
-
-/// Connects from `local` (any port of it) to `remote` and serves that connection to its end.
-pub(super) async fn made(local: SocketAddr, remote: SocketAddr, mut link: Link) {
-    let end = match connect(local, remote, link.limits.connect).await {
-        Ok(stream) => {
-            let stream = Arc::new(stream);
-            link.report(Report::Made(Arc::clone(&stream))).await;
-            let first = link.limits.idle;
-            serve(&stream, &mut link, first).await
-        }
-        Err(end) => end,
-    };
-    link.report(Report::Ended(end)).await;
-}
-
-impl Link {
-    async fn report(&self, report: Report) {
-        // Without hub the process is stopping.
-        let _ = self.inbox.send((self.id, report)).await;
-    }
-}
-
-async fn connect(
-    local: SocketAddr,
-    remote: SocketAddr,
-    patience: Duration,
-) -> Result<TcpStream, End> {
-    let attempt = async {
-        let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if !local.ip().is_unspecified() {
-            socket.bind(SocketAddr::new(local.ip(), 0))?;
-        }
-        socket.connect(remote).await
-    };
-    match timeout(patience, attempt).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(End::of(&error)),
-        Err(_) => Err(End::Failed),
-    }
-}
-
-/// Reads and writes until one of both ends. `first` is the patience with the first message.
-async fn serve(stream: &TcpStream, link: &mut Link, first: Duration) -> End {
-    prepare(stream, &link.limits);
-    let Link { id, inbox, queued, limits } = link;
-    let Queued { queue, pong, octets, limit } = queued;
-    let pong = Pong { queue: pong, octets, limit: *limit };
-    tokio::select! {
-        end = read(stream, (*id, inbox), pong, limits, first) => end,
-        end = write(stream, queue, octets, limits.write) => end,
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 
@@ -201,193 +310,18 @@ fn prepare(stream: &TcpStream, limits: &Limits) {
     let _ = socket.set_tcp_user_timeout(Some(limits.write));
 }
 
-/// Where the answer to a ping goes.
-struct Pong<'a> {
-    queue: &'a mpsc::WeakUnboundedSender<Bytes>,
-    octets: &'a AtomicUsize,
-    limit: usize,
+/// Whether nothing is wrong: there is nothing, or no room, for now.
+fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-impl Pong<'_> {
-    /// Answers a ping, unless the peer does not read what it is sent anyway.
-    fn answer(&self) {
-        const CRLF: Bytes = Bytes::from_static(b"\r\n");
-        let cost = CRLF.len() + ENTRY_OCTETS;
-        if self.octets.load(Ordering::Relaxed) + cost > self.limit {
-            return;
-        }
-        if let Some(queue) = self.queue.upgrade() {
-            self.octets.fetch_add(cost, Ordering::Relaxed);
-            let _ = queue.send(CRLF);
-        }
-    }
-}
-
-async fn read(
-    stream: &TcpStream,
-    (id, inbox): (ConnectionId, &mpsc::Sender<(ConnectionId, Report)>),
-    pong: Pong<'_>,
-    limits: &Limits,
-    first: Duration,
-) -> End {
-    let mut framer = Framer::new(limits.framing);
-    let mut patience = Patience::new(limits, first);
-    let alarm = sleep_until(patience.until);
-    tokio::pin!(alarm);
-    loop {
-        tokio::select! {
-            ready = stream.readable() => if let Err(error) = ready {
-                return End::of(&error);
-            },
-            () = &mut alarm => return patience.why,
-        }
-        match read_some(stream, &mut framer) {
-            Ok(Some(0)) => return End::Finished,
-            Ok(Some(_)) => {}
-            Ok(None) => continue,
-            Err(error) => return End::of(&error),
-        }
-        loop {
-            let report = match framer.next() {
-                Ok(Some(Frame::Message(message))) => {
-                    patience.message_came();
-                    Report::Message(message)
-                }
-                Ok(Some(Frame::Ping)) => {
-                    patience.sign_of_life();
-                    pong.answer();
-                    Report::Pinged
-                }
-                Ok(Some(Frame::Pong)) => {
-                    patience.sign_of_life();
-                    continue;
-                }
-                Ok(None) => break,
-                Err(_) => return End::Unframed,
-            };
-            if inbox.send((id, report)).await.is_err() {
-                return End::Finished;
-            }
-        }
-        if patience.waits(framer.buffered()) {
-            alarm.as_mut().reset(patience.until);
-        }
-    }
-}
-
-/// Reads what is there; `None` if nothing is. Not async, so that idle connections hold no buffer.
-fn read_some(stream: &TcpStream, framer: &mut Framer) -> io::Result<Option<usize>> {
-    let mut buffer = [0; READ_OCTETS];
-    match stream.try_read(&mut buffer) {
-        Ok(octets) => {
-            framer.push(buffer.get(..octets).unwrap_or_default());
-            Ok(Some(octets))
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Until when the next sign of life is waited for, and what its absence means.
-struct Patience<'a> {
-    limits: &'a Limits,
-    until: Instant,
-    why: End,
-    /// Nothing but pings so far: a connection that never says anything has no long life.
-    silent: bool,
-    /// Part of a message is there.
-    partial: bool,
-    renewed: bool,
-}
-
-impl<'a> Patience<'a> {
-    fn new(limits: &'a Limits, first: Duration) -> Self {
-        let until = Clock.after(first);
-        Self { limits, until, why: End::Idle, silent: true, partial: false, renewed: false }
-    }
-
-    fn message_came(&mut self) {
-        self.silent = false;
-        self.partial = false;
-        self.renewed = true;
-    }
-
-    fn sign_of_life(&mut self) {
-        self.partial = false;
-        self.renewed = !self.silent;
-    }
-
-    /// After a read: `true` if the deadline changed. An octet that completes nothing buys no time.
-    fn waits(&mut self, buffered: usize) -> bool {
-        if buffered > 0 && !self.partial {
-            self.partial = true;
-            self.renewed = false;
-            let until = Clock.after(self.limits.message);
-            // Whoever has not said anything yet keeps the earlier deadline of the two.
-            if !self.silent || until < self.until {
-                self.until = until;
-            }
-            self.why = End::SlowMessage;
-            return true;
-        }
-        if buffered == 0 && self.renewed {
-            self.renewed = false;
-            self.until = Clock.after(self.limits.idle);
-            self.why = End::Idle;
-            return true;
-        }
-        false
-    }
-}
-
-/// Hands a message to the kernel at once; what it does not take, which is all where the stream has
-/// failed: whoever serves the stream notices and says so.
-pub(super) fn write_now(stream: &TcpStream, bytes: Bytes) -> Option<Bytes> {
-    match stream.try_write(&bytes) {
-        Ok(octets) if octets >= bytes.len() => None,
-        Ok(octets) => Some(bytes.slice(octets..)),
-        Err(_) => Some(bytes),
-    }
-}
-
-async fn write(
-    stream: &TcpStream,
-    queue: &mut mpsc::UnboundedReceiver<Bytes>,
-    octets: &AtomicUsize,
-    patience: Duration,
-) -> End {
-    while let Some(bytes) = queue.recv().await {
-        match timeout(patience, write_all(stream, &bytes)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return End::of(&error),
-            Err(_) => return End::SlowReader,
-        }
-        octets.fetch_sub(bytes.len() + ENTRY_OCTETS, Ordering::Relaxed);
-    }
-    End::Finished
-}
-
-async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match stream.try_write(bytes) {
-            Ok(octets) => bytes = bytes.get(octets..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+fn is_under_way(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::libc::EINPROGRESS) || is_for_now(error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_full_queue_takes_no_more_but_one_message_always_fits() {
-        let (outbound, _queued) = outbound(200);
-        assert!(outbound.push(Bytes::from(vec![b'x'; 1_000])));
-        assert!(!outbound.push(Bytes::from_static(b"x")));
-    }
 
     #[test]
     fn a_reset_counts_as_the_word_of_the_peers_host() {
@@ -400,28 +334,5 @@ mod tests {
         }
         assert_eq!(End::of(&io::ErrorKind::HostUnreachable.into()), End::Failed);
         assert_eq!(End::of(&io::ErrorKind::TimedOut.into()), End::Failed);
-    }
-
-    #[test]
-    fn an_octet_that_completes_nothing_buys_no_time() {
-        let limits = Limits::default();
-        let mut patience = Patience::new(&limits, limits.first_message);
-        patience.message_came();
-        assert!(patience.waits(1));
-        let until = patience.until;
-        assert!(!patience.waits(2));
-        assert_eq!((patience.until, patience.why), (until, End::SlowMessage));
-        patience.message_came();
-        assert!(patience.waits(0));
-        assert_eq!(patience.why, End::Idle);
-        assert!(patience.until > until);
-    }
-
-    #[test]
-    fn pings_alone_do_not_keep_a_connection_that_never_said_anything() {
-        let limits = Limits::default();
-        let mut patience = Patience::new(&limits, limits.first_message);
-        patience.sign_of_life();
-        assert!(!patience.waits(0));
     }
 }

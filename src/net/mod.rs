@@ -7,18 +7,24 @@
 //! ```
 //!
 //! [`Sockets`] alone knows no core: the simulated UCServer stands on the same ones.
-//! Everything runs in one task of a current-thread runtime, connections and fetches apart, which
-//! share only queues with it. Every queue is bounded; what is shed is in [`Counters`].
+//! Everything runs in one task of a current-thread runtime, fetches apart, which share only a queue
+//! with it. Every queue is bounded; what is shed is in [`Counters`].
 
 mod arrival;
 mod batch;
 mod clock;
 mod connection;
 mod counters;
+mod deadlines;
 mod driver;
 mod fetch;
+mod listeners;
+mod outbound;
+mod patience;
 mod pressure;
 mod published;
+mod readiness;
+mod slab;
 mod sockets;
 mod tcp;
 mod udp;

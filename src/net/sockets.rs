@@ -15,8 +15,9 @@ use crate::net::arrival::Arrival;
 use crate::net::batch::Landing;
 use crate::net::counters::Counters;
 use crate::net::pressure::Pressure;
-use crate::net::tcp::{Hub, Limits};
+use crate::net::tcp::{Hub, Limits, Turn};
 use crate::net::udp::UdpListener;
+use crate::now::Uptime;
 use crate::sip::Flow;
 use crate::sip::ListenerId;
 use crate::sip::Transport;
@@ -47,12 +48,14 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// All SIP sockets of one task. Needs a tokio runtime; connections are tasks of it.
+/// All SIP sockets of one task. Needs a tokio runtime.
 pub struct Sockets {
     udp: Vec<UdpListener>,
     /// Datagrams each of them has lost in the kernel, as told last.
     dropped: Vec<u32>,
-    tcp: Hub,
+    /// Once there is a listener for it.
+    tcp: Option<Hub>,
+    limits: Limits,
     routes: Vec<Route>,
     landing: Landing,
     arena: Arena,
@@ -84,7 +87,8 @@ impl Sockets {
         let mut sockets = Self {
             udp: Vec::new(),
             dropped: Vec::new(),
-            tcp: Hub::new(limits),
+            tcp: None,
+            limits,
             routes: Vec::new(),
             landing: Landing::default(),
             arena: Arena::default(),
@@ -126,7 +130,8 @@ impl Sockets {
                 udp.send(flow.remote, bytes, &mut self.failed, &mut self.counters);
             }
             (Transport::Tcp, Some(Socket::Tcp)) => {
-                self.tcp.send(flow, bytes, &mut self.counters);
+                let Some(tcp) = &mut self.tcp else { return };
+                tcp.send(flow, bytes, &mut self.counters);
             }
             // A flow of a listener that is not there, or not of that transport.
             (Transport::Udp, _) => self.counters.datagrams_undeliverable += 1,
@@ -159,26 +164,33 @@ impl Sockets {
 
     /// Stream connections there are, those being made included.
     pub fn connections(&self) -> usize {
-        self.tcp.len()
+        self.tcp.as_ref().map_or(0, Hub::len)
     }
 
     /// From now on [`Sockets::arrivals`] only sends what waits, and takes nothing new.
     pub fn stop_reading(&mut self) {
         self.reading = false;
-        self.tcp.stop_accepting();
+        if let Some(tcp) = &mut self.tcp {
+            tcp.stop_accepting();
+        }
     }
 
-    /// Hands the datagrams that wait to the kernel.
+    /// Hands what waits to the kernel, as far as it takes it: datagrams, and of the streams what
+    /// [`Sockets::arrivals`] no longer writes.
     pub fn hand_over(&mut self) {
-        let Self { udp, counters, failed, .. } = self;
+        let Self { udp, tcp, counters, failed, reading, .. } = self;
         for socket in udp.iter_mut() {
             socket.flush(failed, counters);
+        }
+        if let Some(tcp) = tcp.as_mut().filter(|_| !*reading) {
+            tcp.flush(counters);
         }
     }
 
     /// Whether nothing waits for the kernel any more.
     pub(super) fn is_flushed(&self) -> bool {
-        self.udp.iter().all(UdpListener::is_flushed) && self.tcp.is_flushed()
+        self.udp.iter().all(UdpListener::is_flushed)
+            && self.tcp.as_ref().is_none_or(Hub::is_flushed)
     }
 
     pub(super) const fn counters_mut(&mut self) -> &mut Counters {
@@ -195,7 +207,11 @@ impl Sockets {
                 Ok(Route { local, socket: Socket::Udp(self.udp.len() - 1) })
             }
             Transport::Tcp => {
-                let local = self.tcp.listen(id, listen.address)?;
+                let tcp = match &mut self.tcp {
+                    Some(tcp) => tcp,
+                    none => none.insert(Hub::new(self.limits)?),
+                };
+                let local = tcp.listen(id, listen.address)?;
                 Ok(Route { local, socket: Socket::Tcp })
             }
         }
@@ -212,8 +228,8 @@ impl Sockets {
                 busy |= socket.poll_receive(cx, (landing, arena), into, counters);
             }
         }
-        if *reading {
-            busy |= tcp.poll_receive(cx, into, counters);
+        if let Some(tcp) = tcp.as_mut().filter(|_| *reading) {
+            busy |= tcp.poll_receive(cx, &mut Turn { now: Uptime::ZERO, arena, into, counters });
         }
         busy |= into.len() > before;
         if busy { Poll::Ready(()) } else { Poll::Pending }

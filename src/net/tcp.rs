@@ -1,48 +1,44 @@
-//! Stream listeners and connections: who is connected, and what goes to whom.
+//! [`Hub`]: who is connected by streams, and what goes to whom.
 //!
-//! The hub belongs to the driver's task; each connection is a task of its own that only shares
-//! its two queues with the hub. So nothing here is locked.
+//! The hub belongs to the driver's task and reads and writes there, so that a message costs no more
+//! than one system call each way: no connection has a task, a queue or a wake-up of its own.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
+use std::future::Future as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep_until};
 
+use crate::arena::Arena;
 use crate::net::arrival::Arrival;
-use crate::net::connection::{self, End, Link, Outbound, Report};
+use crate::net::clock::Clock;
+use crate::net::connection::{Connection, End, Sent, Standing};
 use crate::net::counters::Counters;
+use crate::net::deadlines::Deadlines;
+use crate::net::listeners::{Accepted, Listeners};
+use crate::net::readiness::{Readiness, Ready, Who};
+use crate::net::slab::Slab;
+use crate::now::Uptime;
 use crate::sip::ConnectionId;
 use crate::sip::Flow;
 use crate::sip::ListenerId;
-use crate::sip::Transport;
 use crate::sip::framing;
 use crate::sip::source_of;
 
-/// Reports taken before the datagram sockets have their turn.
-const BATCH: usize = 64;
+/// Messages taken before the datagram sockets have their turn; the stream that brings the last of
+/// them may bring more, as many as [`LANDING_OCTETS`] hold.
+const MESSAGES: usize = 64;
 
-/// Connections accepted from one listener before the others have their turn.
-const ACCEPT_BATCH: usize = 16;
+/// Deadlines that are looked at before the others have their turn.
+const DEADLINES: usize = 64;
 
-/// Connections the kernel keeps for us while we are busy; it cuts it to `net.core.somaxconn`.
-const BACKLOG: i32 = 4_096;
-
-/// Reports that wait for the driver; when it is full, connections wait, each for its turn.
-const INBOX_LIMIT: usize = 1_024;
-
-/// How long accepting rests when the system has no descriptor or memory for it.
-const ACCEPT_REST: Duration = Duration::from_millis(200);
+/// Octets taken from one stream before the others have their turn: dozens of messages.
+const LANDING_OCTETS: usize = 16 * 1024;
 
 /// Bounds of streams.
 #[derive(Clone, Copy, Debug)]
@@ -91,79 +87,57 @@ impl Default for Limits {
     }
 }
 
+/// What a turn of the sockets fills, and when it is.
+pub(super) struct Turn<'t> {
+    /// When.
+    pub(super) now: Uptime,
+    /// Where messages are kept.
+    pub(super) arena: &'t mut Arena,
+    /// What arrives.
+    pub(super) into: &'t mut Vec<Arrival>,
+    /// What is counted.
+    pub(super) counters: &'t mut Counters,
+}
+
 /// All streams of one task.
 pub(super) struct Hub {
     limits: Limits,
-    listeners: Vec<Listener>,
-    connections: HashMap<ConnectionId, Connection>,
+    readiness: Readiness,
+    listeners: Listeners,
+    connections: Slab<Connection>,
     by_remote: HashMap<(ListenerId, SocketAddr), ConnectionId>,
     sources: HashMap<IpAddr, usize>,
-    last_id: u64,
-    inbox: mpsc::Receiver<(ConnectionId, Report)>,
-    inbox_sender: mpsc::Sender<(ConnectionId, Report)>,
+    /// Of the connections, by their place in the slab.
+    deadlines: Deadlines,
+    /// Wakes the task for the next of them.
+    alarm: Pin<Box<Sleep>>,
+    alarm_at: Option<Uptime>,
+    landing: Box<[u8]>,
     /// Ends that came out of a call to [`Hub::send`].
     ended: VecDeque<Arrival>,
 }
 
-struct Listener {
-    id: ListenerId,
-    socket: TcpListener,
-    local: SocketAddr,
-    rest: Option<Pin<Box<Sleep>>>,
-}
-
-struct Connection {
-    listener: ListenerId,
-    remote: SocketAddr,
-    /// Once it is made: what is sent goes straight out while nothing waits before it.
-    stream: Option<Arc<TcpStream>>,
-    outbound: Outbound,
-    task: AbortHandle,
-    standing: Standing,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Being made; what is sent waits in its queue.
-    Connecting,
-    /// Made by the door.
-    Made,
-    /// Accepted, and counted for this source.
-    Accepted(IpAddr),
-}
-
 impl Hub {
-    /// No listeners, no connections.
-    pub(super) fn new(limits: Limits) -> Self {
-        let (inbox_sender, inbox) = mpsc::channel(INBOX_LIMIT);
-        Self {
+    /// No listeners, no connections. Needs a tokio runtime.
+    pub(super) fn new(limits: Limits) -> io::Result<Self> {
+        Ok(Self {
             limits,
-            listeners: Vec::new(),
-            connections: HashMap::new(),
+            readiness: Readiness::new()?,
+            listeners: Listeners::default(),
+            connections: Slab::default(),
             by_remote: HashMap::new(),
             sources: HashMap::new(),
-            last_id: ConnectionId::NONE.0,
-            inbox,
-            inbox_sender,
+            deadlines: Deadlines::default(),
+            alarm: Box::pin(sleep_until(Clock.instant_of(Uptime::NEVER))),
+            alarm_at: None,
+            landing: vec![0; LANDING_OCTETS].into_boxed_slice(),
             ended: VecDeque::new(),
-        }
+        })
     }
 
     /// Listens on `address`; an IPv6 socket takes IPv6 only. Returns the bound address.
     pub(super) fn listen(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<SocketAddr> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // Else a restart would have to wait until the old connections are forgotten.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = TcpListener::from_std(socket.into())?;
-        let local = socket.local_addr()?;
-        self.listeners.push(Listener { id, socket, local, rest: None });
-        Ok(local)
+        self.listeners.open(id, address, &self.readiness)
     }
 
     /// How many connections there are, those being made included.
@@ -173,30 +147,48 @@ impl Hub {
 
     /// Takes no more connections; those there are stay.
     pub(super) fn stop_accepting(&mut self) {
-        self.listeners.clear();
+        self.listeners.close();
     }
 
     /// Whether every message has been handed to the kernel.
     pub(super) fn is_flushed(&self) -> bool {
-        self.connections.values().all(|it| it.outbound.is_empty())
+        self.connections.iter().all(|(_, it)| it.is_flushed())
     }
 
-    /// Accepts connections and takes up to [`BATCH`] reports; `true` if there was anything.
-    pub(super) fn poll_receive(
-        &mut self,
-        cx: &mut Context<'_>,
-        into: &mut Vec<Arrival>,
-        counters: &mut Counters,
-    ) -> bool {
-        let mut busy = !self.ended.is_empty();
-        into.extend(self.ended.drain(..));
-        busy |= self.poll_accept(cx, counters);
-        for _ in 0..BATCH {
-            let Poll::Ready(Some((id, report))) = self.inbox.poll_recv(cx) else { break };
-            busy = true;
-            self.take(id, report, into, counters);
+    /// Sends what waits, without waiting for anybody to read; nothing is read.
+    pub(super) fn flush(&mut self, counters: &mut Counters) {
+        let now = Clock.uptime();
+        let waiting = self.connections.iter().filter(|(_, it)| !it.is_flushed());
+        let waiting: Vec<ConnectionId> = waiting.map(|(id, _)| id).collect();
+        for id in waiting {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if connection.standing != Standing::Connecting {
+                connection.flush(&self.limits, now);
+            } else if let Err(end) = connection.is_made(&self.limits, now) {
+                let closed = self.end(id, end, counters);
+                self.ended.extend(closed);
+            }
         }
-        busy
+    }
+
+    /// Accepts, reads, writes and ends what is due: a bounded share of each. `true` if there was
+    /// anything; else the task is woken when there is.
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> bool {
+        turn.now = Clock.uptime();
+        let before = turn.into.len();
+        turn.into.extend(self.ended.drain(..));
+        let mut busy = self.readiness.poll(cx);
+        while turn.into.len() - before < MESSAGES {
+            let Some(ready) = self.readiness.next() else { break };
+            match ready.who {
+                Who::Connection(id) => self.serve(id, ready, turn),
+                Who::Listener(place) => self.accept(place, turn),
+            }
+        }
+        busy |= self.end_overdue(turn);
+        self.listeners.go_on(turn.now, &self.readiness);
+        busy |= self.is_time(cx);
+        busy || turn.into.len() > before
     }
 
     /// Sends on a connection; without one, on any to that remote, else on a new one. A failure is
@@ -204,72 +196,42 @@ impl Hub {
     pub(super) fn send(&mut self, flow: Flow, bytes: Bytes, counters: &mut Counters) {
         let id = if flow.connection == ConnectionId::NONE {
             let known = self.by_remote.get(&(flow.listener, flow.remote)).copied();
-            match known.or_else(|| self.connect(flow, counters)) {
-                Some(id) => id,
-                None => {
-                    self.ended.push_back(Arrival::Closed { flow, refused: false });
+            match known.map_or_else(|| self.connect(flow), Ok) {
+                Ok(id) => id,
+                Err(end) => {
+                    counters.connections_not_made += 1;
+                    let refused = end == End::Refused;
+                    self.ended.push_back(Arrival::Closed { flow, refused });
                     return;
                 }
             }
         } else {
             flow.connection
         };
-        let Some(connection) = self.connections.get(&id) else {
+        let Some(connection) = self.connections.get_mut(id) else {
             counters.sends_without_connection += 1;
             return;
         };
-        let rest = match &connection.stream {
-            Some(stream) if connection.outbound.is_empty() => connection::write_now(stream, bytes),
-            _ => Some(bytes),
-        };
-        if rest.is_some_and(|rest| !connection.outbound.push(rest)) {
-            self.cut_off(id, counters);
+        match connection.send(bytes, &self.limits, || Clock.uptime()) {
+            Sent::Whole => {}
+            Sent::Queued => self.settle(id, Clock.uptime()),
+            Sent::NoRoom => {
+                counters.closed_slow_reader += 1;
+                let closed = self.remove(id, false);
+                self.ended.extend(closed);
+            }
         }
     }
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>, counters: &mut Counters) -> bool {
-        let mut accepted = Vec::new();
-        for listener in &mut self.listeners {
-            if let Some(rest) = &mut listener.rest {
-                if rest.as_mut().poll(cx).is_pending() {
-                    continue;
-                }
-                listener.rest = None;
-            }
-            for _ in 0..ACCEPT_BATCH {
-                match listener.socket.poll_accept(cx) {
-                    Poll::Ready(Ok((stream, remote))) => {
-                        accepted.push((listener.id, stream, remote));
-                    }
-                    Poll::Ready(Err(error)) => {
-                        counters.accept_failures += 1;
-                        if is_exhaustion(&error) {
-                            let mut rest = Box::pin(sleep(ACCEPT_REST));
-                            // Polled once, so that it wakes this task.
-                            let _ = rest.as_mut().poll(cx);
-                            listener.rest = Some(rest);
-                            break;
-                        }
-                    }
-                    Poll::Pending => break,
-                }
-            }
+    fn accept(&mut self, place: u16, turn: &mut Turn<'_>) {
+        let Turn { now, counters, .. } = turn;
+        for accepted in self.listeners.accept(place, *now, &self.readiness, counters) {
+            self.admit(accepted, *now, counters);
         }
-        let busy = !accepted.is_empty();
-        for (listener, stream, remote) in accepted {
-            self.admit(listener, stream, remote, counters);
-        }
-        busy
     }
 
-    fn admit(
-        &mut self,
-        listener: ListenerId,
-        stream: TcpStream,
-        remote: SocketAddr,
-        counters: &mut Counters,
-    ) {
-        let source = source_of(remote.ip());
+    fn admit(&mut self, accepted: Accepted, now: Uptime, counters: &mut Counters) {
+        let source = source_of(accepted.2.ip());
         let of_source = self.sources.get(&source).copied().unwrap_or(0);
         if self.connections.len() >= self.limits.connections
             || of_source >= self.limits.connections_per_source
@@ -277,90 +239,125 @@ impl Hub {
             counters.connections_shed += 1;
             return;
         }
-        counters.connections_accepted += 1;
-        self.sources.insert(source, of_source + 1);
-        let limit = self.limits.queue_accepted;
-        let stream = Arc::new(stream);
-        let served = Arc::clone(&stream);
-        let id = self.open(listener, remote, Standing::Accepted(source), limit, |link| {
-            tokio::spawn(connection::accepted(served, link)).abort_handle()
-        });
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.stream = Some(stream);
+        let connection = Connection::accepted(accepted, source, &self.limits, now);
+        match connection.and_then(|it| self.open(it, now)) {
+            Ok(_) => {
+                counters.connections_accepted += 1;
+                self.sources.insert(source, of_source + 1);
+            }
+            Err(_) => counters.accept_failures += 1,
         }
     }
 
-    fn connect(&mut self, flow: Flow, counters: &mut Counters) -> Option<ConnectionId> {
-        let local = self.listeners.iter().find(|it| it.id == flow.listener).map(|it| it.local);
-        let local = local.filter(|it| it.is_ipv4() == flow.remote.is_ipv4());
+    fn connect(&mut self, flow: Flow) -> Result<ConnectionId, End> {
+        let Flow { listener, remote, .. } = flow;
+        let local = self.listeners.local_of(listener);
+        let local = local.filter(|it| it.is_ipv4() == remote.is_ipv4());
         let room = self.connections.len() < self.limits.connections;
-        let Some(local) = local.filter(|_| room) else {
-            counters.connections_not_made += 1;
-            return None;
-        };
-        let limit = self.limits.queue_made;
-        let remote = flow.remote;
-        Some(self.open(flow.listener, remote, Standing::Connecting, limit, |link| {
-            tokio::spawn(connection::made(local, remote, link)).abort_handle()
-        }))
+        let local = local.filter(|_| room).ok_or(End::Failed)?;
+        let now = Clock.uptime();
+        Connection::connecting(listener, local, remote, &self.limits, now)
+            .and_then(|connection| self.open(connection, now))
+            .map_err(|error| End::of(&error))
     }
 
-    fn open(
-        &mut self,
-        listener: ListenerId,
-        remote: SocketAddr,
-        standing: Standing,
-        limit: usize,
-        spawn: impl FnOnce(Link) -> AbortHandle,
-    ) -> ConnectionId {
-        self.last_id += 1;
-        let id = ConnectionId(self.last_id);
-        let (outbound, queued) = connection::outbound(limit);
-        let inbox = self.inbox_sender.clone();
-        let task = spawn(Link { id, inbox, queued, limits: self.limits });
-        self.by_remote.insert((listener, remote), id);
-        let connection = Connection { listener, remote, stream: None, outbound, task, standing };
-        self.connections.insert(id, connection);
-        id
+    fn open(&mut self, connection: Connection, now: Uptime) -> io::Result<ConnectionId> {
+        let (key, told) = ((connection.listener, connection.remote), connection.told);
+        let full = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let id = self.connections.insert(connection).ok_or_else(full)?;
+        let Some(connection) = self.connections.get_mut(id) else { return Err(full()) };
+        if let Err(error) = self.readiness.watch(&*connection, Who::Connection(id), told) {
+            self.connections.remove(id);
+            return Err(error);
+        }
+        self.by_remote.insert(key, id);
+        self.deadlines.set(now, Slab::<Connection>::place_of(id), connection.deadline().0);
+        Ok(id)
     }
 
-    fn take(
-        &mut self,
-        id: ConnectionId,
-        report: Report,
-        into: &mut Vec<Arrival>,
-        counters: &mut Counters,
-    ) {
-        // A connection that was cut off may still have reports on the way.
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        match report {
-            Report::Made(stream) => {
-                counters.connections_made += 1;
-                connection.standing = Standing::Made;
-                connection.stream = Some(stream);
+    /// Does for a connection what it is ready for.
+    fn serve(&mut self, id: ConnectionId, ready: Ready, turn: &mut Turn<'_>) {
+        // One that has ended may have been told to be ready before.
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.standing == Standing::Connecting {
+            match connection.is_made(&self.limits, turn.now) {
+                Ok(true) => turn.counters.connections_made += 1,
+                Ok(false) => return,
+                Err(end) => {
+                    turn.into.extend(self.end(id, end, turn.counters));
+                    return;
+                }
             }
-            Report::Message(message) => {
-                into.push(Arrival::Message { flow: connection.flow(id), message });
+        } else if ready.writable {
+            connection.flush(&self.limits, turn.now);
+        }
+        if ready.readable
+            && let Err(end) = connection.read(id, &mut self.landing, &self.limits, turn)
+        {
+            turn.into.extend(self.end(id, end, turn.counters));
+            return;
+        }
+        self.settle(id, turn.now);
+    }
+
+    /// After anything was done with a connection: what it is to be told, and when it ends.
+    fn settle(&mut self, id: ConnectionId, now: Uptime) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let wants = connection.wants();
+        if wants != connection.told {
+            // It is watched, and nothing is allocated for a change: this does not fail.
+            let _ = self.readiness.change(&*connection, Who::Connection(id), wants);
+            connection.told = wants;
+        }
+        self.deadlines.set(now, Slab::<Connection>::place_of(id), connection.deadline().0);
+    }
+
+    /// Ends connections whose time is over; `true` if there may be more of them.
+    fn end_overdue(&mut self, turn: &mut Turn<'_>) -> bool {
+        for _ in 0..DEADLINES {
+            let Some(place) = self.deadlines.pop_due(turn.now) else { return false };
+            let Some((id, connection)) = self.connections.at(place) else { continue };
+            if connection.deadline().0 > turn.now {
+                self.settle(id, turn.now);
+                continue;
             }
-            Report::Pinged => counters.pings_answered += 1,
-            Report::Ended(end) => {
-                count_end(end, connection.standing, counters);
-                into.extend(self.remove(id, end == End::Refused));
+            // Whoever was late are we, perhaps: what it waits for may be there.
+            self.serve(
+                id,
+                Ready { who: Who::Connection(id), readable: true, writable: true },
+                turn,
+            );
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            let (until, why) = connection.deadline();
+            if until <= turn.now {
+                turn.into.extend(self.end(id, why, turn.counters));
             }
         }
+        true
     }
 
-    fn cut_off(&mut self, id: ConnectionId, counters: &mut Counters) {
-        counters.closed_slow_reader += 1;
-        if let Some(connection) = self.connections.get(&id) {
-            connection.task.abort();
+    /// Whether a deadline has come; else the task is woken when one does.
+    fn is_time(&mut self, cx: &mut Context<'_>) -> bool {
+        let next = self.deadlines.next().into_iter().chain(self.listeners.rests_until()).min();
+        if next != self.alarm_at {
+            self.alarm.as_mut().reset(Clock.instant_of(next.unwrap_or(Uptime::NEVER)));
+            self.alarm_at = next;
         }
-        let closed = self.remove(id, false);
-        self.ended.extend(closed);
+        let is_time = self.alarm.as_mut().poll(cx).is_ready();
+        if is_time {
+            self.alarm_at = None;
+        }
+        is_time
+    }
+
+    fn end(&mut self, id: ConnectionId, end: End, counters: &mut Counters) -> Option<Arrival> {
+        let standing = self.connections.get_mut(id)?.standing;
+        count_end(end, standing, counters);
+        self.remove(id, end == End::Refused)
     }
 
     fn remove(&mut self, id: ConnectionId, refused: bool) -> Option<Arrival> {
-        let connection = self.connections.remove(&id)?;
+        let connection = self.connections.remove(id)?;
         let key = (connection.listener, connection.remote);
         if self.by_remote.get(&key) == Some(&id) {
             self.by_remote.remove(&key);
@@ -381,23 +378,6 @@ impl Hub {
     }
 }
 
-impl Drop for Hub {
-    fn drop(&mut self) {
-        for connection in self.connections.values() {
-            connection.task.abort();
-        }
-    }
-}
-
-impl Connection {
-    /// A connection that was never made is known by the wish for it.
-    fn flow(&self, id: ConnectionId) -> Flow {
-        let connection =
-            if self.standing == Standing::Connecting { ConnectionId::NONE } else { id };
-        Flow { listener: self.listener, transport: Transport::Tcp, remote: self.remote, connection }
-    }
-}
-
 fn count_end(end: End, standing: Standing, counters: &mut Counters) {
     if standing == Standing::Connecting {
         counters.connections_not_made += 1;
@@ -413,12 +393,6 @@ fn count_end(end: End, standing: Standing, counters: &mut Counters) {
     }
 }
 
-/// Whether accepting again at once would only fail again; else it was that peer's trouble.
-fn is_exhaustion(error: &io::Error) -> bool {
-    use nix::libc;
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,12 +403,5 @@ mod tests {
         assert_eq!(ip("2001:db8::1"), ip("2001:db8::ffff:1"));
         assert_ne!(ip("2001:db8::1"), ip("2001:db8:0:1::1"));
         assert_ne!(ip("192.0.2.1"), ip("192.0.2.2"));
-    }
-
-    #[test]
-    fn running_out_of_descriptors_is_told_from_a_peer_that_gave_up() {
-        use nix::libc;
-        assert!(is_exhaustion(&io::Error::from_raw_os_error(libc::EMFILE)));
-        assert!(!is_exhaustion(&io::Error::from_raw_os_error(libc::ECONNABORTED)));
     }
 }

@@ -4,7 +4,7 @@ use bytes::Buf as _;
 use bytes::Bytes;
 use bytes::BytesMut;
 use memchr::memchr;
-use memchr::memmem;
+use memchr::memchr_iter;
 use thiserror::Error;
 
 use crate::sip::header::HeaderName;
@@ -19,8 +19,15 @@ use crate::sip::scan::Step;
 /// pings are the same however the network cuts the stream.
 #[derive(Debug)]
 pub struct Framer {
-    limits: Limits,
     buffer: BytesMut,
+    front: Front,
+    failed: Option<FrameError>,
+}
+
+/// What is known of the octets at the front of a stream.
+#[derive(Debug)]
+struct Front {
+    limits: Limits,
     /// Octets in which the end of the header section is known not to be.
     searched: usize,
     /// The length of the message at the front, once its header section is there.
@@ -29,7 +36,13 @@ pub struct Framer {
     has_start_line: bool,
     /// Whether the CRLF that was just told as a pong may be the first half of a ping.
     pong_may_be_half_a_ping: bool,
-    failed: Option<FrameError>,
+}
+
+/// What stands at the front of a stream, and how long it is.
+enum Cut {
+    Message(usize),
+    Ping(usize),
+    Pong(usize),
 }
 
 /// How much of a stream may wait for its end.
@@ -83,15 +96,14 @@ pub enum FrameError {
 impl Framer {
     /// An empty stream.
     pub fn new(limits: Limits) -> Self {
-        Self {
+        let front = Front {
             limits,
-            buffer: BytesMut::new(),
             searched: 0,
             message_len: None,
             has_start_line: false,
             pong_may_be_half_a_ping: false,
-            failed: None,
-        }
+        };
+        Self { buffer: BytesMut::new(), front, failed: None }
     }
 
     /// Takes received octets; after an error they are dropped.
@@ -113,16 +125,54 @@ impl Framer {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let next = match self.buffer.first() {
-            None => Ok(None),
-            Some(b'\r') => self.keep_alive(),
-            Some(_) => self.message(),
-        };
-        if let Err(error) = next {
-            self.failed = Some(error);
-            self.buffer = BytesMut::new();
+        match self.front.cut(&self.buffer) {
+            Ok(Some(Cut::Message(len))) => {
+                Ok(Some(Frame::Message(self.buffer.split_to(len).freeze())))
+            }
+            Ok(Some(Cut::Ping(len))) => {
+                self.buffer.advance(len);
+                Ok(Some(Frame::Ping))
+            }
+            Ok(Some(Cut::Pong(len))) => {
+                self.buffer.advance(len);
+                Ok(Some(Frame::Pong))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(self.fail(error)),
         }
-        next
+    }
+
+    /// The next frame, where the octets that were received last lie in `landed`: whole messages are
+    /// handed to `keep` from there, and only what waits for its end is buffered. None once `landed`
+    /// is empty; what is buffered then is all the memory it takes.
+    ///
+    /// # Errors
+    /// See [`Framer::next`].
+    pub fn next_landed(
+        &mut self,
+        landed: &mut &[u8],
+        keep: impl FnOnce(&[u8]) -> Bytes,
+    ) -> Result<Option<Frame>, FrameError> {
+        if !self.buffer.is_empty() || self.failed.is_some() {
+            self.push(std::mem::take(landed));
+            let next = self.next();
+            if self.buffer.is_empty() {
+                self.buffer = BytesMut::new();
+            }
+            return next;
+        }
+        let (len, frame) = match self.front.cut(landed) {
+            Ok(Some(Cut::Message(len))) => (len, Frame::Message(keep(scan::head(landed, len)))),
+            Ok(Some(Cut::Ping(len))) => (len, Frame::Ping),
+            Ok(Some(Cut::Pong(len))) => (len, Frame::Pong),
+            Ok(None) => {
+                self.buffer = BytesMut::from(std::mem::take(landed));
+                return Ok(None);
+            }
+            Err(error) => return Err(self.fail(error)),
+        };
+        *landed = scan::tail(landed, len);
+        Ok(Some(frame))
     }
 
     /// Octets that wait for their end.
@@ -130,57 +180,73 @@ impl Framer {
         self.buffer.len()
     }
 
-    /// Reads the empty lines at the front. Those before a message are pings and pongs too.
-    fn keep_alive(&mut self) -> Result<Option<Frame>, FrameError> {
-        let (len, frame) = match &self.buffer[..] {
-            [b'\r'] => return Ok(None),
-            [b'\r', b'\n', ..] if self.pong_may_be_half_a_ping => (2, Frame::Ping),
-            [b'\r', b'\n', b'\r', b'\n', ..] => (4, Frame::Ping),
-            [b'\r', b'\n', b'\r'] => return Ok(None),
-            [b'\r', b'\n', ..] => (2, Frame::Pong),
-            _ => return Err(FrameError::NotSip),
-        };
-        self.pong_may_be_half_a_ping = frame == Frame::Pong;
-        self.buffer.advance(len);
-        Ok(Some(frame))
+    fn fail(&mut self, error: FrameError) -> FrameError {
+        self.failed = Some(error);
+        self.buffer = BytesMut::new();
+        error
+    }
+}
+
+impl Front {
+    fn cut(&mut self, bytes: &[u8]) -> Result<Option<Cut>, FrameError> {
+        match bytes.first() {
+            None => Ok(None),
+            Some(b'\r') => self.keep_alive(bytes),
+            Some(_) => self.message(bytes),
+        }
     }
 
-    fn message(&mut self) -> Result<Option<Frame>, FrameError> {
+    /// Reads the empty lines at the front. Those before a message are pings and pongs too.
+    fn keep_alive(&mut self, bytes: &[u8]) -> Result<Option<Cut>, FrameError> {
+        let cut = match bytes {
+            [b'\r'] => return Ok(None),
+            [b'\r', b'\n', ..] if self.pong_may_be_half_a_ping => Cut::Ping(2),
+            [b'\r', b'\n', b'\r', b'\n', ..] => Cut::Ping(4),
+            [b'\r', b'\n', b'\r'] => return Ok(None),
+            [b'\r', b'\n', ..] => Cut::Pong(2),
+            _ => return Err(FrameError::NotSip),
+        };
+        self.pong_may_be_half_a_ping = matches!(cut, Cut::Pong(_));
+        Ok(Some(cut))
+    }
+
+    fn message(&mut self, bytes: &[u8]) -> Result<Option<Cut>, FrameError> {
         self.pong_may_be_half_a_ping = false;
         let len = match self.message_len {
             Some(len) => len,
-            None => match self.read_head()? {
+            None => match self.read_head(bytes)? {
                 Some(len) => len,
                 None => return Ok(None),
             },
         };
-        if self.buffer.len() < len {
+        if bytes.len() < len {
             self.message_len = Some(len);
             return Ok(None);
         }
         self.message_len = None;
         self.searched = 0;
         self.has_start_line = false;
-        Ok(Some(Frame::Message(self.buffer.split_to(len).freeze())))
+        Ok(Some(Cut::Message(len)))
     }
 
     /// Looks for the end of the header section, and says how long the message is.
-    fn read_head(&mut self) -> Result<Option<usize>, FrameError> {
+    fn read_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, FrameError> {
         if !self.has_start_line {
-            self.has_start_line = starts_like_sip(&self.buffer, self.searched)?;
+            self.has_start_line = starts_like_sip(bytes, self.searched)?;
         }
         // The four octets may have come in two pieces.
         let from = self.searched.saturating_sub(3);
-        let end = memmem::find(scan::tail(&self.buffer, from), b"\r\n\r\n").map(|at| from + at + 4);
+        let end = line_starts(bytes, from).find(|at| scan::tail(bytes, *at).starts_with(b"\r\n"));
+        let end = end.map(|at| at + 2);
         let Some(head_len) = end else {
-            self.searched = self.buffer.len();
-            let is_endless = self.buffer.len() >= self.limits.headers;
+            self.searched = bytes.len();
+            let is_endless = bytes.len() >= self.limits.headers;
             return if is_endless { Err(FrameError::TooLarge) } else { Ok(None) };
         };
         if head_len > self.limits.headers {
             return Err(FrameError::TooLarge);
         }
-        let body_len = announced_body(scan::head(&self.buffer, head_len))?;
+        let body_len = announced_body(scan::head(bytes, head_len))?;
         head_len
             .checked_add(body_len)
             .filter(|len| *len <= self.limits.message)
@@ -210,28 +276,33 @@ fn starts_like_sip(bytes: &[u8], seen: usize) -> Result<bool, FrameError> {
     if is_line && (is_status_line || is_request_line) { Ok(true) } else { Err(FrameError::NotSip) }
 }
 
+/// Where lines start behind a CRLF, from `from` on. One that starts with white space goes on with
+/// the line before.
+fn line_starts(bytes: &[u8], from: usize) -> impl Iterator<Item = usize> {
+    let ends = memchr_iter(b'\n', scan::tail(bytes, from)).map(move |at| from + at);
+    let is_end = |at: &usize| *at > 0 && bytes.get(*at - 1) == Some(&b'\r');
+    ends.filter(is_end).map(|at| at + 1)
+}
+
 /// What Content-Length says in a header section. Lines that are none are passed over: they are for
 /// the reader of the message to refuse.
 fn announced_body(head: &[u8]) -> Result<usize, FrameError> {
-    let mut at = memmem::find(head, b"\r\n").map_or(head.len(), |end| end + 2);
-    let lengths = std::iter::from_fn(|| {
-        loop {
-            match scan::step(head, at) {
-                Step::Line(line) => {
-                    at = line.end;
-                    let name = scan::span(head, line.name);
-                    if HeaderName::recognise(name) == HeaderName::ContentLength {
-                        return Some(scan::span(head, line.value));
-                    }
-                }
-                Step::Bad { end } => at = end,
-                Step::Empty { .. } | Step::Truncated => return None,
-            }
+    let lengths = line_starts(head, 0).filter_map(|at| {
+        if !may_be_content_length(scan::tail(head, at)) {
+            return None;
         }
+        let Step::Line(line) = scan::step(head, at) else { return None };
+        let is_it = HeaderName::recognise(scan::span(head, line.name)) == HeaderName::ContentLength;
+        is_it.then(|| scan::span(head, line.value))
     });
     message::content_length(lengths)
         .map_err(|_| FrameError::ContentLength)?
         .ok_or(FrameError::NoContentLength)
+}
+
+/// Whether it is worth reading this line: no other is Content-Length, or `l` for short.
+fn may_be_content_length(line: &[u8]) -> bool {
+    matches!(line, [b'l' | b'L', ..] | [b'c' | b'C', _, _, _, _, _, _, _, b'l' | b'L', ..])
 }
 
 #[cfg(test)]

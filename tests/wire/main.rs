@@ -27,4 +27,5 @@ mod sipp;
 mod sipsak;
 mod sockets;
 mod soft_phones;
+mod streams;
 mod support;

@@ -311,6 +311,7 @@ async fn one_connection_carries_what_goes_to_one_server() {
     sockets.send(wish, Bytes::from(message("a")));
     sockets.send(wish, Bytes::from(message("b")));
     let (mut stream, _) = soon("the connection", server.accept()).await.unwrap();
+    leave(&mut sockets).await;
     let expected = [message("a"), message("b")].concat();
     let mut received = vec![0; expected.len()];
     soon("both messages", stream.read_exact(&mut received)).await.unwrap();

@@ -46,7 +46,7 @@ pub(crate) const TCP: ListenerId = ListenerId(1);
 /// Sockets of both transports, and what arrived there that nobody has asked for yet.
 pub(crate) struct Ours {
     sockets: Sockets,
-    arrived: Vec<Arrival>,
+    pub(crate) arrived: Vec<Arrival>,
 }
 
 /// See [`Ours`].
