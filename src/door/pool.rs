@@ -151,6 +151,9 @@ impl Door {
         document: Result<Document, DocumentFault>,
     ) {
         if server.index() < self.settings.servers.len() {
+            if let Ok(document) = &document {
+                self.on_count(now, server, document);
+            }
             self.health.observe(now.uptime, server, Observation::Document(document));
         }
     }

@@ -5,9 +5,14 @@
 //! removed there by hand: it alone is registered again. If the next one, another, is missing as well,
 //! the server has lost its memory, and everything is registered there again.
 //!
+//! A health document whose count of registrations falls makes it ask at once.
+//!
 //! A challenge or another refusal proves nothing, and neither does the silence of a registrar that
 //! has never listed a binding when it was asked.
 
+use std::sync::Arc;
+
+use crate::cluster::document::Document;
 use crate::cluster::health::Observation;
 use crate::cluster::{ServerId, State};
 use crate::door::binding::Binding;
@@ -19,6 +24,8 @@ use crate::sip::Message;
 
 /// Places of the table looked at for a binding to ask about; the next look goes on from there.
 const LOOKS: usize = 1_024;
+/// One part of this many gone from a health document's count makes the door ask at once.
+const LOST_SHARE: u32 = 4;
 /// A server that refuses to be asked is asked so many times more rarely.
 const REFUSED_FACTOR: u32 = 12;
 
@@ -35,6 +42,8 @@ pub(crate) struct Sampling {
     /// Where in the table the next look begins.
     place: usize,
     pub(crate) cseq: u32,
+    /// How many registrations its health document counted last, in which life of it.
+    counted: Option<(Arc<str>, u32)>,
 }
 
 /// The one question a server may have before it.
@@ -73,6 +82,20 @@ impl Door {
         let next = now.uptime + self.settings.health.sample_interval * factor;
         self.timers.set(next, Timer::Sample(server));
         self.ask_about_any(now, server);
+    }
+
+    /// What its health document says it holds. A count that falls proves nothing, as phones leave and
+    /// users move, but it is a reason to ask at once and not when the time comes.
+    pub(super) fn on_count(&mut self, now: Now, server: ServerId, document: &Document) {
+        let Some(count) = document.registrations else { return };
+        let life = Arc::clone(&document.boot_id);
+        let before = self.lanes[server.index()].sampling.counted.replace((life, count));
+        let fell = before.is_some_and(|(life, before)| {
+            life == document.boot_id && count < before - before / LOST_SHARE
+        });
+        if fell {
+            self.ask_about_any(now, server);
+        }
     }
 
     fn ask_about_any(&mut self, now: Now, server: ServerId) {

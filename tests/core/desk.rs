@@ -352,7 +352,7 @@ impl Desk {
     }
 
     /// One input after the other, each with all that it leads to.
-    fn reach_door(&mut self, input: Input) {
+    pub(crate) fn reach_door(&mut self, input: Input) {
         self.queue.push_back(input);
         self.settle();
     }

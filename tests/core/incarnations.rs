@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use frontdoor::cluster::BindingAddress;
-use frontdoor::door::Pace;
+use frontdoor::cluster::document::Document;
+use frontdoor::cluster::{BindingAddress, ServerId};
+use frontdoor::door::{Input, Pace};
 use frontdoor::now::Uptime;
 use frontdoor::sip::{HeaderName, Message, Response};
 use frontdoor::ucserver::{self, Mood};
@@ -68,6 +69,43 @@ fn a_server_that_forgot_everybody_unnoticed_gets_everybody_again() {
         desk.pass(20 * INTERVAL);
         assert_eq!((registrations(&desk).len(), incarnation(&desk)), (21, 1));
     }
+}
+
+/// A health document that counts so many registrations reaches the door.
+fn counts(desk: &mut Desk, boot_id: &str, registrations: u32) {
+    let text = format!(
+        r#"{{"format":1,"boot_id":"{boot_id}","users":{{"logged_in":0}},"registrations":{registrations}}}"#
+    );
+    let document = Document::parse(text.as_bytes());
+    desk.reach_door(Input::Fetched { server: ServerId(0), document });
+}
+
+#[test]
+fn a_count_that_falls_makes_the_door_ask_at_once() {
+    let mut desk = registered(plan(1), 20);
+    counts(&mut desk, "a", 20);
+    // The next question would come much later.
+    let asked = desk.door.stats().samples;
+    counts(&mut desk, "a", 15);
+    assert_eq!(desk.door.stats().samples, asked, "a few phones have gone");
+    desk.set_mood(0, Mood::Amnesia);
+    counts(&mut desk, "a", 0);
+    desk.pass(SECOND);
+    assert_eq!((desk.held_by(0).len(), incarnation(&desk)), (20, 1));
+    assert_eq!(desk.door.stats().samples, asked + 2);
+}
+
+#[test]
+fn a_count_that_lies_costs_questions_and_nothing_else() {
+    let mut desk = registered(plan(1), 20);
+    for round in 0..10 {
+        counts(&mut desk, "a", 20);
+        counts(&mut desk, "a", round);
+    }
+    desk.pass(SECOND);
+    assert_eq!((desk.held_by(0).len(), incarnation(&desk)), (20, 0));
+    assert_eq!(desk.door.stats().samples_missing, 0);
+    assert_eq!(registrations(&desk), []);
 }
 
 #[test]
