@@ -1,6 +1,7 @@
 //! Any stream: however it is cut, the same messages and pings come out before it ends or fails, and
 //! no more than one message waits. Which of several errors is told depends on what came first.
 
+use bytes::Bytes;
 use frontdoor::sip::framing::{Frame, Framer, Limits};
 
 /// Small, so that they are met.
@@ -8,29 +9,33 @@ const LIMITS: Limits = Limits { message: 1400, headers: 1200 };
 
 /// Cuts the stream in several ways.
 pub fn run(data: &[u8]) {
-    let whole = frames(data, |_| usize::MAX);
-    assert!(frames(data, |_| 1) == whole, "octet by octet");
+    let whole = frames(data, false, |_| usize::MAX);
+    assert!(frames(data, true, |_| usize::MAX) == whole, "where it landed");
+    assert!(frames(data, false, |_| 1) == whole, "octet by octet");
     let seed = data.iter().fold(data.len(), |sum, byte| sum.wrapping_mul(31) + usize::from(*byte));
     for most in [3, 40, 700] {
         let cut = |index: usize| 1 + seed.wrapping_mul(index + 7).rotate_right(9) % most;
-        assert!(frames(data, cut) == whole, "in pieces of up to {most}");
+        assert!(frames(data, false, cut) == whole, "in pieces of up to {most}");
+        assert!(frames(data, true, cut) == whole, "in pieces of up to {most} where they landed");
     }
 }
 
 /// What came out, and whether the stream failed. Pongs are left out: a ping that comes in halves is
-/// told as a pong first.
-fn frames(stream: &[u8], cut: impl Fn(usize) -> usize) -> (Vec<Frame>, bool) {
+/// told as a pong first. `landed`: pieces are framed where they lie, else they are taken in first.
+fn frames(stream: &[u8], landed: bool, cut: impl Fn(usize) -> usize) -> (Vec<Frame>, bool) {
     let mut framer = Framer::new(LIMITS);
     let mut frames = Vec::new();
     let mut rest = stream;
     let mut index = 0;
     while !rest.is_empty() {
-        let (piece, after) = rest.split_at(cut(index).min(rest.len()));
+        let (mut piece, after) = rest.split_at(cut(index).min(rest.len()));
         rest = after;
         index += 1;
-        framer.push(piece);
+        if !landed {
+            framer.push(std::mem::take(&mut piece));
+        }
         loop {
-            match framer.next() {
+            match framer.next_landed(&mut piece, Bytes::copy_from_slice) {
                 Ok(Some(Frame::Pong)) => {}
                 Ok(Some(frame)) => frames.push(frame),
                 Ok(None) => break,

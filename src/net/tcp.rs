@@ -164,9 +164,14 @@ impl Hub {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             if connection.standing != Standing::Connecting {
                 connection.flush(&self.limits, now);
-            } else if let Err(end) = connection.is_made(&self.limits, now) {
-                let closed = self.end(id, end, counters);
-                self.ended.extend(closed);
+            } else {
+                match connection.is_made(&self.limits, now) {
+                    Ok(made) => counters.connections_made += u64::from(made),
+                    Err(end) => {
+                        let closed = self.end(id, end, counters);
+                        self.ended.extend(closed);
+                    }
+                }
             }
         }
     }

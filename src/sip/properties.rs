@@ -63,6 +63,43 @@ proptest! {
     }
 
     #[test]
+    fn what_is_framed_where_it_landed_is_the_same(
+        stream in stream(),
+        cuts in prop::collection::vec(1usize..300, 0..30),
+    ) {
+        let limits = Limits { message: 1000, headers: 900 };
+        let (mut pushed, mut landed) = (Framer::new(limits), Framer::new(limits));
+        let mut rest = &stream[..];
+        for cut in cuts.into_iter().chain([usize::MAX]) {
+            let (piece, after) = rest.split_at(cut.min(rest.len()));
+            rest = after;
+            pushed.push(piece);
+            let mut piece = piece;
+            loop {
+                let expected = pushed.next();
+                prop_assert_eq!(landed.next_landed(&mut piece, Bytes::copy_from_slice), expected.clone());
+                if !matches!(expected, Ok(Some(_))) {
+                    break;
+                }
+            }
+            prop_assert_eq!(landed.buffered(), pushed.buffered());
+            prop_assert!(piece.is_empty() || landed.next_landed(&mut piece, Bytes::copy_from_slice).is_err());
+        }
+    }
+
+    /// What the end of the header section and Content-Length say to who frames and to who reads.
+    #[test]
+    fn a_frame_is_read_as_the_message_it_was_cut_to(message in mutated()) {
+        let mut framer = Framer::new(Limits { message: 2000, headers: 1900 });
+        framer.push(&message);
+        if let Ok(Some(Frame::Message(frame))) = framer.next()
+            && let Ok(read) = Message::parse(frame.clone())
+        {
+            prop_assert_eq!(read.bytes(), &frame);
+        }
+    }
+
+    #[test]
     fn a_framer_keeps_no_more_than_one_message(stream in stream()) {
         let limits = Limits { message: 700, headers: 600 };
         let mut framer = Framer::new(limits);
