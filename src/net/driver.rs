@@ -191,6 +191,7 @@ impl<C: Core> Driver<C> {
     /// Runs until `shutdown`, then lets the store answer and the last answers leave.
     pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) -> Stopped {
         let mut arrived: Vec<Arrival> = Vec::new();
+        let mut messages: Vec<(Flow, Bytes)> = Vec::new();
         let mut answers: Vec<(u64, Recorded)> = Vec::new();
         let mut publish = interval(PUBLISH_EVERY);
         publish.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -208,7 +209,9 @@ impl<C: Core> Driver<C> {
                 alarm_at = next;
             }
             tokio::select! {
-                () = self.sockets.arrivals(&mut arrived) => self.take_all(&mut arrived),
+                () = self.sockets.arrivals(&mut arrived) => {
+                    self.take_all(&mut arrived, &mut messages);
+                }
                 () = &mut alarm => alarm_at = None,
                 _ = self.ledger.recorded.recv_many(&mut answers, ANSWERS_AT_ONCE),
                     if !self.store_gone => self.recorded_all(&mut answers),
@@ -224,17 +227,16 @@ impl<C: Core> Driver<C> {
         self.stop().await
     }
 
-    fn take_all(&mut self, arrived: &mut Vec<Arrival>) {
+    fn take_all(&mut self, arrived: &mut Vec<Arrival>, messages: &mut Vec<(Flow, Bytes)>) {
         self.feel_pressure(arrived.len());
-        // What lay in the sockets together arrived together.
-        let mut messages: Vec<(Flow, Bytes)> = Vec::with_capacity(INPUTS_BETWEEN_DEADLINES);
-        for arrival in arrived.drain(..) {
+        for (taken, arrival) in arrived.drain(..).enumerate() {
+            if taken % INPUTS_BETWEEN_DEADLINES == INPUTS_BETWEEN_DEADLINES - 1 {
+                self.take_together(messages);
+                self.wake_if_due();
+            }
             let input = match arrival {
                 Arrival::Message { flow, message } => {
                     messages.push((flow, message));
-                    if messages.len() == INPUTS_BETWEEN_DEADLINES {
-                        self.take_together(&mut messages);
-                    }
                     continue;
                 }
                 Arrival::Closed { flow, refused } => Input::Closed { flow, refused },
@@ -242,15 +244,15 @@ impl<C: Core> Driver<C> {
                     Input::Unreachable { remote, transport, refused }
                 }
             };
-            self.take_together(&mut messages);
+            self.take_together(messages);
             self.input(input);
         }
-        self.take_together(&mut messages);
+        self.take_together(messages);
     }
 
+    /// What lay in the sockets together arrived together.
     fn take_together(&mut self, messages: &mut Vec<(Flow, Bytes)>) {
         if !messages.is_empty() {
-            self.wake_if_due();
             self.core.handle_together(Clock.now(), messages);
             self.drain();
             messages.clear();

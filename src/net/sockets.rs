@@ -13,11 +13,11 @@ use bytes::Bytes;
 use crate::arena::Arena;
 use crate::net::arrival::Arrival;
 use crate::net::batch::Landing;
+use crate::net::clock::Clock;
 use crate::net::counters::Counters;
 use crate::net::pressure::Pressure;
 use crate::net::tcp::{Hub, Limits, Turn};
 use crate::net::udp::UdpListener;
-use crate::now::Uptime;
 use crate::sip::Flow;
 use crate::sip::ListenerId;
 use crate::sip::Transport;
@@ -229,7 +229,7 @@ impl Sockets {
             }
         }
         if let Some(tcp) = tcp.as_mut().filter(|_| *reading) {
-            busy |= tcp.poll_receive(cx, &mut Turn { now: Uptime::ZERO, arena, into, counters });
+            busy |= tcp.poll_receive(cx, &mut Turn { now: Clock.uptime(), arena, into, counters });
         }
         busy |= into.len() > before;
         if busy { Poll::Ready(()) } else { Poll::Pending }

@@ -179,7 +179,6 @@ impl Hub {
     /// Accepts, reads, writes and ends what is due: a bounded share of each. `true` if there was
     /// anything; else the task is woken when there is.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> bool {
-        turn.now = Clock.uptime();
         let before = turn.into.len();
         turn.into.extend(self.ended.drain(..));
         let mut busy = self.readiness.poll(cx);

@@ -61,9 +61,9 @@ impl Response {
         Self { draft, top_via, to_end }
     }
 
-    /// The same as [`Response::to`], [`Response::received`] and [`Response::to_tag`] in one go, for
-    /// a request that has been read, its first Via too, and written to `buffer`, which [`Response::finish_into`] gives
-    /// back: for those who answer much.
+    /// The same as [`Response::to`], [`Response::received`] and [`Response::to_tag`] in one go: for a
+    /// request that has been read, its first Via too, and written to `buffer`, which
+    /// [`Response::finish_into`] gives back. For those who answer much.
     pub fn written_to(
         mut buffer: Vec<u8>,
         (request, top_via): (&Repeated<'_>, &Via<'_>),
