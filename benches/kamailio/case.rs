@@ -126,6 +126,9 @@ impl Case {
         };
         let report = load::run(&plan).map_err(|error| format!("{error}\n{}", server.log_tail()))?;
         registrars.check()?;
+        if report.server.is_none_or(|server| server.cpu_us == 0.0) {
+            return Err("the server's processes did no work that was measured".into());
+        }
         Ok(report)
     }
 }

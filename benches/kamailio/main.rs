@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     users: Option<u32>,
     /// Connections, where it goes over TCP
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 8_000)]
     connections: u32,
     /// Transactions under way at any time
     #[arg(long, default_value_t = 32)]

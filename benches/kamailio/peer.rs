@@ -142,22 +142,39 @@ fn start_kamailio(job: Job, transport: Transport, registrars: &[SocketAddr]) -> 
         }
         command.arg("-A").arg(format!("SERVERS=\"{}\"", list.display()));
     })?;
-    server.wait_until(|| answers_options(address).unwrap_or(false))?;
+    server.wait_until(|| answers_options(address, transport).unwrap_or(false))?;
     Ok(server)
 }
 
-fn answers_options(address: SocketAddr) -> std::io::Result<bool> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.connect(address)?;
-    socket.set_read_timeout(Some(Duration::from_millis(200)))?;
-    let me = socket.local_addr()?;
-    let options = format!(
-        "OPTIONS sip:{address} SIP/2.0\r\nVia: SIP/2.0/UDP {me};rport;branch=z9hG4bKready\r\n\
-         Max-Forwards: 5\r\nFrom: <sip:bench@{me}>;tag=1\r\nTo: <sip:{address}>\r\n\
-         Call-ID: ready@{me}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
-    );
-    socket.send(options.as_bytes())?;
+/// Asked over the transport that is measured: Kamailio starts its processes for TCP after those for
+/// UDP, and whoever answers over UDP may not have them all yet.
+fn answers_options(address: SocketAddr, transport: Transport) -> std::io::Result<bool> {
+    let patience = Duration::from_millis(200);
     let mut answer = [0; 512];
-    let length = socket.recv(&mut answer)?;
+    let length = match transport {
+        Transport::Udp => {
+            let socket = UdpSocket::bind("127.0.0.1:0")?;
+            socket.connect(address)?;
+            socket.set_read_timeout(Some(patience))?;
+            socket.send(options(address, socket.local_addr()?, transport).as_bytes())?;
+            socket.recv(&mut answer)?
+        }
+        Transport::Tcp => {
+            let mut stream = TcpStream::connect_timeout(&address, patience)?;
+            stream.set_read_timeout(Some(patience))?;
+            let options = options(address, stream.local_addr()?, transport);
+            stream.write_all(options.as_bytes())?;
+            stream.read(&mut answer)?
+        }
+    };
     Ok(answer.get(..length).is_some_and(|it| it.starts_with(b"SIP/2.0 200")))
+}
+
+fn options(to: SocketAddr, from: SocketAddr, transport: Transport) -> String {
+    let transport = transport.via_name();
+    format!(
+        "OPTIONS sip:{to} SIP/2.0\r\nVia: SIP/2.0/{transport} {from};rport;branch=z9hG4bKready\r\n\
+         Max-Forwards: 5\r\nFrom: <sip:bench@{from}>;tag=1\r\nTo: <sip:{to}>\r\n\
+         Call-ID: ready@{from}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    )
 }

@@ -26,6 +26,8 @@ use crate::sip::Transport;
 const BURST: usize = 256;
 /// The longest nap: so that the end of a phase is seen in time.
 const NAP: Duration = Duration::from_millis(5);
+/// How long a server may take to accept what has connected, before its memory is looked at.
+const CONNECTED: Duration = Duration::from_millis(500);
 /// A fill that does not advance for so long has failed.
 const FILL_PATIENCE: Duration = Duration::from_secs(40);
 /// A user that was refused while filling is tried again after this.
@@ -138,11 +140,11 @@ impl<'p, W: Wire> Drive<'p, W> {
     }
 
     fn play(mut self) -> Result<Report, LoadError> {
-        self.rest();
+        self.rest(self.plan.settle.min(CONNECTED));
         self.server.usage.connected = memory_of(&self.server.pids);
         let (fill_seconds, fill_retransmissions) =
             if self.plan.fill { self.fill()? } else { (0.0, 0) };
-        self.rest();
+        self.rest(self.plan.settle);
         self.server.usage.filled = memory_of(&self.server.pids);
         self.phase = Phase::Measure;
         self.schedule = Clock.uptime().as_nanos() as f64;
@@ -191,9 +193,9 @@ impl<'p, W: Wire> Drive<'p, W> {
     }
 
     /// Nothing begins for a while, so that what is not kept for long is gone.
-    fn rest(&mut self) {
+    fn rest(&mut self, time: Duration) {
         let phase = std::mem::replace(&mut self.phase, Phase::Drain);
-        self.go_on_until(Clock.uptime() + self.plan.settle, |_| false);
+        self.go_on_until(Clock.uptime() + time, |_| false);
         self.phase = phase;
     }
 
