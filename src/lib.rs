@@ -51,6 +51,8 @@ pub mod decision;
 
 pub mod placement;
 
+pub mod recovery;
+
 pub mod store;
 
 // What is shown of it.

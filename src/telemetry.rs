@@ -149,6 +149,16 @@ fn write(event: &Event, unlogged: u64) {
         Event::FailoverDone { server, rehomed } => {
             info!(unlogged, %server, rehomed, "failover done");
         }
+        Event::ReturnBegan { server, users } => {
+            info!(unlogged, %server, users, "users begin to go home");
+        }
+        Event::ReturnDone { server, returned } => {
+            info!(unlogged, %server, returned, "users are at home again");
+        }
+        Event::ReturnStopped { server, because, returned, stay } => {
+            warn!(unlogged, %server, because, returned, stay, "users do not go on home: \
+                frontdoor recovery says who is away and why");
+        }
         Event::StoreFailed { why } => {
             error!(unlogged, %why, "the store failed: nothing is moved or acknowledged");
         }
@@ -162,11 +172,12 @@ enum Kind {
     Server,
     Suspicion,
     Failover,
+    Return,
     Store,
 }
 
 impl Kind {
-    const COUNT: usize = 4;
+    const COUNT: usize = 5;
 
     const fn of(event: &Event) -> Self {
         match event {
@@ -177,6 +188,9 @@ impl Kind {
             Event::FailoverPlanned { .. }
             | Event::FailoverWithheld { .. }
             | Event::FailoverDone { .. } => Self::Failover,
+            Event::ReturnBegan { .. } | Event::ReturnDone { .. } | Event::ReturnStopped { .. } => {
+                Self::Return
+            }
             Event::StoreFailed { .. } | Event::StoreRecovered => Self::Store,
         }
     }

@@ -17,7 +17,7 @@ use crate::config::raw::{
     RawAdmin, RawAuth, RawFailover, RawHealth, RawLimits, RawLog, RawLogFormat, RawPace, RawSip,
     RawStore, RawUnknownUsers,
 };
-use crate::config::{Config, StorePlace, reading, users};
+use crate::config::{Config, StorePlace, reading, recovery, users};
 use crate::decision;
 use crate::door;
 use crate::net;
@@ -54,6 +54,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
         sip: sip(&raw.sip, &mut wrong, &mut warnings),
         health: health_settings(&raw.health, &raw.failover, &mut wrong),
         decision: policy(&raw.failover, &mut wrong),
+        recovery: recovery::policy(&raw.recovery, &mut wrong),
         pace: pace(&raw.pace, &mut wrong),
         unknown_users: match raw.users.unknown {
             Some(RawUnknownUsers::Reject) => door::UnknownUsers::Reject,
@@ -357,7 +358,7 @@ pub(super) fn check_header_text(
     false
 }
 
-fn in_range(
+pub(super) fn in_range(
     key: &'static str,
     raw: &Option<Spanned<Span>>,
     default: Duration,
@@ -374,7 +375,7 @@ fn in_range(
     value
 }
 
-fn number_in<N: Copy + PartialOrd + std::fmt::Display>(
+pub(super) fn number_in<N: Copy + PartialOrd + std::fmt::Display>(
     key: &'static str,
     raw: &Option<Spanned<N>>,
     default: N,
@@ -391,7 +392,7 @@ fn number_in<N: Copy + PartialOrd + std::fmt::Display>(
     value
 }
 
-fn percent(
+pub(super) fn percent(
     key: &'static str,
     raw: &Option<Spanned<i64>>,
     default: u8,

@@ -13,6 +13,7 @@ mod problem;
 mod raw;
 mod reading;
 mod realm;
+mod recovery;
 pub mod token;
 mod users;
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub health: health::Settings,
     /// The login decision.
     pub decision: decision::Policy,
+    /// The way home.
+    pub recovery: crate::recovery::Policy,
     /// Pace towards a server.
     pub pace: door::Pace,
     /// D6.
@@ -143,6 +146,7 @@ impl Config {
             sip: self.sip.clone(),
             health: self.health.clone(),
             decision: self.decision.clone(),
+            recovery: self.recovery.clone(),
             pace: self.pace,
             unknown_users: self.unknown_users,
             limits: self.limits,

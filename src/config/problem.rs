@@ -179,6 +179,11 @@ pub enum Fault {
         "`{small}` ({small_value}) is more than `{large}` ({large_value}); lower it, or raise `{large}`"
     )]
     Order { small: &'static str, small_value: String, large: &'static str, large_value: String },
+    /// Stages that do not lead everybody home.
+    #[error(
+        "`stages` must rise, in whole per cent, to 100, in 20 steps at most, such as [1, 5, 25, 100]"
+    )]
+    Stages,
     /// A number outside of its range.
     #[error("`{key}` is {value}; it must be from {min} to {max}")]
     Range { key: &'static str, value: String, min: String, max: String },

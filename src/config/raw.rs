@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use crate::config::address::{Address, Network, SipAddress};
 use crate::config::duration::Span;
+use crate::config::recovery::TimeOfDay;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -21,6 +22,7 @@ pub(super) struct Raw {
     pub(super) servers: Vec<Spanned<RawServer>>,
     pub(super) sip: RawSip,
     pub(super) failover: RawFailover,
+    pub(super) recovery: RawRecovery,
     pub(super) health: RawHealth,
     pub(super) pace: RawPace,
     pub(super) users: RawUsers,
@@ -88,6 +90,21 @@ pub(super) struct RawFailover {
     pub(super) score_min: Option<Spanned<i64>>,
     pub(super) panic_threshold_percent: Option<Spanned<i64>>,
     pub(super) panic_window: Option<Spanned<Span>>,
+}
+
+/// `[recovery]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRecovery {
+    pub(super) automatic: Option<bool>,
+    pub(super) hold: Option<Spanned<Span>>,
+    pub(super) interval: Option<Spanned<Span>>,
+    pub(super) windows: Vec<TimeOfDay>,
+    pub(super) stages: Option<Spanned<Vec<i64>>>,
+    pub(super) look: Option<Spanned<Span>>,
+    pub(super) score_min: Option<Spanned<i64>>,
+    pub(super) users_per_second: Option<Spanned<u32>>,
+    pub(super) active_session: Option<RawActiveSession>,
 }
 
 /// `[health]`.
@@ -188,6 +205,8 @@ words! {
     RawAuth { None, Passthrough }
     /// `users.unknown`.
     RawUnknownUsers { Adopt, Reject }
+    /// `recovery.active_session`.
+    RawActiveSession { Unmovable, Any }
     /// `servers.health_document`.
     RawDocumentUse { Required, Optional, None }
     /// `servers.binding_address`.
@@ -205,6 +224,7 @@ pub(super) fn sections() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("servers", keys_of::<RawServer>()),
         ("sip", keys_of::<RawSip>()),
         ("failover", keys_of::<RawFailover>()),
+        ("recovery", keys_of::<RawRecovery>()),
         ("health", keys_of::<RawHealth>()),
         ("pace", keys_of::<RawPace>()),
         ("users", keys_of::<RawUsers>()),

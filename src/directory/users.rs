@@ -1,5 +1,6 @@
 //! The users in memory, by number, by AoR, and by the server that serves them now.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::cluster::ServerId;
@@ -46,7 +47,10 @@ pub struct Directory {
     home_to: Counts,
     /// Places kept for users who are on their way there, by [`ServerId`].
     reserved: Counts,
-    relocated: usize,
+    /// Users who are served elsewhere than at home.
+    away: BTreeSet<UserId>,
+    /// How many of them have this home, by [`ServerId`].
+    away_from: Counts,
 }
 
 impl Directory {
@@ -56,6 +60,7 @@ impl Directory {
             assigned: Counts(vec![0; servers]),
             home_to: Counts(vec![0; servers]),
             reserved: Counts(vec![0; servers]),
+            away_from: Counts(vec![0; servers]),
             ..Self::default()
         }
     }
@@ -139,8 +144,37 @@ impl Directory {
     }
 
     /// How many users are served elsewhere than at home.
-    pub const fn relocated(&self) -> usize {
-        self.relocated
+    pub fn relocated(&self) -> usize {
+        self.away.len()
+    }
+
+    /// Servers some of whose users are served elsewhere.
+    pub fn homes_with_users_away(&self) -> Vec<ServerId> {
+        (0..)
+            .map(ServerId)
+            .zip(&self.away_from.0)
+            .filter(|(_, away)| **away > 0)
+            .map(|(server, _)| server)
+            .collect()
+    }
+
+    /// How many users of this home are served elsewhere.
+    pub fn count_away_from(&self, home: ServerId) -> u32 {
+        self.away_from.of(home)
+    }
+
+    /// Whether this user is served elsewhere than at `home`, where they belong.
+    pub fn is_away_from(&self, id: UserId, home: ServerId) -> bool {
+        let user = self.get(id);
+        user.relocation.is_some() && user.home == Some(home)
+    }
+
+    /// Who is, in the canonical order. Takes time in proportion to all who are away from anywhere.
+    pub fn away_from(&self, home: ServerId) -> Vec<UserId> {
+        let away = self.away.iter().copied();
+        let mut ids: Vec<UserId> = away.filter(|&id| self.is_away_from(id, home)).collect();
+        self.sort(&mut ids);
+        ids
     }
 
     /// Whose current server this is, in the canonical order. Reads every user once: for a
@@ -181,7 +215,7 @@ impl Directory {
         // Four thousand million users do not fit into memory; the limit on users is far below.
         let id = UserId(u32::try_from(self.users.len()).unwrap_or(u32::MAX));
         self.index(id, &user);
-        self.count(&user);
+        self.count(id, &user);
         self.whereabouts.push(Whereabouts::of(&user));
         self.users.push(user);
         Ok(id)
@@ -203,9 +237,9 @@ impl Directory {
         for line in &old.lines {
             self.by_line.remove(line, id);
         }
-        self.discount(&old);
+        self.discount(id, &old);
         self.index(id, &user);
-        self.count(&user);
+        self.count(id, &user);
         self.whereabouts[id.index()] = Whereabouts::of(&user);
         self.users[id.index()] = user;
         Ok(())
@@ -254,15 +288,12 @@ impl Directory {
     /// The only way current or home change in place: the counts follow.
     fn change(&mut self, id: UserId, epoch: u64, change: impl FnOnce(&mut User)) {
         let user = &mut self.users[id.index()];
-        let (home, current, away) = (user.home, user.current(), user.relocation.is_some());
+        let before = Places::of(user);
         change(user);
         user.epoch = epoch;
-        let user = &self.users[id.index()];
+        let after = Places::of(user);
         self.whereabouts[id.index()] = Whereabouts::of(user);
-        self.home_to.moved(home, user.home);
-        self.assigned.moved(current, user.current());
-        self.relocated -= usize::from(away);
-        self.relocated += usize::from(user.relocation.is_some());
+        self.recount(id, before, after);
     }
 
     fn check_owner(&self, user: &User, but: Option<UserId>) -> Result<(), DuplicateOwner> {
@@ -292,16 +323,42 @@ impl Directory {
         }
     }
 
-    fn count(&mut self, user: &User) {
-        self.home_to.moved(None, user.home);
-        self.assigned.moved(None, user.current());
-        self.relocated += usize::from(user.relocation.is_some());
+    fn count(&mut self, id: UserId, user: &User) {
+        self.recount(id, Places::default(), Places::of(user));
     }
 
-    fn discount(&mut self, user: &User) {
-        self.home_to.moved(user.home, None);
-        self.assigned.moved(user.current(), None);
-        self.relocated -= usize::from(user.relocation.is_some());
+    fn discount(&mut self, id: UserId, user: &User) {
+        self.recount(id, Places::of(user), Places::default());
+    }
+
+    fn recount(&mut self, id: UserId, before: Places, after: Places) {
+        self.home_to.moved(before.home, after.home);
+        self.assigned.moved(before.current, after.current);
+        self.away_from.moved(before.away_from(), after.away_from());
+        if after.is_away {
+            self.away.insert(id);
+        } else {
+            self.away.remove(&id);
+        }
+    }
+}
+
+/// What the counts count of one user.
+#[derive(Clone, Copy, Debug, Default)]
+struct Places {
+    home: Option<ServerId>,
+    current: Option<ServerId>,
+    is_away: bool,
+}
+
+impl Places {
+    fn of(user: &User) -> Self {
+        Self { home: user.home, current: user.current(), is_away: user.relocation.is_some() }
+    }
+
+    /// The home a user is away from.
+    fn away_from(self) -> Option<ServerId> {
+        self.home.filter(|_| self.is_away)
     }
 }
 

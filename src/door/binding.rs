@@ -41,8 +41,8 @@ pub(crate) struct Binding {
     pub(crate) step: Step,
     /// Why it is not registered although it could be.
     pub(crate) trouble: Option<Trouble>,
-    /// The failover that moves it, by number, until it is registered elsewhere.
-    pub(crate) failover: Option<u32>,
+    /// The failover or return that moves it, by number, until it is registered where its user is.
+    pub(crate) run: Option<u32>,
     pub(crate) standing: Standing,
     /// When a timer of its own wakes it next, so that only one is kept.
     pub(crate) wakes_at: Uptime,

@@ -74,7 +74,7 @@ pub(crate) enum Continuation {
     /// A user has a home.
     Home { user: UserId, server: ServerId, epoch: u64 },
     /// Users are elsewhere now.
-    Relocate { moves: Vec<Move>, failover: Option<u32> },
+    Relocate { moves: Vec<Move>, run: Option<u32> },
     /// Users' leftovers at a server are gone.
     Swept { users: Vec<UserId>, server: ServerId },
 }
@@ -165,7 +165,7 @@ impl Door {
     }
 
     /// Users go elsewhere; one write, all or none.
-    pub(super) fn record_moves(&mut self, moves: Vec<Move>, failover: Option<u32>) {
+    pub(super) fn record_moves(&mut self, moves: Vec<Move>, run: Option<u32>) {
         let mut changes = Vec::with_capacity(moves.len());
         for step in &moves {
             let known = self.directory.get(step.user);
@@ -175,7 +175,7 @@ impl Door {
             self.ledger.recording.insert(step.user);
             self.directory.reserve(step.to);
         }
-        self.record_changes(changes, Continuation::Relocate { moves, failover });
+        self.record_changes(changes, Continuation::Relocate { moves, run });
     }
 
     /// Leftovers of these users at `server` are gone; current does not change, so nor does epoch.
@@ -297,7 +297,7 @@ impl Door {
                 self.reconcile_user(now, user);
                 self.wake_waiting(now, user);
             }
-            Continuation::Relocate { moves, failover } => self.on_moved(now, moves, failover),
+            Continuation::Relocate { moves, run } => self.on_moved(now, moves, run),
             Continuation::Swept { users, server } => {
                 for user in users {
                     self.ledger.recording.remove(&user);
@@ -333,12 +333,12 @@ impl Door {
                 self.ledger.recording.remove(&user);
                 self.block_waiting_of(now, user);
             }
-            Continuation::Relocate { moves, failover } => {
+            Continuation::Relocate { moves, run } => {
                 for step in &moves {
                     self.ledger.recording.remove(&step.user);
                     self.block_waiting_of(now, step.user);
                 }
-                self.on_moves_not_recorded(now, &moves, failover);
+                self.on_moves_not_recorded(now, &moves, run);
             }
             Continuation::Swept { users, .. } => {
                 for user in users {

@@ -17,6 +17,7 @@
 //! | `pool` | health: probes, documents, states |
 //! | `sample` | whether a server still holds what it granted |
 //! | `rehome` | a server failed: plan, record, enqueue |
+//! | `homecoming` | users who were moved are brought home, in stages |
 //! | `ledger` | writes under way and what happens when they are durable |
 //! | `report` | what the door shows of itself |
 
@@ -24,6 +25,7 @@ mod absorb;
 mod admission;
 mod binding;
 mod edge;
+mod homecoming;
 mod lane;
 mod ledger;
 mod nonces;
@@ -62,6 +64,7 @@ use crate::directory::record::{Loaded, Record, Recorded};
 use crate::directory::{Aor, Directory, UserId};
 use crate::door::admission::Admission;
 use crate::door::binding::{Binding, BindingsOfUser};
+use crate::door::homecoming::Homecomings;
 use crate::door::lane::Lane;
 use crate::door::ledger::Ledger;
 use crate::door::nonces::Nonces;
@@ -79,9 +82,13 @@ use crate::sip::transaction::Transactions;
 use crate::sip::{ConnectionId, Flow, Transport};
 use crate::timers::Timers;
 
+pub use homecoming::{AlreadySo, NoReturn};
 pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
 pub use stats::Stats;
-pub use status::{BindingStatus, FailoverStatus, Progress, ServerStatus, Status, UserStatus};
+pub use status::{
+    AwayStatus, BindingStatus, FailoverStatus, Progress, RecoveryStatus, ReturnStatus,
+    ServerStatus, Status, UserStatus,
+};
 
 /// What reaches the door.
 #[derive(Debug)]
@@ -208,6 +215,31 @@ pub enum Event {
         /// Bindings that are registered elsewhere now.
         rehomed: u64,
     },
+    /// Users who were moved begin to go home.
+    ReturnBegan {
+        /// Their home.
+        server: Arc<str>,
+        /// How many.
+        users: u64,
+    },
+    /// Everybody who could go home is there.
+    ReturnDone {
+        /// Their home.
+        server: Arc<str>,
+        /// How many.
+        returned: u64,
+    },
+    /// A return was stopped, and those who had not gone stay where they are.
+    ReturnStopped {
+        /// Their home.
+        server: Arc<str>,
+        /// Why, in one word.
+        because: &'static str,
+        /// How many had gone.
+        returned: u64,
+        /// How many had not.
+        stay: u64,
+    },
     /// The store failed; nothing was moved or acknowledged.
     StoreFailed {
         /// In words.
@@ -250,6 +282,7 @@ pub struct Door {
     ledger: Ledger,
     nonces: Nonces,
     failovers: Failovers,
+    homecomings: Homecomings,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
     /// Where answers are put together that no transaction keeps, and where they stay until sent.
@@ -289,6 +322,8 @@ enum Timer {
     Removals,
     /// When a hold ends, or a plan that could not be made or recorded is tried again.
     Failover,
+    /// When users may go home.
+    Homecoming,
 }
 
 impl Door {
@@ -372,6 +407,7 @@ impl Door {
                 Timer::Patience(id) => self.lose_patience(now, id),
                 Timer::Removals => self.write_removals_again(now),
                 Timer::Failover => self.wake_planner(now),
+                Timer::Homecoming => self.wake_homecomings(now),
             }
         }
     }

@@ -72,6 +72,7 @@ impl Door {
             return;
         }
         self.seen = self.view();
+        self.watch_homecomings(now);
         let holds: Vec<Uptime> = self
             .seen
             .servers

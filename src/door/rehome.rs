@@ -35,7 +35,8 @@ pub(crate) struct Move {
     pub(crate) to: ServerId,
     /// The user's epoch before the move.
     pub(crate) epoch: u64,
-    pub(crate) why: RelocationReason,
+    /// `None`: home, where nobody is relocated.
+    pub(crate) why: Option<RelocationReason>,
     pub(crate) date: SystemTime,
 }
 
@@ -49,12 +50,9 @@ impl Move {
         }
         left_at.retain(|&server| server != self.to);
         let origin = before.map(|before| before.origin).or(user.home).unwrap_or(self.from);
-        let relocation = (user.home != Some(self.to)).then_some(Relocation {
-            origin,
-            date: self.date,
-            target: self.to,
-            why: self.why,
-        });
+        let why = self.why.filter(|_| user.home != Some(self.to));
+        let relocation =
+            why.map(|why| Relocation { origin, date: self.date, target: self.to, why });
         User { relocation, left_at, epoch: self.epoch + 1, ..user.clone() }
     }
 }
@@ -91,6 +89,12 @@ impl Failovers {
         self.unplaced.len() as u64
     }
 
+    /// A number no other run of this life of the door has, failover or return.
+    pub(crate) const fn next_number(&mut self) -> u32 {
+        self.count += 1;
+        self.count
+    }
+
     fn run(&mut self, number: u32) -> Option<&mut Run> {
         self.runs.iter_mut().find(|run| run.number == number)
     }
@@ -105,9 +109,9 @@ impl Failovers {
         if self.runs.len() >= RUNS_MAX {
             self.runs.pop_front();
         }
-        self.count += 1;
-        self.runs.push_back(Run { number: self.count, server, status, recording: 0, done: false });
-        self.count
+        let number = self.next_number();
+        self.runs.push_back(Run { number, server, status, recording: 0, done: false });
+        number
     }
 }
 
@@ -221,7 +225,7 @@ impl Door {
                 from: planned.from,
                 to: planned.to,
                 epoch: planned.epoch,
-                why: RelocationReason::Failover,
+                why: Some(RelocationReason::Failover),
                 date: now.wall,
             });
         }
@@ -278,7 +282,7 @@ impl Door {
     pub(super) fn record_relocation(&mut self, now: Now, user: UserId, to: ServerId) {
         let Some(from) = self.current(user) else { return };
         let epoch = self.directory.get(user).epoch;
-        let why = RelocationReason::Failover;
+        let why = Some(RelocationReason::Failover);
         let step = Move { user, from, to, epoch, why, date: now.wall };
         let run = Some(self.run_of(from)).filter(|&number| number != 0);
         if let Some(run) = run.and_then(|number| self.failovers.run(number)) {
@@ -297,12 +301,12 @@ impl Door {
         let policy = &self.settings.decision.placement;
         let Ok(to) = placement::place(user, &self.view(), &self.directory, policy) else { return };
         let epoch = self.directory.get(user).epoch;
-        let why = RelocationReason::Replanned;
+        let why = Some(RelocationReason::Replanned);
         self.record_moves(vec![Move { user, from, to, epoch, why, date: now.wall }], None);
     }
 
     /// The relocations are durable: now, and not before, they are carried out.
-    pub(super) fn on_moved(&mut self, now: Now, moves: Vec<Move>, failover: Option<u32>) {
+    pub(super) fn on_moved(&mut self, now: Now, moves: Vec<Move>, run: Option<u32>) {
         let mut bindings = 0;
         let mut moved = Vec::with_capacity(moves.len());
         for step in &moves {
@@ -321,38 +325,53 @@ impl Door {
             self.stats.relocations += 1;
             moved.push(step.user);
             for &id in &self.bindings_of(step.user).to_vec() {
-                let Some(binding) = self.bindings.get_mut(id) else { continue };
-                binding.trouble = None;
-                if binding.is_live(now.uptime) && binding.failover.is_none() {
-                    binding.failover = failover;
-                    bindings += u64::from(failover.is_some());
-                }
+                bindings += u64::from(self.join_run(now, id, run));
             }
         }
-        if let Some(run) = failover.and_then(|number| self.failovers.run(number)) {
+        if let Some(run) = run.and_then(|number| self.failovers.run(number)) {
             run.status.bindings += bindings;
             run.status.recorded_nanos = now.uptime.as_nanos();
             run.recording = run.recording.saturating_sub(moves.len());
+        }
+        if let Some(number) = run {
+            self.homecomings.recorded(number, moves.len(), moved.len(), bindings);
         }
         for user in moved {
             self.reconcile_user(now, user);
             self.wake_waiting(now, user);
         }
-        if let Some(number) = failover {
+        if let Some(number) = run {
             self.check_done(number);
         }
         // The backup may have died while this was being written.
         self.wake_planner_at(now.uptime + REPLAN_INTERVAL);
     }
 
+    /// A binding whose user has just been moved is part of that run now. A failover that was begun
+    /// earlier keeps it: to its phone it is the same failure. Whether the run has one more.
+    fn join_run(&mut self, now: Now, id: SlotId, run: Option<u32>) -> bool {
+        let Some(binding) = self.bindings.get_mut(id) else { return false };
+        binding.trouble = None;
+        if !binding.is_live(now.uptime) {
+            return false;
+        }
+        let goes_home = |run: Option<u32>| run.is_some_and(|run| self.homecomings.is_run(run));
+        if binding.run.is_some() && !goes_home(binding.run) && !goes_home(run) {
+            return false;
+        }
+        self.leave_run(id);
+        if let Some(binding) = self.bindings.get_mut(id) {
+            binding.run = run;
+        }
+        run.is_some()
+    }
+
     /// The moves could not be recorded, so nobody has moved; the planner tries again.
-    pub(super) fn on_moves_not_recorded(
-        &mut self,
-        now: Now,
-        moves: &[Move],
-        failover: Option<u32>,
-    ) {
-        if let Some(run) = failover.and_then(|number| self.failovers.run(number)) {
+    pub(super) fn on_moves_not_recorded(&mut self, now: Now, moves: &[Move], run: Option<u32>) {
+        if let Some(number) = run {
+            self.stop_homecoming_unrecorded(now, number, moves.len());
+        }
+        if let Some(run) = run.and_then(|number| self.failovers.run(number)) {
             run.recording = run.recording.saturating_sub(moves.len());
             run.status.users = run.status.users.saturating_sub(moves.len() as u64);
         }
@@ -371,12 +390,16 @@ impl Door {
     /// A binding is registered where its user is current now.
     pub(super) fn count_rehomed(&mut self, now: Now, id: SlotId, server: ServerId) {
         let Some(binding) = self.bindings.get(id) else { return };
-        let Some(number) = binding.failover else { return };
+        let Some(number) = binding.run else { return };
         if self.current(binding.user) != Some(server) || binding.gone {
             return;
         }
         if let Some(binding) = self.bindings.get_mut(id) {
-            binding.failover = None;
+            binding.run = None;
+        }
+        if self.homecomings.is_run(number) {
+            self.stats.returned += 1;
+            return self.homecomings.arrived(now, number);
         }
         self.stats.rehomed += 1;
         if let Some(run) = self.failovers.run(number) {
@@ -389,10 +412,11 @@ impl Door {
         self.check_done(number);
     }
 
-    /// A binding that ends while it is being moved is no part of the failover any more.
-    pub(super) fn leave_failover(&mut self, id: SlotId) {
+    /// A binding that ends while it is being moved is no part of that any more.
+    pub(super) fn leave_run(&mut self, id: SlotId) {
         let Some(binding) = self.bindings.get_mut(id) else { return };
-        let Some(number) = binding.failover.take() else { return };
+        let Some(number) = binding.run.take() else { return };
+        self.homecomings.left(number);
         if let Some(run) = self.failovers.run(number) {
             run.status.bindings = run.status.bindings.saturating_sub(1);
         }

@@ -85,6 +85,7 @@ impl Door {
             bindings: self.tally.live(),
             progress: self.tally.progress,
             failovers: self.failovers.statuses(),
+            recovery: self.recovery_status(now),
             store: self.ledger.trouble.clone(),
         }
     }

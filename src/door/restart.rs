@@ -18,6 +18,7 @@ use crate::directory::record::{BindingRecord, Loaded};
 use crate::directory::{Directory, User};
 use crate::door::admission::Admission;
 use crate::door::binding::{Binding, Said, Standing, Step, Upstream};
+use crate::door::homecoming::Homecomings;
 use crate::door::lane::Lane;
 use crate::door::ledger::Ledger;
 use crate::door::nonces::Nonces;
@@ -68,6 +69,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         ledger: Ledger::default(),
         nonces: Nonces::default(),
         failovers: Failovers::default(),
+        homecomings: Homecomings::new(now.uptime),
         timers: Timers::default(),
         outputs: VecDeque::new(),
         scratch: Vec::new(),
@@ -117,6 +119,7 @@ impl Door {
             self.take_up(now, id);
         }
         self.wake_planner_at(now.uptime);
+        self.bring_home(now);
     }
 
     fn restored_binding(&self, record: &BindingRecord, now: Now) -> Option<Binding> {
@@ -148,7 +151,7 @@ impl Door {
             upstream: SmallVec::new(),
             step: Step::Idle,
             trouble: None,
-            failover: None,
+            run: None,
             standing: Standing::Gone,
             wakes_at: Uptime::NEVER,
             repeat: Repeat::NONE,

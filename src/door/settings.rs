@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::cluster::{Server, health};
 use crate::decision;
 use crate::private::Private;
+use crate::recovery;
 use crate::sip::{Transport, transaction};
 
 /// Everything the door is told at start.
@@ -23,6 +24,8 @@ pub struct Settings {
     pub health: health::Settings,
     /// The login decision.
     pub decision: decision::Policy,
+    /// The way home.
+    pub recovery: recovery::Policy,
     /// Pace of what the door does at the servers by itself.
     pub pace: Pace,
     /// What happens to an AoR nobody imported (D6).

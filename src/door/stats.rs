@@ -85,6 +85,10 @@ stats! {
     relocations,
     /// Bindings registered on another server by the door.
     rehomed,
+    /// Bindings registered at home again.
+    returned,
+    /// Returns that were stopped before everybody was at home.
+    returns_stopped,
     /// Steps dropped because the user or the binding had changed meanwhile (M4).
     stale_steps,
     /// Stale bindings removed from a server (M8).

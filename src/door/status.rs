@@ -28,6 +28,9 @@ pub struct Status {
     pub progress: Progress,
     /// The most recent failovers, newest last, at most 16.
     pub failovers: Vec<FailoverStatus>,
+    /// Who is away from home, why, and the returns there were.
+    #[serde(default)]
+    pub recovery: RecoveryStatus,
     /// Store trouble, in words, while it lasts.
     pub store: Option<Arc<str>>,
 }
@@ -110,6 +113,66 @@ pub struct FailoverStatus {
     pub last_nanos: u64,
     /// Why nobody was moved, if nobody was.
     pub why_not: Option<Arc<str>>,
+}
+
+/// The way home (B).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryStatus {
+    /// Whether an operator has stopped all returns.
+    pub paused: bool,
+    /// Homes some of whose users are away.
+    pub homes: Vec<AwayStatus>,
+    /// The most recent returns, newest last, at most 16.
+    pub returns: Vec<ReturnStatus>,
+}
+
+/// Users who are away from one home.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwayStatus {
+    /// Their home.
+    pub home: Arc<str>,
+    /// How many.
+    pub away: u64,
+    /// Why nobody goes home now ([`crate::recovery::Stay::name`]); none while a return is under way
+    /// or would begin with the next look.
+    pub stay_because: Option<Arc<str>>,
+}
+
+/// One return.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturnStatus {
+    /// Where to.
+    pub home: Arc<str>,
+    /// `going`, `looking`, `done` or `stopped`.
+    pub state: Arc<str>,
+    /// Begun by an operator.
+    pub by_hand: bool,
+    /// Monotonic nanoseconds of the beginning.
+    pub began_nanos: u64,
+    /// And of the end; 0 before.
+    pub ended_nanos: u64,
+    /// The stage under way, or the last one there was; from 1.
+    pub stage: u32,
+    /// Stages planned.
+    pub stages: u32,
+    /// Users who were to go.
+    pub users: u64,
+    /// Users who are at home by the ledger.
+    pub returned: u64,
+    /// Users who were left where they are because they were in the middle of something.
+    pub active: u64,
+    /// Users who stay because the return was stopped.
+    pub stay: u64,
+    /// Bindings of those who returned.
+    pub bindings: u64,
+    /// Bindings registered at home by now.
+    pub arrived: u64,
+    /// Monotonic nanoseconds of the first and the last of them; 0 before.
+    pub first_nanos: u64,
+    /// See `first_nanos`.
+    pub last_nanos: u64,
+    /// Why it was stopped, if it was.
+    pub stopped_because: Option<Arc<str>>,
 }
 
 /// One user, for `frontdoor users`.

@@ -310,7 +310,7 @@ impl Door {
     }
 
     pub(super) fn apply_removal(&mut self, id: SlotId, update: &Update) {
-        self.leave_failover(id);
+        self.leave_run(id);
         if let UpdateState::Granted(upstream) = update.state {
             self.drop_upstream(id, upstream.server, upstream.by);
         }
@@ -445,7 +445,7 @@ impl Binding {
             upstream: smallvec::SmallVec::new(),
             step: Step::Idle,
             trouble: None,
-            failover: None,
+            run: None,
             standing: Standing::Gone,
             wakes_at: Uptime::NEVER,
             repeat: Repeat::NONE,

@@ -106,7 +106,9 @@ impl Door {
             .current(binding.user)
             .and_then(|server| binding.at(server))
             .is_some_and(|upstream| upstream.expires_at > now);
-        if known_there && binding.failover.is_none() {
+        // Nobody waits for those who go home: whoever lost their server goes first.
+        let goes_home = binding.run.is_some_and(|run| self.homecomings.is_run(run));
+        if goes_home || (known_there && binding.run.is_none()) {
             return Urgency::Background;
         }
         // Phones refresh at half their lease or towards its end.
@@ -296,7 +298,7 @@ impl Door {
 
     /// A binding is over: the store forgets it, the servers are told.
     fn remove_binding(&mut self, now: Now, id: SlotId) {
-        self.leave_failover(id);
+        self.leave_run(id);
         let Some(binding) = self.bindings.get_mut(id) else { return };
         binding.gone = true;
         binding.version = binding.version.wrapping_add(1);
@@ -309,7 +311,7 @@ impl Door {
     }
 
     fn forget(&mut self, now: Now, id: SlotId) {
-        self.leave_failover(id);
+        self.leave_run(id);
         self.restand(now, id);
         let Some(binding) = self.bindings.remove(id) else { return };
         self.forget_repeat(id, &binding);

@@ -379,6 +379,9 @@ const fn matters_at_once(event: &Event) -> bool {
         | Event::FailoverPlanned { .. }
         | Event::FailoverWithheld { .. }
         | Event::FailoverDone { .. }
+        | Event::ReturnBegan { .. }
+        | Event::ReturnDone { .. }
+        | Event::ReturnStopped { .. }
         | Event::StoreFailed { .. }
         | Event::StoreRecovered => true,
     }

@@ -139,6 +139,7 @@ pub(crate) fn settings() -> Settings {
             ..SipSettings::default()
         },
         health: health::Settings::default(),
+        recovery: frontdoor::recovery::Policy::default(),
         decision: decision::Policy::default(),
         pace: Pace::default(),
         unknown_users: UnknownUsers::Adopt,

@@ -11,6 +11,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
     ("directory", &["cluster", "private", "sip"]),
     ("placement", &["cluster", "directory", "now"]),
     ("decision", &["cluster", "directory", "now", "placement"]),
+    ("recovery", &["cluster", "now"]),
     (
         "door",
         &[
@@ -23,6 +24,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
             "directory",
             "placement",
             "decision",
+            "recovery",
         ],
     ),
     // Of `cluster` the health document alone: its format is published, not the door's.
@@ -43,6 +45,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
             "directory",
             "placement",
             "decision",
+            "recovery",
             "door",
             "store",
             "net",
@@ -61,6 +64,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
             "directory",
             "placement",
             "decision",
+            "recovery",
             "door",
             "ucserver",
             "store",
@@ -84,6 +88,7 @@ pub(crate) const PURE: &[&str] = &[
     "directory",
     "placement",
     "decision",
+    "recovery",
     "door",
     "ucserver",
 ];

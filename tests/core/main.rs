@@ -14,6 +14,7 @@ mod along_the_path;
 mod desk;
 mod failover;
 mod fuzz;
+mod homecoming;
 mod incarnations;
 mod injection;
 mod moves;

@@ -90,6 +90,8 @@ pub(crate) struct World {
     pub(crate) steps: u64,
     /// The ledger as durable, user by user, to check every change of it.
     pub(crate) ledger: BTreeMap<Arc<str>, UserRecord>,
+    /// Who went home, when: not because the server where they were had failed.
+    pub(crate) homeward: Vec<(Uptime, Arc<str>)>,
     store: Memory,
     rng: fastrand::Rng,
     /// When each phone acts next; an entry that is out of date is mended when it comes up.
@@ -147,6 +149,7 @@ pub(crate) fn settings(servers: usize, capacity: u32) -> Settings {
             ..SipSettings::default()
         },
         health: health::Settings::default(),
+        recovery: frontdoor::recovery::Policy::default(),
         decision: decision::Policy {
             disable_automatic_user_distribution: false,
             ..decision::Policy::default()
@@ -185,6 +188,7 @@ impl World {
             disk_full: false,
             steps: 0,
             ledger: BTreeMap::new(),
+            homeward: Vec::new(),
             store: Memory::new(),
             rng: fastrand::Rng::with_seed(seed),
             wakes: BTreeSet::new(),
@@ -380,6 +384,13 @@ impl World {
         }
     }
 
+    /// An operator does something.
+    pub(crate) fn operate<T>(&mut self, act: impl FnOnce(&mut Door, Now) -> T) -> T {
+        let done = act(self.door.as_mut().expect("the door runs"), self.now);
+        self.drain_door();
+        done
+    }
+
     fn tell_door(&mut self, input: Input) {
         if let Some(door) = &mut self.door {
             door.handle(self.now, input);
@@ -501,8 +512,14 @@ impl World {
             );
             let index = self.settings.servers.iter().position(|s| s.name == from).unwrap();
             let unwell = self.unwell_until[index].is_some_and(|until| until > self.now.uptime);
+            if !unwell && before.relocation.is_some() && to == record.home {
+                let home = to.expect("where somebody is at home");
+                self.homeward.push((self.now.uptime, home));
+                continue;
+            }
             assert!(unwell, "{} left {from}, which was never unwell", record.name);
         }
+        self.check_pace_home();
         for (index, server) in self.settings.servers.iter().enumerate() {
             let here = self
                 .ledger
@@ -514,6 +531,20 @@ impl World {
                 })
                 .count();
             assert!(here <= server.capacity as usize, "ucs{} is over capacity: {here}", index + 1);
+        }
+    }
+
+    /// Nobody's home gets more users back within a second than it may (B2, M7).
+    fn check_pace_home(&self) {
+        let most = self.settings.recovery.users_per_second;
+        // A tenth of a second may have been saved up, and a write holds a tenth.
+        let most = (most + most.div_ceil(5) + 1) as usize;
+        for server in &self.settings.servers {
+            let lately = self.homeward.iter().rev();
+            let lately =
+                lately.take_while(|(at, _)| *at + Duration::from_secs(1) > self.now.uptime);
+            let came = lately.filter(|(_, home)| *home == server.name).count();
+            assert!(came <= most, "{came} users came home to {} within a second", server.name);
         }
     }
 

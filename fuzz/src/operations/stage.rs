@@ -482,6 +482,7 @@ fn settings(seed: u64) -> Settings {
             ..SipSettings::default()
         },
         health: health::Settings::default(),
+        recovery: frontdoor::recovery::Policy::default(),
         decision: decision::Policy {
             disable_automatic_user_distribution: false,
             ..decision::Policy::default()

@@ -1,0 +1,262 @@
+//! A server is back: its users come home in stages, paced, and nobody notices.
+
+use std::time::Duration;
+
+use frontdoor::door::{NoReturn, ReturnStatus};
+use frontdoor::recovery::{ActiveSession, Policy, Window};
+use frontdoor::ucserver::Mood;
+
+use crate::phone::Act;
+use crate::world::{Weather, World, settings};
+
+const USERS: usize = 60;
+/// Probation, ramp, and a little.
+const HEALTHY_AFTER: Duration = Duration::from_secs(95);
+
+fn policy() -> Policy {
+    Policy { users_per_second: 10, ..Policy::default() }
+}
+
+/// Three servers; everybody is registered, ucs2 has died, and its users are elsewhere. How many.
+fn away(recovery: Policy, seed: u64) -> (World, usize) {
+    let mut world = World::new(
+        frontdoor::door::Settings { recovery, ..settings(3, 1000) },
+        Weather::CALM,
+        seed,
+    );
+    world.run_for(Duration::from_secs(3));
+    for number in 0..USERS {
+        world.add_phone(&format!("sip:u{number}@example.com"));
+    }
+    world.run_until(Duration::from_secs(40), |world| {
+        world.phones.iter().all(|phone| phone.is_acknowledged(world.now.uptime))
+    });
+    world.set_mood(1, Mood::Dead);
+    world.run_until(Duration::from_secs(10), |world| {
+        let status = world.door().status(world.now);
+        status.relocated > 0 && status.progress.settled == USERS as u64
+    });
+    let away = world.door().status(world.now).relocated as usize;
+    assert!(away > 10, "{away} on ucs2");
+    (world, away)
+}
+
+fn relocated(world: &World) -> usize {
+    world.door().status(world.now).relocated as usize
+}
+
+fn last_return(world: &World) -> Option<ReturnStatus> {
+    world.door().status(world.now).recovery.returns.pop()
+}
+
+fn stay_because(world: &World) -> Option<String> {
+    let homes = world.door().status(world.now).recovery.homes;
+    homes.first().and_then(|home| home.stay_because.as_deref().map(str::to_owned))
+}
+
+/// Until a return of ucs2 is over.
+fn run_return(world: &mut World) -> ReturnStatus {
+    world.run_until(Duration::from_secs(900), |world| {
+        last_return(world).is_some_and(|last| last.ended_nanos > 0)
+    });
+    last_return(world).unwrap()
+}
+
+#[test]
+fn everybody_comes_home_in_stages_and_no_phone_notices() {
+    let (mut world, away) = away(policy(), 1);
+    let answers: Vec<usize> = world.phones.iter().map(|phone| phone.answers.len()).collect();
+    world.set_mood(1, Mood::Healthy);
+    world.run_for(HEALTHY_AFTER + Duration::from_secs(280));
+    assert_eq!((relocated(&world), stay_because(&world).as_deref()), (away, Some("within_hold")));
+    let began = |world: &World| last_return(world).is_some();
+    world.run_until(Duration::from_secs(60), began);
+    // One user, then a look of half a minute at what becomes of it.
+    world.run_for(Duration::from_secs(20));
+    assert_eq!(relocated(&world), away - 1);
+    let over = run_return(&mut world);
+    assert_eq!((&*over.state, over.stage, over.stages), ("done", 4, 4));
+    assert_eq!((over.users, over.returned, over.stay), (away as u64, away as u64, 0));
+    assert_eq!((over.bindings, over.arrived), (away as u64, away as u64));
+    assert_eq!(relocated(&world), 0);
+    world.run_for(Duration::from_secs(5));
+    world.check_reachable();
+    for (phone, before) in world.phones.iter().zip(answers) {
+        let refused = phone.answers.iter().skip(before).filter(|answer| answer.1 != 200).count();
+        assert_eq!(refused, 0, "{} has noticed", phone.aor);
+    }
+}
+
+#[test]
+fn nobody_goes_faster_than_the_home_may_take() {
+    let pace = Policy { users_per_second: 2, stages: vec![100], ..policy() };
+    let (mut world, away) = away(pace, 2);
+    world.set_mood(1, Mood::Healthy);
+    let over = run_return(&mut world);
+    assert_eq!((&*over.state, over.returned), ("done", away as u64));
+    let first = world.homeward.first().unwrap().0;
+    let last = world.homeward.last().unwrap().0;
+    let least = Duration::from_millis(500) * (away as u32 - 2);
+    assert!(last.since(first) >= least, "{away} users in {:?}", last.since(first));
+}
+
+#[test]
+fn a_home_that_dies_in_between_keeps_nobody_and_gets_no_more() {
+    let (mut world, away) = away(policy(), 3);
+    world.set_mood(1, Mood::Healthy);
+    world.run_until(Duration::from_secs(600), |world| relocated(world) == away - 1);
+    world.set_mood(1, Mood::Dead);
+    let over = run_return(&mut world);
+    assert_eq!((&*over.state, over.stopped_because.as_deref()), ("stopped", Some("home_down")));
+    assert_eq!((over.returned, over.stay), (1, away as u64 - 1));
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(relocated(&world), away, "the one who was home is saved again");
+    world.check_reachable();
+    // And when it is back for good, so is everybody.
+    world.set_mood(1, Mood::Healthy);
+    world.run_until(Duration::from_secs(900), |world| relocated(world) == 0);
+    world.run_for(Duration::from_secs(5));
+    world.check_reachable();
+}
+
+#[test]
+fn a_home_that_answers_with_failures_gets_no_more() {
+    let (mut world, away) = away(policy(), 4);
+    world.set_mood(1, Mood::Healthy);
+    world.run_until(Duration::from_secs(600), |world| relocated(world) == away - 1);
+    world.set_mood(1, Mood::Errors);
+    let over = run_return(&mut world);
+    assert_eq!(&*over.state, "stopped");
+    assert_eq!(over.returned, 1);
+    assert!(over.stay > 0);
+    world.set_mood(1, Mood::Healthy);
+    world.run_until(Duration::from_secs(1500), |world| relocated(world) == 0);
+    world.check_reachable();
+}
+
+#[test]
+fn a_backup_that_dies_while_hosting_sends_its_guests_on_and_their_home_stays() {
+    let (mut world, away) = away(policy(), 5);
+    world.set_mood(2, Mood::Dead);
+    world.run_until(Duration::from_secs(20), |world| {
+        let status = world.door().status(world.now);
+        status.servers[2].assigned == 0 && status.progress.settled == USERS as u64
+    });
+    assert!(relocated(&world) > away);
+    for user in world.door().users(world.now, 0, USERS) {
+        assert_eq!(user.current.as_deref(), Some("ucs1"));
+    }
+    world.set_mood(1, Mood::Healthy);
+    world.set_mood(2, Mood::Healthy);
+    world.run_until(Duration::from_secs(1500), |world| relocated(world) == 0);
+    world.run_for(Duration::from_secs(5));
+    world.check_reachable();
+}
+
+#[test]
+fn while_distribution_is_disabled_users_stay_unless_they_are_sent() {
+    let (mut world, away) = away(policy(), 6);
+    world.settings.decision.disable_automatic_user_distribution = true;
+    world.set_mood(1, Mood::Healthy);
+    world.restart_door();
+    world.run_for(Duration::from_secs(900));
+    assert_eq!(relocated(&world), away);
+    assert_eq!(stay_because(&world).as_deref(), Some("distribution_disabled"));
+    world.settings.decision.disable_automatic_user_distribution = false; // what the world checks
+    world.operate(|door, now| door.return_home(now, "ucs2")).unwrap();
+    let over = run_return(&mut world);
+    assert_eq!((&*over.state, over.by_hand, over.returned), ("done", true, away as u64));
+}
+
+#[test]
+fn a_return_is_paused_and_goes_on() {
+    let (mut world, away) = away(policy(), 7);
+    world.set_mood(1, Mood::Healthy);
+    world.run_until(Duration::from_secs(600), |world| relocated(world) == away - 1);
+    world.operate(|door, now| door.pause_recovery(now, true)).unwrap();
+    assert!(world.operate(|door, now| door.pause_recovery(now, true)).is_err());
+    let over = run_return(&mut world);
+    assert_eq!(over.stopped_because.as_deref(), Some("paused"));
+    world.run_for(Duration::from_secs(900));
+    assert_eq!((relocated(&world), stay_because(&world).as_deref()), (away - 1, Some("paused")));
+    world.operate(|door, now| door.pause_recovery(now, false)).unwrap();
+    world.run_until(Duration::from_secs(300), |world| relocated(world) == 0);
+}
+
+#[test]
+fn a_door_that_dies_in_between_goes_on_with_who_is_left() {
+    let (mut world, away) = away(policy(), 8);
+    world.set_mood(1, Mood::Healthy);
+    world.run_until(Duration::from_secs(700), |world| relocated(world) < away - 3);
+    world.restart_door();
+    world.run_until(Duration::from_secs(900), |world| relocated(world) == 0);
+    world.run_for(Duration::from_secs(70));
+    world.check_reachable();
+    assert_eq!(last_return(&world).unwrap().state.as_ref(), "done");
+}
+
+#[test]
+fn a_full_disk_stops_a_return_and_moves_nobody() {
+    let (mut world, away) = away(policy(), 9);
+    world.set_mood(1, Mood::Healthy);
+    world.run_until(Duration::from_secs(600), |world| relocated(world) == away - 1);
+    world.disk_full = true;
+    let over = run_return(&mut world);
+    assert_eq!((over.stopped_because.as_deref(), over.returned), (Some("store"), 1));
+    assert_eq!(relocated(&world), away - 1);
+    world.disk_full = false;
+    world.run_until(Duration::from_secs(900), |world| relocated(world) == 0);
+    world.run_for(Duration::from_secs(5));
+    world.check_reachable();
+}
+
+#[test]
+fn a_return_waits_for_its_time_of_day() {
+    // The world begins at 13:37 UTC.
+    let window = Window { from: 14 * 60 + 10, to: 16 * 60 };
+    let (mut world, away) = away(Policy { windows: vec![window], ..policy() }, 10);
+    world.set_mood(1, Mood::Healthy);
+    world.run_for(Duration::from_secs(1_200));
+    assert_eq!(
+        (relocated(&world), stay_because(&world).as_deref()),
+        (away, Some("outside_window"))
+    );
+    world.run_for(Duration::from_secs(1_200));
+    assert_eq!(relocated(&world), 0);
+}
+
+#[test]
+fn who_is_registered_stays_where_any_session_counts() {
+    let any = Policy { active_session: ActiveSession::Any, ..policy() };
+    let (mut world, away) = away(any, 11);
+    let (number, _) = world
+        .phones
+        .iter()
+        .enumerate()
+        .find(|(_, phone)| {
+            let user = world.door().user(world.now, &phone.aor).unwrap();
+            user.current != user.home
+        })
+        .unwrap();
+    world.phone_acts(number, Act::Unregister);
+    world.set_mood(1, Mood::Healthy);
+    let over = run_return(&mut world);
+    assert_eq!((over.returned, over.active), (1, away as u64 - 1));
+    assert_eq!(relocated(&world), away - 1);
+}
+
+#[test]
+fn who_cannot_be_sent_home_is_told_why() {
+    let (mut world, away) = away(policy(), 12);
+    let mut send =
+        |world: &mut World, name: &str| world.operate(|door, now| door.return_home(now, name));
+    assert!(matches!(send(&mut world, "ucs9"), Err(NoReturn::NoSuchServer { .. })));
+    assert!(matches!(send(&mut world, "ucs2"), Err(NoReturn::Unfit(_))));
+    assert_eq!(send(&mut world, "ucs1"), Err(NoReturn::NobodyAway));
+    world.set_mood(1, Mood::Healthy);
+    world.run_for(HEALTHY_AFTER);
+    send(&mut world, "ucs2").unwrap();
+    assert_eq!(send(&mut world, "ucs2"), Err(NoReturn::UnderWay));
+    let over = run_return(&mut world);
+    assert_eq!(over.returned, away as u64);
+}
