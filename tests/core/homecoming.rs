@@ -248,7 +248,7 @@ fn who_is_registered_stays_where_any_session_counts() {
 #[test]
 fn who_cannot_be_sent_home_is_told_why() {
     let (mut world, away) = away(policy(), 12);
-    let mut send =
+    let send =
         |world: &mut World, name: &str| world.operate(|door, now| door.return_home(now, name));
     assert!(matches!(send(&mut world, "ucs9"), Err(NoReturn::NoSuchServer { .. })));
     assert!(matches!(send(&mut world, "ucs2"), Err(NoReturn::Unfit(_))));
