@@ -44,6 +44,10 @@ pub(super) struct DemoArgs {
     /// Kill this server so many seconds after the last phone has registered
     #[arg(long, value_name = "NAME@SECONDS")]
     kill: Option<KillArg>,
+    /// Start the killed server again so many seconds after the kill, but not before everybody was
+    /// reached elsewhere, and bring its phones home
+    #[arg(long = "return", value_name = "NAME@SECONDS", requires = "kill")]
+    comeback: Option<KillArg>,
     /// One JSON object on stdout and nothing else
     #[arg(long)]
     json: bool,
@@ -89,6 +93,14 @@ pub(super) enum DemoError {
         /// What there is.
         there: Vec<String>,
     },
+    /// Only who was killed can come back.
+    #[error("--return {name}: it was not killed; write --return {killed}@SECONDS")]
+    NotKilled {
+        /// What was asked for.
+        name: String,
+        /// Who was.
+        killed: String,
+    },
     /// Nothing to play with.
     #[error("--{what} must be from 1 to {most}")]
     Amount {
@@ -129,7 +141,8 @@ pub(super) enum DemoError {
     },
 }
 
-/// Plays, reports, cleans up. Fails unless every phone registered and none was lost.
+/// Plays, reports, cleans up. Fails unless every phone registered, none was lost, and everybody who
+/// was to come home did.
 pub(super) fn run(args: &DemoArgs) -> Result<ExitCode, CliError> {
     let script = script(args)?;
     let report = play::play(&script)?;
@@ -141,7 +154,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<ExitCode, CliError> {
             out::line(format_args!("Configuration, store and logs are in {}.", kept.display()));
         }
     }
-    let all_well = report.lost == 0 && report.registered == report.phones;
+    let all_home = report.returned.is_none_or(|returned| returned == report.affected);
+    let all_well = report.lost == 0 && report.registered == report.phones && all_home;
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -152,6 +166,8 @@ struct Script {
     names: Vec<String>,
     /// Number of the server, and when.
     kill: Option<(usize, Duration)>,
+    /// How long after the kill the server is started again.
+    comeback: Option<Duration>,
     silent: bool,
     keep: Option<PathBuf>,
 }
@@ -172,7 +188,15 @@ fn script(args: &DemoArgs) -> Result<Script, DemoError> {
             None => return Err(DemoError::NoSuchServer { name: name.clone(), there: names }),
         },
     };
-    Ok(Script { phones: args.phones, names, kill, silent: args.json, keep: args.keep.clone() })
+    let comeback = match (&args.comeback, &args.kill) {
+        (Some(comeback), Some(kill)) if comeback.name != kill.name => {
+            let (name, killed) = (comeback.name.clone(), kill.name.clone());
+            return Err(DemoError::NotKilled { name, killed });
+        }
+        (comeback, _) => comeback.as_ref().map(|comeback| comeback.after),
+    };
+    let (phones, silent, keep) = (args.phones, args.json, args.keep.clone());
+    Ok(Script { phones, names, kill, comeback, silent, keep })
 }
 
 #[cfg(test)]
@@ -181,7 +205,7 @@ mod tests {
 
     fn args(kill: &str) -> DemoArgs {
         let kill = Some(kill.parse().unwrap());
-        DemoArgs { phones: 10, servers: 2, kill, json: false, keep: None }
+        DemoArgs { phones: 10, servers: 2, kill, comeback: None, json: false, keep: None }
     }
 
     #[test]
@@ -200,6 +224,17 @@ mod tests {
             "--kill ucs3: there is no such server; there are ucs1, ucs2"
         );
         assert_eq!(script(&args("ucs2@1")).unwrap().kill, Some((1, Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn only_who_was_killed_comes_back() {
+        let back =
+            |name: &str| DemoArgs { comeback: Some(name.parse().unwrap()), ..args("ucs2@1") };
+        assert_eq!(
+            script(&back("ucs1@5")).unwrap_err().to_string(),
+            "--return ucs1: it was not killed; write --return ucs2@SECONDS"
+        );
+        assert_eq!(script(&back("ucs2@5")).unwrap().comeback, Some(Duration::from_secs(5)));
     }
 
     #[test]

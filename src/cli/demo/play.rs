@@ -9,9 +9,9 @@ use crate::cli::demo::bank;
 use crate::cli::demo::board::Board;
 use crate::cli::demo::phones::Phones;
 use crate::cli::demo::processes::{self, News, Processes};
-use crate::cli::demo::report::{Kill, Report, Sightings};
+use crate::cli::demo::report::{Kill, Report, Return, Sightings};
 use crate::cli::demo::screen::{Screen, View};
-use crate::cli::demo::stage::{Addresses, Stage, configuration};
+use crate::cli::demo::stage::{Addresses, Stage, configuration, return_pace};
 use crate::cli::demo::{DemoError, Script};
 use crate::cli::{http, out, status};
 use crate::door::Status;
@@ -28,6 +28,8 @@ const STALL_PATIENCE: Duration = Duration::from_secs(45);
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 /// After the kill.
 const REHOME_PATIENCE: Duration = Duration::from_secs(60);
+/// After the killed server was started again, beside the time that its phones need at their pace.
+const RETURN_PATIENCE: Duration = Duration::from_secs(60);
 /// A ping's own patience (RFC 3261 timer F) and some more.
 const PING_PATIENCE: Duration = Duration::from_secs(40);
 /// Pings of all servers together.
@@ -42,6 +44,9 @@ pub(super) fn play(script: &Script) -> Result<Report, DemoError> {
     let registered = play.register()?;
     if let (Some((server, after)), true) = (script.kill, registered) {
         play.kill(server, after)?;
+        if let (Some(after), Some(kill)) = (script.comeback, play.killed) {
+            play.bring_back(kill, after)?;
+        }
     }
     play.ping_everybody()?;
     Ok(play.account())
@@ -63,6 +68,9 @@ struct Play<'s> {
     status: Option<Box<Status>>,
     phase: &'static str,
     killed: Option<Kill>,
+    /// Where the servers are, by number.
+    addresses: Vec<SocketAddr>,
+    is_back: bool,
     pings_under_way: usize,
     /// Dropped at the end, which ends the thread that asks for the status.
     _asking: SyncSender<()>,
@@ -89,12 +97,15 @@ impl<'s> Play<'s> {
             status: None,
             phase: "starting",
             killed: None,
+            addresses: Vec::new(),
+            is_back: false,
             pings_under_way: 0,
             _asking: asking,
         };
         let servers = play.start_servers()?;
         let config = play.stage.file("frontdoor.toml");
-        let text = configuration(addresses, &servers, script.phones);
+        play.addresses = servers.iter().map(|(_, at)| *at).collect();
+        let text = configuration(addresses, &servers, script.phones, script.comeback.is_some());
         std::fs::write(&config, text)
             .map_err(|source| DemoError::System { what: "cannot write a file", source })?;
         play.processes.start_door(&config, &play.stage.file("door.log"))?;
@@ -183,6 +194,43 @@ impl<'s> Play<'s> {
         Ok(())
     }
 
+    /// Waits, starts the killed server again, and waits until everybody is at home.
+    fn bring_back(&mut self, kill: Kill, after: Duration) -> Result<(), DemoError> {
+        self.wait(Uptime::from_nanos(kill.at_nanos) + after, |_| false)?;
+        let server = kill.server;
+        let (Some(name), Some(at)) = (self.script.names.get(server), self.addresses.get(server))
+        else {
+            return Ok(());
+        };
+        let log = self.stage.file(&format!("{name}-again.log"));
+        let at_nanos =
+            self.processes.start_again(server, (name.as_str(), *at), &log, self.tell.clone())?;
+        self.sightings.back(at_nanos);
+        self.is_back = true;
+        self.phase = "the server is back, its phones go home";
+        let affected = self.sightings.affected();
+        let sending = Duration::from_secs((affected / return_pace(self.script.phones)) as u64);
+        let deadline = Uptime::from_nanos(at_nanos) + RETURN_PATIENCE + sending;
+        self.wait(deadline, |play| {
+            // The last look is over, too: that is what makes it a return.
+            let returns = play.status.iter().flat_map(|status| &status.recovery.returns);
+            let done =
+                returns.filter(|it| it.ended_nanos > at_nanos).any(|it| &*it.state == "done");
+            done && play.sightings.returned() >= affected
+        })?;
+        Ok(())
+    }
+
+    /// What the door says of the return.
+    fn comeback(&self) -> Return {
+        let returns = self.status.iter().flat_map(|status| &status.recovery.returns);
+        Return {
+            pace_per_s: return_pace(self.script.phones),
+            stages: returns.clone().last().map_or(0, |last| last.stage),
+            aborted: returns.filter(|it| &*it.state == "stopped").count(),
+        }
+    }
+
     /// Every living server tries every phone it knows; those that are not reached, once more.
     fn ping_everybody(&mut self) -> Result<(), DemoError> {
         self.phase = "every server pings every phone";
@@ -210,7 +258,8 @@ impl<'s> Play<'s> {
     fn account(&self) -> Report {
         let now = Clock.uptime().as_nanos();
         let side = |phone| self.board.side(phone);
-        self.sightings.report(&self.script.names, now, self.detected_nanos(), side)
+        let (names, detected) = (&self.script.names, self.detected_nanos());
+        self.sightings.report(names, now, detected, self.comeback(), side)
     }
 
     /// Takes news until something is so, or the deadline; whether it is so.
@@ -255,6 +304,7 @@ impl<'s> Play<'s> {
             }
             News::Ready { .. } => {}
             News::Gone { server } => {
+                // Of a killed one this may be the first life's end.
                 if self.killed.is_none_or(|kill| kill.server != server) {
                     let name = self.script.names.get(server).map_or("a server", String::as_str);
                     out::note(format_args!("{name} ended, and was not told to"));
@@ -274,6 +324,7 @@ impl<'s> Play<'s> {
             registered: self.registered(),
             status: self.status.as_deref(),
             rehomed,
+            returned: self.is_back.then(|| self.sightings.returned()),
         };
         self.screen.show(Clock.uptime(), &view);
     }

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -91,23 +91,25 @@ impl Processes {
         log: &Path,
         news: SyncSender<News>,
     ) -> Result<(), DemoError> {
-        let arguments = [
-            "ucserver",
-            "--name",
-            name,
-            "--sip",
-            "127.0.0.1:0",
-            "--ping-new",
-            "--until-stdin-ends",
-        ];
-        let mut child = start(&arguments, log)?;
-        let commands = child.stdin.take();
-        if let Some(stdout) = child.stdout.take() {
-            let server = self.servers.len();
-            spawn("server news", move || listen(server, stdout, &news))?;
-        }
-        self.servers.push(ServerProcess { child, commands });
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let process = server_process(self.servers.len(), name, any, log, news)?;
+        self.servers.push(process);
         Ok(())
+    }
+
+    /// Starts a killed one anew where it was; when that was, on the clock all share.
+    pub(super) fn start_again(
+        &mut self,
+        server: Server,
+        (name, at): (&str, SocketAddr),
+        log: &Path,
+        news: SyncSender<News>,
+    ) -> Result<u64, DemoError> {
+        let process = server_process(server, name, at, log, news)?;
+        if let Some(place) = self.servers.get_mut(server) {
+            *place = process;
+        }
+        Ok(Clock.uptime().as_nanos())
     }
 
     /// Starts the door.
@@ -169,6 +171,24 @@ impl Drop for Processes {
             let _status = child.wait();
         }
     }
+}
+
+/// A simulated server that tells its news under this number.
+fn server_process(
+    server: Server,
+    name: &str,
+    at: SocketAddr,
+    log: &Path,
+    news: SyncSender<News>,
+) -> Result<ServerProcess, DemoError> {
+    let at = at.to_string();
+    let arguments = ["ucserver", "--name", name, "--sip", &at, "--ping-new", "--until-stdin-ends"];
+    let mut child = start(&arguments, log)?;
+    let commands = child.stdin.take();
+    if let Some(stdout) = child.stdout.take() {
+        spawn("server news", move || listen(server, stdout, &news))?;
+    }
+    Ok(ServerProcess { child, commands })
 }
 
 /// This very program as a child: in a process group of its own, so that Ctrl-C reaches the demo

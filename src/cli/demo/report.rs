@@ -36,6 +36,27 @@ pub(super) struct Report {
     pub(super) moved_others: usize,
     /// Largest deviation of a survivor's share of guests from the ideal, in per cent.
     pub(super) spread_error_pct: Option<f64>,
+    /// Affected phones that their own server reached again after it was started anew; none if it
+    /// was not.
+    pub(super) returned: Option<usize>,
+    /// From its start until 99 of 100 affected phones were at home; none while fewer were.
+    pub(super) return_p99_s: Option<f64>,
+    /// Phones a second that may come home, and the most that came within one.
+    pub(super) return_pace_per_s: Option<usize>,
+    /// See `return_pace_per_s`.
+    pub(super) return_peak_per_s: Option<usize>,
+    /// Stages in which they came.
+    pub(super) stages: Option<u32>,
+    /// Returns that were stopped.
+    pub(super) aborted: Option<usize>,
+}
+
+/// What the door says of the return.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Return {
+    pub(super) pace_per_s: usize,
+    pub(super) stages: u32,
+    pub(super) aborted: usize,
 }
 
 /// The kill.
@@ -50,6 +71,8 @@ pub(super) struct Kill {
 pub(super) struct Sightings {
     servers: usize,
     kill: Option<Kill>,
+    /// When the killed server was started again.
+    back_nanos: Option<u64>,
     phones: Vec<Seen>,
     /// Start of the last round of pings.
     round_nanos: u64,
@@ -62,6 +85,8 @@ struct Seen {
     owner: Option<(Server, u64)>,
     /// The first other server that reached it after the kill.
     elsewhere: Option<(Server, u64)>,
+    /// The first time its own server reached it after that was started again.
+    at_home: Option<u64>,
     /// The last time a living server reached it.
     last: Option<u64>,
 }
@@ -81,7 +106,13 @@ pub(super) struct PhoneSide {
 
 impl Sightings {
     pub(super) fn new(servers: usize, phones: usize) -> Self {
-        Self { servers, kill: None, phones: vec![Seen::default(); phones], round_nanos: 0 }
+        let phones = vec![Seen::default(); phones];
+        Self { servers, kill: None, back_nanos: None, phones, round_nanos: 0 }
+    }
+
+    /// The killed server was started again.
+    pub(super) const fn back(&mut self, at_nanos: u64) {
+        self.back_nanos = Some(at_nanos);
     }
 
     /// The server was killed; sightings from before that may still come in.
@@ -108,9 +139,26 @@ impl Sightings {
         {
             seen.elsewhere = Some((server, at_nanos));
         }
-        if self.kill.is_none_or(|kill| kill.server != server) {
+        let lives = self.kill.is_none_or(|kill| kill.server != server);
+        let is_back = self.back_nanos.is_some_and(|back| at_nanos >= back);
+        if lives || is_back {
             seen.last = seen.last.max(Some(at_nanos));
         }
+        let own = seen.owner.is_some_and(|(owner, _)| owner == server);
+        if !lives && is_back && own && seen.at_home.is_none_or(|at| at > at_nanos) {
+            seen.at_home = Some(at_nanos);
+        }
+    }
+
+    /// Affected phones that are at home again, and when they were reached there first.
+    fn returns(&self) -> impl Iterator<Item = u64> {
+        let affected = self.phones.iter().filter(|seen| self.is_affected(seen));
+        affected.filter_map(|seen| seen.at_home)
+    }
+
+    /// How many are.
+    pub(super) fn returned(&self) -> usize {
+        self.returns().count()
     }
 
     /// Phones that some server has reached.
@@ -145,11 +193,16 @@ impl Sightings {
         names: &[String],
         now_nanos: u64,
         detected_nanos: Option<u64>,
+        comeback: Return,
         side: impl Fn(Phone) -> PhoneSide,
     ) -> Report {
         let kill = self.kill;
         let since_kill = |at: u64| kill.map(|kill| millis(at.saturating_sub(kill.at_nanos)));
         let affected = self.affected();
+        let mut returns: Vec<u64> = self.returns().collect();
+        returns.sort_unstable();
+        let back = self.back_nanos;
+        let since_back = |at: u64| back.map(|back| millis(at.saturating_sub(back)) / 1_000.0);
         let mut rehomings: Vec<(Server, u64)> = self.rehomings(&side).collect();
         rehomings.sort_unstable_by_key(|(_, at)| *at);
         Report {
@@ -166,6 +219,15 @@ impl Sightings {
             lost: self.lost(now_nanos, &side),
             moved_others: self.moved_others(),
             spread_error_pct: self.spread_error_pct(affected, &rehomings),
+            returned: back.map(|_| returns.len()),
+            return_p99_s: percentile_rank(affected, 99)
+                .and_then(|rank| returns.get(rank))
+                .and_then(|at| since_back(*at))
+                .map(rounded),
+            return_pace_per_s: back.map(|_| comeback.pace_per_s),
+            return_peak_per_s: back.map(|_| most_within_a_second(&returns)),
+            stages: back.map(|_| comeback.stages),
+            aborted: back.map(|_| comeback.aborted),
         }
     }
 
@@ -206,6 +268,15 @@ impl Sightings {
             .fold(0.0, f64::max);
         Some(rounded(worst))
     }
+}
+
+/// Of points in time in rising order.
+fn most_within_a_second(times: &[u64]) -> usize {
+    let since = |from: usize| {
+        let end = times[from].saturating_add(1_000_000_000);
+        times[from..].partition_point(|at| *at < end)
+    };
+    (0..times.len()).map(since).max().unwrap_or(0)
 }
 
 /// The place of a percentile in a sorted list of `count` (nearest rank); `None` of an empty list.
@@ -259,7 +330,7 @@ mod tests {
         seen.killed(KILL);
         seen.reached(1, 0, KILL_AT + 50 * MS);
         seen.reached(2, 1, KILL_AT + 80 * MS);
-        let report = seen.report(&names(), 0, Some(KILL_AT + 5 * MS), answering);
+        let report = seen.report(&names(), 0, Some(KILL_AT + 5 * MS), Return::default(), answering);
         assert_eq!(
             report,
             Report {
@@ -274,6 +345,12 @@ mod tests {
                 lost: 0,
                 moved_others: 0,
                 spread_error_pct: Some(0.0),
+                returned: None,
+                return_p99_s: None,
+                return_pace_per_s: None,
+                return_peak_per_s: None,
+                stages: None,
+                aborted: None,
             }
         );
     }
@@ -312,7 +389,8 @@ mod tests {
         for phone in 0..197 {
             seen.reached(1, phone, KILL_AT + MS + phone as u64 * MS);
         }
-        let report = |seen: &Sightings| seen.report(&names(), 0, None, answering);
+        let report =
+            |seen: &Sightings| seen.report(&names(), 0, None, Return::default(), answering);
         assert_eq!(report(&seen).rehome_p99_ms, None, "197 of 200 are not 99 of 100");
         seen.reached(1, 197, KILL_AT + 500 * MS);
         assert_eq!(report(&seen).rehome_p99_ms, Some(500.0));
@@ -346,6 +424,32 @@ mod tests {
     }
 
     #[test]
+    fn a_return_is_measured_from_the_servers_start_to_its_own_word() {
+        let mut seen = six();
+        seen.killed(KILL);
+        seen.reached(1, 0, KILL_AT + 50 * MS);
+        seen.reached(2, 1, KILL_AT + 60 * MS);
+        let back = KILL_AT + 5_000 * MS;
+        seen.back(back);
+        seen.reached(0, 0, back - MS);
+        assert_eq!(seen.returned(), 0, "a word from before the start is of another life");
+        seen.reached(0, 0, back + 2_000 * MS);
+        seen.reached(0, 1, back + 2_900 * MS);
+        seen.reached(0, 2, back + 2_950 * MS);
+        let comeback = Return { pace_per_s: 25, stages: 2, aborted: 0 };
+        let report = seen.report(&names(), 0, None, comeback, answering);
+        assert_eq!((report.returned, report.return_p99_s), (Some(2), Some(2.9)));
+        assert_eq!((report.return_peak_per_s, report.stages), (Some(2), Some(2)));
+    }
+
+    #[test]
+    fn a_second_begins_anywhere() {
+        let times: Vec<u64> = [0, 600, 1_100, 1_500, 1_599, 1_600].map(|at| at * MS).to_vec();
+        assert_eq!(most_within_a_second(&times), 5);
+        assert_eq!(most_within_a_second(&[]), 0);
+    }
+
+    #[test]
     fn spread_is_the_worst_survivors_deviation() {
         let mut seen = Sightings::new(3, 10);
         for phone in 0..10 {
@@ -355,13 +459,13 @@ mod tests {
         for phone in 0..10 {
             seen.reached(if phone < 6 { 1 } else { 2 }, phone, KILL_AT + 10 * MS);
         }
-        let report = seen.report(&names(), 0, None, answering);
+        let report = seen.report(&names(), 0, None, Return::default(), answering);
         assert_eq!(report.spread_error_pct, Some(20.0));
     }
 
     #[test]
     fn without_a_kill_there_is_nothing_to_measure() {
-        let report = six().report(&names(), 0, None, answering);
+        let report = six().report(&names(), 0, None, Return::default(), answering);
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["killed"], serde_json::Value::Null);
         assert_eq!(
@@ -369,7 +473,7 @@ mod tests {
             (0, 0, 0, 0)
         );
         let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys.len(), 11);
+        assert_eq!(keys.len(), 17);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct View<'v> {
     pub(super) status: Option<&'v Status>,
     /// Affected phones, and those reached elsewhere by now; after the kill.
     pub(super) rehomed: Option<(usize, usize)>,
+    /// Affected phones that are at home again; after the server was started again.
+    pub(super) returned: Option<usize>,
 }
 
 /// The terminal.
@@ -88,6 +90,9 @@ fn line(view: &View<'_>) -> String {
     if let Some((affected, rehomed)) = view.rehomed {
         // Writing to a String cannot fail.
         let _ok = write!(line, ", {rehomed} of {affected} affected reached elsewhere");
+        if let Some(returned) = view.returned {
+            let _ok = write!(line, ", {returned} at home again");
+        }
     }
     for server in view.status.iter().flat_map(|status| &status.servers) {
         let _ok = write!(line, ", {} {} {}", server.name, server.state, server.assigned);
@@ -104,6 +109,10 @@ fn picture(view: &View<'_>) -> String {
     if let Some((affected, rehomed)) = view.rehomed {
         let bar = status_table::bar(rehomed as u64, affected as u64);
         let _ok = writeln!(text, "reached  {bar} {rehomed} of {affected} affected, elsewhere");
+        if let Some(returned) = view.returned {
+            let bar = status_table::bar(returned as u64, affected as u64);
+            let _ok = writeln!(text, "at home  {bar} {returned} of {affected} affected, again");
+        }
     }
     if let Some(status) = view.status {
         text.push('\n');
@@ -147,6 +156,27 @@ pub(super) fn summary(report: &Report) -> String {
             );
         }
     }
+    if let Some(returned) = report.returned {
+        let _ok = write!(text, "\nIt was started again; {returned} of its phones came home");
+        if let Some(p99) = report.return_p99_s {
+            let _ok = write!(text, ", 99 of 100 within {p99:.1} s of that");
+        }
+        if let (Some(stages), Some(peak), Some(pace)) =
+            (report.stages, report.return_peak_per_s, report.return_pace_per_s)
+        {
+            let _ok = write!(
+                text,
+                ", in {stages} stages, at most {peak} within a second (allowed: {pace})"
+            );
+        }
+        text.push('.');
+        match report.aborted {
+            Some(0) | None => {}
+            Some(stopped) => {
+                let _ok = write!(text, "\nTheir return was stopped {stopped} times.");
+            }
+        }
+    }
     let _ok = match lost {
         0 => write!(text, "\nNo binding is lost: every phone with a lease can be reached."),
         1 => write!(text, "\n1 phone with a lease CANNOT BE REACHED."),
@@ -172,6 +202,12 @@ mod tests {
             lost: 0,
             moved_others: 0,
             spread_error_pct: Some(3.03),
+            returned: None,
+            return_p99_s: None,
+            return_pace_per_s: None,
+            return_peak_per_s: None,
+            stages: None,
+            aborted: None,
         }
     }
 
@@ -187,6 +223,28 @@ mod tests {
              Nobody else was moved.\n\
              No survivor's share of guests is further than 3.0 % from the ideal.\n\
              No binding is lost: every phone with a lease can be reached."
+        );
+    }
+
+    #[test]
+    fn the_summary_says_how_they_came_home() {
+        let back = Report {
+            returned: Some(33),
+            return_p99_s: Some(21.04),
+            return_pace_per_s: Some(25),
+            return_peak_per_s: Some(26),
+            stages: Some(4),
+            aborted: Some(1),
+            ..report()
+        };
+        let text = summary(&back);
+        assert!(
+            text.contains(
+                "\nIt was started again; 33 of its phones came home, 99 of 100 within 21.0 s of that, \
+                 in 4 stages, at most 26 within a second (allowed: 25).\n\
+                 Their return was stopped 1 times.\nNo binding is lost"
+            ),
+            "{text}"
         );
     }
 
@@ -207,6 +265,7 @@ mod tests {
             registered: 4,
             status: None,
             rehomed: Some((3, 1)),
+            returned: None,
         };
         assert_eq!(
             line(&view),

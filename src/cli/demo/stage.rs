@@ -91,6 +91,7 @@ pub(super) fn configuration(
     addresses: Addresses,
     servers: &[(String, SocketAddr)],
     phones: usize,
+    comes_back: bool,
 ) -> String {
     let Addresses { phones: listen, upstream, admin } = addresses;
     let mut text = format!(
@@ -108,11 +109,27 @@ pub(super) fn configuration(
     }
     text.push_str("[sip]\nauth = \"none\"\ntrusted_networks = [\"127.0.0.0/8\"]\n");
     text.push_str("[failover]\ndisable_automatic_user_distribution = false\n");
+    if comes_back {
+        let pace = return_pace(phones);
+        // Nobody wants to watch for seven minutes how nothing happens.
+        let _ok = write!(
+            text,
+            "[health]\nprobation = \"2s\"\nramp = \"3s\"\n\
+             [recovery]\nhold = \"2s\"\ninterval = \"500ms\"\nlook = \"2s\"\n\
+             users_per_second = {pace}\n"
+        );
+    }
     text.push_str("[users]\nunknown = \"adopt\"\n");
     // All phones are behind one address here.
     text.push_str("[limits]\nstrangers_per_source = 10000\nstrangers_burst_per_source = 100000\n");
     let _ok = writeln!(text, "[admin]\naddress = \"{admin}\"");
     text
+}
+
+/// Users a second who may come home: a third of the phones within half a minute or so.
+pub(super) const fn return_pace(phones: usize) -> usize {
+    let pace = phones / 100;
+    if pace < 25 { 25 } else { pace }
 }
 
 #[cfg(test)]
@@ -124,7 +141,7 @@ mod tests {
     fn the_doors_configuration_is_accepted_without_a_warning() {
         let servers = [("ucs1", 5081), ("ucs2", 5082)]
             .map(|(name, port)| (name.to_owned(), SocketAddr::from(([127, 0, 0, 1], port))));
-        let text = configuration(Addresses::free().unwrap(), &servers, 30_000);
+        let text = configuration(Addresses::free().unwrap(), &servers, 30_000, true);
         let config = Config::parse(Path::new("/tmp/x/door.toml"), &text).unwrap();
         assert_eq!(config.warnings, []);
         assert!(!config.decision.disable_automatic_user_distribution);
