@@ -8,6 +8,14 @@
 //! | `GET /v1/status` | [`crate::door::Status`] as JSON |
 //! | `GET /v1/users?from=&count=` | up to 1000 [`crate::door::UserStatus`] as JSON |
 //! | `GET /v1/users/NAME` | one user, by login name or AoR |
+//! | `GET /v1/relocations?from=&count=` | up to 1000 [`crate::door::RelocationStatus`]: who is away |
+//! | `GET /v1/recovery` | [`crate::door::RecoveryStatus`]: the way home |
+//! | `POST /v1/recovery/pause`, `…/resume` | stops all returns, lets them go on |
+//! | `POST /v1/servers/NAME/return`, `/v1/users/NAME/return` | brings home by hand |
+//!
+//! Whatever changes something is a `POST` without a body and needs `Authorization: Bearer TOKEN`: 202
+//! when it is under way, 401 and 403 without the right token, 404 where there is no such user or
+//! server, 409 with the reason where it cannot be done now.
 //!
 //! `HEAD` works where `GET` does. It runs in a thread and a runtime of its own: a slow reader here
 //! never delays a REGISTER. It listens on loopback unless told otherwise, since it knows no
@@ -28,6 +36,7 @@ use tokio::sync::oneshot;
 
 use crate::net::BindError;
 use crate::net::Handle;
+use crate::private::Private;
 
 /// What the admin listener is told at start.
 #[derive(Clone, Debug)]
@@ -36,11 +45,14 @@ pub struct Settings {
     pub address: SocketAddr,
     /// Names it may be called by, beside `localhost` and IP addresses.
     pub names: Vec<String>,
+    /// What whoever changes something must show; `None`: nobody can.
+    pub token: Option<Private<[u8; 32]>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9060)), names: Vec::new() }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9060));
+        Self { address, names: Vec::new(), token: None }
     }
 }
 
@@ -68,7 +80,10 @@ pub fn start(settings: Settings, door: Handle) -> Result<Admin, BindError> {
     let (stop, stopped) = oneshot::channel();
     let thread = thread::Builder::new()
         .name("admin".to_owned())
-        .spawn(move || runtime.block_on(server::serve(listener, settings.names, door, stopped)))
+        .spawn(move || {
+            let allowed = (settings.names, settings.token);
+            runtime.block_on(server::serve(listener, allowed, door, stopped));
+        })
         .map_err(failed)?;
     Ok(Admin { local, stop: Some(stop), thread: Some(thread) })
 }

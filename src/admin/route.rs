@@ -3,33 +3,58 @@
 use std::net::IpAddr;
 
 use hyper::{Method, StatusCode};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroize as _;
 
+use crate::door::Command;
 use crate::net::USERS_PAGE_LIMIT;
+use crate::private::Private;
 
 /// Users an answer holds if nobody says how many.
 const USERS_PAGE_DEFAULT: usize = 100;
 
-/// The methods every endpoint knows.
-pub(super) const ALLOW: &str = "GET, HEAD";
-
-/// A question.
+/// A question, or an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Health,
     Ready,
     Metrics,
     Status,
-    Users { from: usize, count: usize },
-    User { name: String },
+    Users {
+        from: usize,
+        count: usize,
+    },
+    User {
+        name: String,
+    },
+    Recovery,
+    Relocations {
+        from: usize,
+        count: usize,
+    },
+    /// Changes something: only for whoever has the token.
+    Order(Command),
 }
 
 /// Why a request is not answered; the caller's to mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("there is no such endpoint; see /healthz /readyz /metrics /v1/status /v1/users")]
+    #[error(
+        "there is no such endpoint; see /healthz /readyz /metrics /v1/status /v1/users \
+         /v1/relocations /v1/recovery"
+    )]
     NotFound,
     #[error("only GET and HEAD are answered here")]
     Method,
+    #[error("this changes something: only POST is answered here")]
+    OrderMethod,
+    #[error(
+        "this changes something, so it needs the door's token: Authorization: Bearer TOKEN; \
+         it is in the file that admin.token_file names"
+    )]
+    NoToken,
+    #[error("this is not the door's token: it is in the file that admin.token_file names")]
+    WrongToken,
     #[error("requests here have no body")]
     Body,
     #[error("the request has no Host header")]
@@ -46,10 +71,28 @@ impl Refusal {
     pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::OrderMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoToken => StatusCode::UNAUTHORIZED,
+            Self::WrongToken => StatusCode::FORBIDDEN,
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoHost | Self::Page | Self::Name => StatusCode::BAD_REQUEST,
             Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
+        }
+    }
+
+    /// The methods to name with a 405.
+    pub(super) const fn allow(self) -> Option<&'static str> {
+        match self {
+            Self::Method => Some("GET, HEAD"),
+            Self::OrderMethod => Some("POST"),
+            Self::NotFound
+            | Self::NoToken
+            | Self::WrongToken
+            | Self::Body
+            | Self::NoHost
+            | Self::ForeignHost
+            | Self::Page
+            | Self::Name => None,
         }
     }
 }
@@ -61,13 +104,60 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         "/readyz" => Route::Ready,
         "/metrics" => Route::Metrics,
         "/v1/status" => Route::Status,
-        "/v1/users" => page(query.unwrap_or_default())?,
-        _ => match path.strip_prefix("/v1/users/") {
-            Some(name) if !name.is_empty() => Route::User { name: decoded(name)? },
-            _ => return Err(Refusal::NotFound),
-        },
+        "/v1/users" => {
+            let (from, count) = page(query.unwrap_or_default())?;
+            Route::Users { from, count }
+        }
+        "/v1/relocations" => {
+            let (from, count) = page(query.unwrap_or_default())?;
+            Route::Relocations { from, count }
+        }
+        "/v1/recovery" => Route::Recovery,
+        "/v1/recovery/pause" => Route::Order(Command::PauseRecovery),
+        "/v1/recovery/resume" => Route::Order(Command::ResumeRecovery),
+        _ => named(path)?,
     };
-    if matches!(*method, Method::GET | Method::HEAD) { Ok(route) } else { Err(Refusal::Method) }
+    match (&route, method) {
+        (Route::Order(_), &Method::POST) => Ok(route),
+        (Route::Order(_), _) => Err(Refusal::OrderMethod),
+        (_, &Method::GET | &Method::HEAD) => Ok(route),
+        _ => Err(Refusal::Method),
+    }
+}
+
+/// What names a user or a server.
+fn named(path: &str) -> Result<Route, Refusal> {
+    let inside = |prefix| path.strip_prefix(prefix).filter(|rest: &&str| !rest.is_empty());
+    if let Some(rest) = inside("/v1/users/") {
+        return match rest.strip_suffix("/return") {
+            Some(name) if !name.is_empty() => Ok(Route::Order(Command::ReturnUser(decoded(name)?))),
+            _ => Ok(Route::User { name: decoded(rest)? }),
+        };
+    }
+    match inside("/v1/servers/").and_then(|rest| rest.strip_suffix("/return")) {
+        Some(name) if !name.is_empty() => Ok(Route::Order(Command::ReturnServer(decoded(name)?))),
+        _ => Err(Refusal::NotFound),
+    }
+}
+
+/// Checks `Authorization` against the token, in a time that tells nothing of it (RFC 6750 §2.1).
+pub(super) fn check_token(
+    authorization: Option<&[u8]>,
+    token: &Private<[u8; 32]>,
+) -> Result<(), Refusal> {
+    let credentials = authorization.ok_or(Refusal::NoToken)?;
+    let (scheme, given) = credentials.split_at_checked(7).ok_or(Refusal::NoToken)?;
+    if !scheme.eq_ignore_ascii_case(b"Bearer ") {
+        return Err(Refusal::NoToken);
+    }
+    let mut wanted = [0; 64];
+    for (digits, octet) in wanted.chunks_exact_mut(2).zip(token.reveal()) {
+        let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+        digits.copy_from_slice(&[digit(octet >> 4), digit(octet & 15)]);
+    }
+    let same = bool::from(wanted[..].ct_eq(given.trim_ascii()));
+    wanted.zeroize();
+    if same { Ok(()) } else { Err(Refusal::WrongToken) }
 }
 
 /// Checks the `Host` header, `host` or `host:port`. An IP address cannot be rebound to another.
@@ -83,7 +173,7 @@ pub(super) fn check_host(host: Option<&str>, names: &[String]) -> Result<(), Ref
     if ours { Ok(()) } else { Err(Refusal::ForeignHost) }
 }
 
-fn page(query: &str) -> Result<Route, Refusal> {
+fn page(query: &str) -> Result<(usize, usize), Refusal> {
     let (mut from, mut count) = (0, USERS_PAGE_DEFAULT);
     for pair in query.split('&').filter(|it| !it.is_empty()) {
         let number = |text: &str| text.parse::<usize>().map_err(|_| Refusal::Page);
@@ -96,7 +186,7 @@ fn page(query: &str) -> Result<Route, Refusal> {
     if count > USERS_PAGE_LIMIT {
         return Err(Refusal::Page);
     }
-    Ok(Route::Users { from, count })
+    Ok((from, count))
 }
 
 fn decoded(text: &str) -> Result<String, Refusal> {
@@ -150,6 +240,48 @@ mod tests {
         assert_eq!(route(&Method::POST, "/healthz", None), Err(Refusal::Method));
         assert_eq!(route(&Method::POST, "/nothing", None), Err(Refusal::NotFound));
         assert_eq!(route(&Method::HEAD, "/healthz", None), Ok(Route::Health));
+    }
+
+    #[test]
+    fn what_changes_something_is_posted() {
+        let post = |path| route(&Method::POST, path, None);
+        let order = |command| Ok(Route::Order(command));
+        assert_eq!(post("/v1/recovery/pause"), order(Command::PauseRecovery));
+        assert_eq!(
+            post("/v1/servers/ucs%202/return"),
+            order(Command::ReturnServer("ucs 2".into()))
+        );
+        assert_eq!(post("/v1/users/sip:a@b/return"), order(Command::ReturnUser("sip:a@b".into())));
+        for path in ["/v1/recovery/pause", "/v1/servers/x/return", "/v1/users/x/return"] {
+            assert_eq!(get(path, None), Err(Refusal::OrderMethod), "{path}");
+        }
+        for path in ["/v1/servers//return", "/v1/servers/x", "/v1/servers/return", "/v1/recovery/x"]
+        {
+            assert_eq!(post(path), Err(Refusal::NotFound), "{path}");
+        }
+    }
+
+    #[test]
+    fn only_the_token_opens() {
+        let token = Private::new([0xab; 32]);
+        let right = format!("Bearer {}", "ab".repeat(32));
+        assert_eq!(check_token(Some(right.as_bytes()), &token), Ok(()));
+        assert_eq!(
+            check_token(Some(format!("bearer {} ", "ab".repeat(32)).as_bytes()), &token),
+            Ok(())
+        );
+        for wrong in
+            ["Bearer ", "Bearer x", &right[..70], &format!("{right}a"), &right.replace('b', "c")]
+        {
+            assert_eq!(
+                check_token(Some(wrong.as_bytes()), &token),
+                Err(Refusal::WrongToken),
+                "{wrong}"
+            );
+        }
+        for none in [None, Some(&b""[..]), Some(b"Basic YTpi"), Some(b"Bearer")] {
+            assert_eq!(check_token(none, &token), Err(Refusal::NoToken));
+        }
     }
 
     #[test]

@@ -21,10 +21,12 @@ use tokio::time::{sleep, timeout};
 use crate::admin::metrics;
 use crate::admin::process::Process;
 use crate::admin::readiness::Readiness;
-use crate::admin::route::{ALLOW, Refusal, Route, check_host, route};
+use crate::admin::route::{Refusal, Route, check_host, check_token, route};
+use crate::door::Refused;
 use crate::net::Clock;
 use crate::net::Handle;
 use crate::net::Unanswered;
+use crate::private::Private;
 
 /// Connections served at once; the next wait in the kernel.
 const CONNECTION_LIMIT: usize = 64;
@@ -54,17 +56,18 @@ type Answer = Response<Full<Bytes>>;
 struct Desk {
     door: Handle,
     names: Vec<String>,
+    token: Option<Private<[u8; 32]>>,
     readiness: Readiness,
 }
 
 /// Serves until `stopped`.
 pub(super) async fn serve(
     listener: net::TcpListener,
-    names: Vec<String>,
+    (names, token): (Vec<String>, Option<Private<[u8; 32]>>),
     door: Handle,
     stopped: oneshot::Receiver<()>,
 ) {
-    let desk = Arc::new(Desk { door, names, readiness: Readiness::new(Clock.uptime()) });
+    let desk = Arc::new(Desk { door, names, token, readiness: Readiness::new(Clock.uptime()) });
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -119,8 +122,13 @@ impl Desk {
             Ok(route) => self.look_up(route).await,
             Err(refusal) => {
                 let mut answer = text(refusal.status(), format!("{refusal}\n"));
-                if refusal == Refusal::Method {
-                    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(ALLOW));
+                let headers = answer.headers_mut();
+                if let Some(allow) = refusal.allow() {
+                    headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+                }
+                if refusal == Refusal::NoToken {
+                    let bearer = HeaderValue::from_static("Bearer");
+                    headers.insert(header::WWW_AUTHENTICATE, bearer);
                 }
                 answer
             }
@@ -133,7 +141,13 @@ impl Desk {
         if !request.body().is_end_stream() {
             return Err(Refusal::Body);
         }
-        route(request.method(), request.uri().path(), request.uri().query())
+        let route = route(request.method(), request.uri().path(), request.uri().query())?;
+        if matches!(route, Route::Order(_)) {
+            let authorization = request.headers().get(header::AUTHORIZATION);
+            let token = self.token.as_ref().ok_or(Refusal::NoToken)?;
+            check_token(authorization.map(HeaderValue::as_bytes), token)?;
+        }
+        Ok(route)
     }
 
     async fn look_up(&self, route: Route) -> Answer {
@@ -167,6 +181,28 @@ impl Desk {
                 Ok(None) => text(StatusCode::NOT_FOUND, "there is no such user\n"),
                 Err(why) => unanswered(why),
             },
+            Route::Recovery => match snapshot {
+                Some(snapshot) => json(&snapshot.status.recovery),
+                None => unavailable("the door is starting"),
+            },
+            Route::Relocations { from, count } => match self.door.relocations(from, count).await {
+                Ok(relocations) => json(&relocations),
+                Err(why) => unanswered(why),
+            },
+            Route::Order(command) => {
+                // Names of users stay out of the log.
+                match self.door.command(command).await {
+                    Ok(Ok(())) => text(StatusCode::ACCEPTED, "so be it\n"),
+                    Ok(Err(refused)) => {
+                        let status = match refused {
+                            Refused::NoSuchUser | Refused::NoSuchServer(_) => StatusCode::NOT_FOUND,
+                            Refused::NotNow(_) => StatusCode::CONFLICT,
+                        };
+                        text(status, format!("{refused}\n"))
+                    }
+                    Err(why) => unanswered(why),
+                }
+            }
         }
     }
 }

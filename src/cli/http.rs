@@ -1,10 +1,15 @@
-//! Asking a running door: one blocking HTTP GET at its admin listener.
+//! Asking a running door, or telling it something: one blocking HTTP exchange with its admin
+//! listener.
 
-use std::io::{Read, Write};
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use zeroize::Zeroize as _;
+
+use crate::private::Private;
 
 /// How long the door may take for anything.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,7 +30,7 @@ pub(super) enum AdminError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// It answered something else than 200.
+    /// It did not do as it was asked.
     #[error("the door at {address} refused: {status} {text}")]
     Refused {
         /// Who.
@@ -50,16 +55,27 @@ pub(super) enum AdminError {
 
 /// Asks for a JSON document.
 pub(super) fn get<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T, AdminError> {
-    let answer =
-        exchange(address, path).map_err(|source| AdminError::Unreachable { address, source })?;
-    let not_understood = |why: String| AdminError::NotUnderstood { address, why };
-    let (status, body) =
-        split(&answer).ok_or_else(|| not_understood(String::from("this is not HTTP")))?;
-    if status != 200 {
-        let text = String::from_utf8_lossy(body).chars().take(200).collect::<String>();
-        return Err(AdminError::Refused { address, status, text: text.trim().to_owned() });
+    let body = exchange(address, &format!("GET {path}"), "Accept: application/json\r\n")?;
+    serde_json::from_slice(&body)
+        .map_err(|error| AdminError::NotUnderstood { address, why: error.to_string() })
+}
+
+/// Tells it something, as somebody who has its token.
+pub(super) fn post(
+    address: SocketAddr,
+    path: &str,
+    token: &Private<[u8; 32]>,
+) -> Result<(), AdminError> {
+    let mut header = String::with_capacity(96);
+    header.push_str("Authorization: Bearer ");
+    for octet in token.reveal() {
+        // Writing to a String cannot fail.
+        let _ok = write!(header, "{octet:02x}");
     }
-    serde_json::from_slice(body).map_err(|error| not_understood(error.to_string()))
+    header.push_str("\r\nContent-Length: 0\r\n");
+    let told = exchange(address, &format!("POST {path}"), &header).map(drop);
+    header.zeroize();
+    told
 }
 
 /// A text as it may stand in a path (RFC 3986 §2.3: everything but unreserved is escaped).
@@ -76,13 +92,27 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// HTTP/1.0, so that the answer is not chunked and ends with the connection.
-fn exchange(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
+fn exchange(address: SocketAddr, what: &str, headers: &str) -> Result<Vec<u8>, AdminError> {
+    let answer = send(address, what, headers)
+        .map_err(|source| AdminError::Unreachable { address, source })?;
+    let Some((status, body)) = split(&answer) else {
+        return Err(AdminError::NotUnderstood { address, why: String::from("this is not HTTP") });
+    };
+    if !(200..300).contains(&status) {
+        let text = String::from_utf8_lossy(body).chars().take(200).collect::<String>();
+        return Err(AdminError::Refused { address, status, text: text.trim().to_owned() });
+    }
+    Ok(body.to_vec())
+}
+
+fn send(address: SocketAddr, what: &str, headers: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let request =
-        format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
+    let mut request = format!("{what} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n");
+    let written = stream.write_all(request.as_bytes());
+    request.zeroize();
+    written?;
     let mut answer = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
     Ok(answer)

@@ -7,6 +7,7 @@ mod http;
 mod import;
 mod load;
 mod out;
+mod recovery;
 mod run;
 mod status;
 mod status_table;
@@ -43,6 +44,10 @@ enum Command {
     Status(status::StatusArgs),
     /// Shows the users: where they are and where they belong
     Users(users::UsersArgs),
+    /// Shows who is away from home, and why
+    Relocations(recovery::RelocationsArgs),
+    /// Shows how users come home again; pauses, resumes and sends them
+    Recovery(recovery::RecoveryArgs),
     /// Plays a failover on this machine: simulated servers, simulated phones, a real door
     Demo(demo::DemoArgs),
     /// Runs one simulated UCServer
@@ -104,6 +109,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Users(args) => users::run(&args),
+        Command::Relocations(args) => recovery::relocations(&args),
+        Command::Recovery(args) => recovery::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Load(args) => load::run(args),
         Command::Ucserver(args) => {

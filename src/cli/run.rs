@@ -40,12 +40,14 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
         warn!("{}", warning.at(&config.path));
     }
     let token_key = token::read_or_create(&config.token_file)?;
+    let admin_token = token::read_or_create(&config.admin_token_file)?;
     let (store, loaded) = open_store(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("the system gives no event loop"))?;
-    runtime.block_on(serve(&config, token_key, store, loaded, args.exit_with_stdin))?;
+    let keys = (token_key, admin_token);
+    runtime.block_on(serve(&config, keys, store, loaded, args.exit_with_stdin))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -83,7 +85,7 @@ fn open_store(config: &Config) -> Result<(Box<dyn Store>, Loaded), CliError> {
 
 async fn serve(
     config: &Config,
-    token_key: Private<[u8; 32]>,
+    (token_key, admin_token): (Private<[u8; 32]>, Private<[u8; 32]>),
     store: Box<dyn Store>,
     loaded: Loaded,
     exit_with_stdin: bool,
@@ -112,7 +114,8 @@ async fn serve(
     // Differs from start to start: std's hash keys are random.
     let seed = RandomState::new().hash_one(std::process::id());
     let door = Door::new(config.door_settings(token_key, seed), loaded, Clock.now());
-    let admin = admin::start(config.admin.clone(), net.handle())?;
+    let settings = admin::Settings { token: Some(admin_token), ..config.admin.clone() };
+    let admin = admin::start(settings, net.handle())?;
     info!(admin = %admin.local_addr(), "the door is open");
     let stopped = net.run(door, ledger, observer, stopped).await;
     admin.stop();

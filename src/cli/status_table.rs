@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::door::{FailoverStatus, Status};
+use crate::door::{FailoverStatus, ReturnStatus, Status};
 use crate::now::Uptime;
 
 /// Cells of a progress bar.
@@ -31,6 +31,12 @@ pub(super) fn render(status: &Status) -> String {
     );
     for failover in &status.failovers {
         text.push_str(&render_failover(failover, status.at_nanos));
+    }
+    for run in &status.recovery.returns {
+        text.push_str(&render_return(run, status.at_nanos));
+    }
+    if status.recovery.paused {
+        text.push_str("the way home is paused: frontdoor recovery resume\n");
     }
     for server in status.servers.iter().filter(|server| !server.other_realm_than.is_empty()) {
         let _ok = writeln!(
@@ -120,6 +126,29 @@ pub(super) fn render_failover(failover: &FailoverStatus, at_nanos: u64) -> Strin
         return text;
     }
     let _ok = writeln!(text, "\n  {}", progress(failover, at_nanos));
+    text
+}
+
+/// One return on two lines.
+pub(super) fn render_return(run: &ReturnStatus, at_nanos: u64) -> String {
+    let mut text = String::new();
+    let begun = ago(run.began_nanos, at_nanos);
+    let by_hand = if run.by_hand { " by hand" } else { "" };
+    let because = run.stopped_because.as_deref();
+    let because = because.map(|because| format!(" ({because})")).unwrap_or_default();
+    let _ok = write!(
+        text,
+        "\nreturn to {}, begun{by_hand} {begun} ago: {}{because} in stage {} of {}; \
+         {} of {} users are home",
+        run.home, run.state, run.stage, run.stages, run.returned, run.users
+    );
+    if run.stay > 0 {
+        let _ok = write!(text, ", {} stay", run.stay);
+    }
+    if run.active > 0 {
+        let _ok = write!(text, ", {} more were in the middle of something", run.active);
+    }
+    let _ok = writeln!(text, "; {} of {} bindings arrived", run.arrived, run.bindings);
     text
 }
 

@@ -30,6 +30,7 @@ const ADMIN: std::net::SocketAddr =
 /// Where the store and the key are by default, beside the configuration file.
 const STORE_FILE: &str = "frontdoor.redb";
 const TOKEN_FILE: &str = "path-token.key";
+const ADMIN_TOKEN_FILE: &str = "admin-token.key";
 /// Shortest interval for anything the door repeats.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
@@ -67,6 +68,12 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
                 .path_token_file
                 .as_ref()
                 .map_or_else(|| Path::new(TOKEN_FILE), |f| f.get_ref()),
+        ),
+        admin_token_file: beside(
+            raw.admin
+                .token_file
+                .as_ref()
+                .map_or_else(|| Path::new(ADMIN_TOKEN_FILE), |file| file.get_ref()),
         ),
         streams: streams(&raw.limits, &mut wrong),
         admin: admin(&raw.admin, &mut wrong),
@@ -316,7 +323,10 @@ fn streams(raw: &RawLimits, wrong: &mut Complaints<'_>) -> net::Limits {
 
 fn admin(raw: &RawAdmin, wrong: &mut Complaints<'_>) -> admin::Settings {
     let names = raw.names.clone();
-    let Some(address) = &raw.address else { return admin::Settings { address: ADMIN, names } };
+    let token = None;
+    let Some(address) = &raw.address else {
+        return admin::Settings { address: ADMIN, names, token };
+    };
     let span = address.span();
     let address = address.get_ref().0;
     if !address.ip().is_loopback() {
@@ -324,7 +334,7 @@ fn admin(raw: &RawAdmin, wrong: &mut Complaints<'_>) -> admin::Settings {
     } else if address.port() == 0 {
         wrong.push(span, Fault::PortZero { address });
     }
-    admin::Settings { address, names }
+    admin::Settings { address, names, token }
 }
 
 fn log(raw: &RawLog, wrong: &mut Complaints<'_>) -> telemetry::Settings {

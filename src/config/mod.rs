@@ -65,6 +65,8 @@ pub struct Config {
     pub store: StorePlace,
     /// The file with the key of Path tokens.
     pub token_file: PathBuf,
+    /// The file with the token of whoever may change something over the admin listener.
+    pub admin_token_file: PathBuf,
     /// Bounds of streams.
     pub streams: net::Limits,
     /// Where the admin listener is, and what it may be called.

@@ -179,6 +179,7 @@ pub(super) struct RawLimits {
 pub(super) struct RawAdmin {
     pub(super) address: Option<Spanned<Address>>,
     pub(super) names: Vec<String>,
+    pub(super) token_file: Option<Spanned<PathBuf>>,
 }
 
 /// `[log]`.

@@ -1,4 +1,5 @@
-//! The key that authenticates Path tokens: 32 random octets, as hex, in a file only its owner reads.
+//! Keys in files: 32 random octets, as hex, in a file only its owner reads. One authenticates Path
+//! tokens, another opens the admin listener to what changes something.
 //!
 //! It survives restarts and is the same on all doors, so that a Path one door wrote is understood
 //! by the next.
@@ -32,10 +33,19 @@ pub enum TokenFault {
         /// Its permission bits.
         mode: u32,
     },
+    /// None there, where one is needed.
+    #[error(
+        "there is no {}; name the file with the door's token: --token-file FILE (admin.token_file \
+         in its configuration)", path.display()
+    )]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Something else than a key.
     #[error(
         "{} does not hold 64 hex digits; copy the file of another door, or delete it to have a new \
-         key made (every binding is then registered anew)", path.display()
+         key made (with a new key for Path tokens every binding is registered anew)", path.display()
     )]
     NotAKey {
         /// Which file.

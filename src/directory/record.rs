@@ -57,6 +57,17 @@ pub enum RelocationReason {
     Replanned,
 }
 
+impl RelocationReason {
+    /// The word in status and exports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failover => "failover",
+            Self::Drain => "drain",
+            Self::Replanned => "replanned",
+        }
+    }
+}
+
 /// One contact of an AoR, as written for the next start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BindingRecord {

@@ -169,6 +169,11 @@ impl Directory {
         user.relocation.is_some() && user.home == Some(home)
     }
 
+    /// Who is served elsewhere than at home, in the order in which they became known.
+    pub fn away(&self) -> impl Iterator<Item = UserId> {
+        self.away.iter().copied()
+    }
+
     /// Who is, in the canonical order. Takes time in proportion to all who are away from anywhere.
     pub fn away_from(&self, home: ServerId) -> Vec<UserId> {
         let away = self.away.iter().copied();

@@ -14,13 +14,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::cluster::ServerId;
 use crate::directory::UserId;
 use crate::door::binding::{Step, Trouble};
 use crate::door::rehome::Move;
-use crate::door::status::{AwayStatus, RecoveryStatus, ReturnStatus};
+use crate::door::status::{AwayStatus, RecoveryStatus, RelocationStatus, ReturnStatus};
 use crate::door::{Door, Event, Timer};
 use crate::now::{Now, Uptime};
 use crate::placement;
@@ -458,9 +458,9 @@ impl Door {
     /// # Errors
     ///
     /// They are as wanted already.
-    pub fn pause_recovery(&mut self, now: Now, paused: bool) -> Result<(), AlreadySo> {
+    pub(super) fn pause_recovery(&mut self, now: Now, paused: bool) -> Result<(), NoReturn> {
         if std::mem::replace(&mut self.homecomings.paused, paused) == paused {
-            return Err(AlreadySo);
+            return Err(NoReturn::AlreadySo);
         }
         self.homecomings.looks_at = now.uptime;
         self.wake_homecomings_at(now.uptime);
@@ -473,7 +473,7 @@ impl Door {
     /// # Errors
     ///
     /// Why nobody goes.
-    pub fn return_home(&mut self, now: Now, server: &str) -> Result<(), NoReturn> {
+    pub(super) fn return_home(&mut self, now: Now, server: &str) -> Result<(), NoReturn> {
         let Some(home) = self.server_named(server) else {
             let known = self.settings.servers.iter().map(|it| Arc::clone(&it.name)).collect();
             return Err(NoReturn::NoSuchServer { known });
@@ -489,6 +489,57 @@ impl Door {
         }
         self.begin_homecoming(now, home, true);
         if self.homecomings.under_way(home) { Ok(()) } else { Err(NoReturn::AllActive) }
+    }
+
+    /// Brings one user home by hand, also one who has an active session, if the home can be moved to.
+    ///
+    /// # Errors
+    ///
+    /// Why they stay.
+    pub(super) fn return_user(&mut self, now: Now, name: &str) -> Result<(), NoReturn> {
+        let user = self.directory.by_name(name).or_else(|| self.directory.by_aor(name));
+        let user = user.ok_or(NoReturn::NoSuchUser)?;
+        let known = self.directory.get(user);
+        let (Some(home), Some(from)) = (known.home, known.current()) else {
+            return Err(NoReturn::NobodyAway);
+        };
+        if home == from {
+            return Err(NoReturn::NobodyAway);
+        }
+        if let Err(stay) = may_go_on(home, self.health.view(), &self.settings.recovery) {
+            return Err(NoReturn::Unfit(stay));
+        }
+        if !placement::has_room(home, self.health.view(), &self.directory, 0) {
+            return Err(NoReturn::Full);
+        }
+        if self.ledger.is_recording(user) {
+            return Err(NoReturn::AllActive);
+        }
+        let epoch = known.epoch;
+        let step = Move { user, from, to: home, epoch, why: None, date: now.wall };
+        self.record_moves(vec![step], None);
+        Ok(())
+    }
+
+    /// Users who are away, `count` of them from the `from`-th, in the order in which they became
+    /// known.
+    pub fn relocations(&self, from: usize, count: usize) -> Vec<RelocationStatus> {
+        let users = self.directory.away().skip(from).take(count);
+        users
+            .filter_map(|user| {
+                let known = self.directory.get(user);
+                let relocation = known.relocation.as_ref()?;
+                let since = relocation.date.duration_since(SystemTime::UNIX_EPOCH);
+                Some(RelocationStatus {
+                    user: Arc::clone(&known.name),
+                    origin: self.server_name(relocation.origin),
+                    current: self.server_name(relocation.target),
+                    date: since.unwrap_or_default().as_secs(),
+                    why: relocation.why.name().into(),
+                    epoch: known.epoch,
+                })
+            })
+            .collect()
     }
 
     /// Who is away, why, and the returns there were.
@@ -513,14 +564,18 @@ impl Door {
     }
 }
 
-/// Nothing was to be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("that is so already")]
-pub struct AlreadySo;
-
 /// Why a return was not begun.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoReturn {
+pub(crate) enum NoReturn {
+    /// Nobody of this name or address.
+    #[error("there is no such user")]
+    NoSuchUser,
+    /// Paused or not, as it was to be.
+    #[error("that is so already")]
+    AlreadySo,
+    /// The home has no room.
+    #[error("the home has no room left")]
+    Full,
     /// Not configured.
     #[error("there is no such server; there are {}", known.join(", "))]
     NoSuchServer {
@@ -534,7 +589,7 @@ pub enum NoReturn {
     #[error("nobody is sent there now: {}", .0.name())]
     Unfit(Stay),
     /// There is nobody.
-    #[error("nobody whose home this is is away")]
+    #[error("nobody is away from there")]
     NobodyAway,
     /// They are all in the middle of something.
     #[error("everybody who is away is in the middle of something; try again in a moment")]

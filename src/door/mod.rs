@@ -17,6 +17,7 @@
 //! | `pool` | health: probes, documents, states |
 //! | `sample` | whether a server still holds what it granted |
 //! | `rehome` | a server failed: plan, record, enqueue |
+//! | `command` | what an operator tells it |
 //! | `homecoming` | users who were moved are brought home, in stages |
 //! | `ledger` | writes under way and what happens when they are durable |
 //! | `report` | what the door shows of itself |
@@ -24,6 +25,7 @@
 mod absorb;
 mod admission;
 mod binding;
+mod command;
 mod edge;
 mod homecoming;
 mod lane;
@@ -82,12 +84,12 @@ use crate::sip::transaction::Transactions;
 use crate::sip::{ConnectionId, Flow, Transport};
 use crate::timers::Timers;
 
-pub use homecoming::{AlreadySo, NoReturn};
+pub use command::{Command, Refused};
 pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
 pub use stats::Stats;
 pub use status::{
-    AwayStatus, BindingStatus, FailoverStatus, Progress, RecoveryStatus, ReturnStatus,
-    ServerStatus, Status, UserStatus,
+    AwayStatus, BindingStatus, FailoverStatus, Progress, RecoveryStatus, RelocationStatus,
+    ReturnStatus, ServerStatus, Status, UserStatus,
 };
 
 /// What reaches the door.

@@ -175,6 +175,23 @@ pub struct ReturnStatus {
     pub stopped_because: Option<Arc<str>>,
 }
 
+/// One user who is away, for `frontdoor relocations`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelocationStatus {
+    /// Login name.
+    pub user: Arc<str>,
+    /// `RelocationHomeserverOrigin`.
+    pub origin: Arc<str>,
+    /// Where they are now.
+    pub current: Arc<str>,
+    /// `RelocationDate`, seconds since 1970.
+    pub date: u64,
+    /// `failover`, `drain` or `replanned`.
+    pub why: Arc<str>,
+    /// Epoch.
+    pub epoch: u64,
+}
+
 /// One user, for `frontdoor users`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserStatus {

@@ -22,7 +22,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use crate::cluster::ServerId;
 use crate::cluster::document::{Document, DocumentFault};
 use crate::directory::record::{Record, Recorded};
-use crate::door::{Door, Event, Input, Output, Stats, Status, UserStatus};
+use crate::door::{
+    Command, Door, Event, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
+};
 use crate::net::arrival::Arrival;
 use crate::net::clock::Clock;
 use crate::net::fetch::fetch;
@@ -69,6 +71,10 @@ pub trait Core {
     fn users(&self, now: Now, from: usize, count: usize) -> Vec<UserStatus>;
     /// See [`Door::user`].
     fn user(&self, now: Now, name: &str) -> Option<UserStatus>;
+    /// See [`Door::relocations`].
+    fn relocations(&self, from: usize, count: usize) -> Vec<RelocationStatus>;
+    /// See [`Door::command`].
+    fn command(&mut self, now: Now, command: &Command) -> Result<(), Refused>;
     /// See [`Door::stats`].
     fn stats(&self) -> Stats;
 }
@@ -100,6 +106,14 @@ impl Core for Door {
 
     fn user(&self, now: Now, name: &str) -> Option<UserStatus> {
         Self::user(self, now, name)
+    }
+
+    fn relocations(&self, from: usize, count: usize) -> Vec<RelocationStatus> {
+        Self::relocations(self, from, count)
+    }
+
+    fn command(&mut self, now: Now, command: &Command) -> Result<(), Refused> {
+        Self::command(self, now, command)
     }
 
     fn stats(&self) -> Stats {
@@ -317,7 +331,7 @@ impl<C: Core> Driver<C> {
         }
     }
 
-    fn answer(&self, query: Query) {
+    fn answer(&mut self, query: Query) {
         let now = Clock.now();
         // Whoever no longer waits for the answer has gone away: nothing to do.
         match query {
@@ -326,6 +340,15 @@ impl<C: Core> Driver<C> {
             }
             Query::User { name, reply } => {
                 let _ = reply.send(self.core.user(now, &name));
+            }
+            Query::Relocations { from, count, reply } => {
+                let _ = reply.send(self.core.relocations(from, count));
+            }
+            Query::Command { command, reply } => {
+                let done = self.core.command(now, &command);
+                self.publish_now = true;
+                self.drain();
+                let _ = reply.send(done);
             }
         }
     }

@@ -6,9 +6,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-use crate::door::Stats;
-use crate::door::Status;
-use crate::door::UserStatus;
+use crate::door::{Command, Refused, RelocationStatus, Stats, Status, UserStatus};
 use crate::net::counters::Counters;
 use crate::now::Uptime;
 
@@ -40,6 +38,8 @@ pub struct Snapshot {
 pub(super) enum Query {
     Users { from: usize, count: usize, reply: oneshot::Sender<Vec<UserStatus>> },
     User { name: String, reply: oneshot::Sender<Option<UserStatus>> },
+    Relocations { from: usize, count: usize, reply: oneshot::Sender<Vec<RelocationStatus>> },
+    Command { command: Command, reply: oneshot::Sender<Result<(), Refused>> },
 }
 
 /// The driver does not answer now.
@@ -90,6 +90,31 @@ impl Handle {
     pub async fn user(&self, name: String) -> Result<Option<UserStatus>, Unanswered> {
         let (reply, answer) = oneshot::channel();
         self.ask(Query::User { name, reply })?;
+        answer.await.map_err(|_| Unanswered::Stopping)
+    }
+
+    /// `count` users who are away (at most [`USERS_PAGE_LIMIT`]), from the `from`-th.
+    ///
+    /// # Errors
+    /// The driver is busy or has ended.
+    pub async fn relocations(
+        &self,
+        from: usize,
+        count: usize,
+    ) -> Result<Vec<RelocationStatus>, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        let count = count.min(USERS_PAGE_LIMIT);
+        self.ask(Query::Relocations { from, count, reply })?;
+        answer.await.map_err(|_| Unanswered::Stopping)
+    }
+
+    /// Tells the door to do something.
+    ///
+    /// # Errors
+    /// The driver is busy or has ended; within, why the door does not do it.
+    pub async fn command(&self, command: Command) -> Result<Result<(), Refused>, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Query::Command { command, reply })?;
         answer.await.map_err(|_| Unanswered::Stopping)
     }
 

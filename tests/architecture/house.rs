@@ -33,7 +33,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
     ("net", &["now", "timers", "arena", "sip", "cluster", "directory", "door"]),
     // Of `net` the clock alone, and of `sip` the names of transports: it is no part of the door.
     ("load", &["now", "sip", "net"]),
-    ("admin", &["now", "cluster", "door", "net"]),
+    ("admin", &["now", "private", "cluster", "door", "net"]),
     ("telemetry", &["now", "cluster", "door"]),
     (
         "config",

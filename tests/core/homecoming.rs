@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use frontdoor::door::{NoReturn, ReturnStatus};
+use frontdoor::door::{Command, Refused, ReturnStatus};
 use frontdoor::recovery::{ActiveSession, Policy, Window};
 use frontdoor::ucserver::Mood;
 
@@ -39,6 +39,10 @@ fn away(recovery: Policy, seed: u64) -> (World, usize) {
     let away = world.door().status(world.now).relocated as usize;
     assert!(away > 10, "{away} on ucs2");
     (world, away)
+}
+
+fn order(world: &mut World, command: Command) -> Result<(), Refused> {
+    world.operate(|door, now| door.command(now, &command))
 }
 
 fn relocated(world: &World) -> usize {
@@ -163,7 +167,7 @@ fn while_distribution_is_disabled_users_stay_unless_they_are_sent() {
     assert_eq!(relocated(&world), away);
     assert_eq!(stay_because(&world).as_deref(), Some("distribution_disabled"));
     world.settings.decision.disable_automatic_user_distribution = false; // what the world checks
-    world.operate(|door, now| door.return_home(now, "ucs2")).unwrap();
+    order(&mut world, Command::ReturnServer("ucs2".into())).unwrap();
     let over = run_return(&mut world);
     assert_eq!((&*over.state, over.by_hand, over.returned), ("done", true, away as u64));
 }
@@ -173,13 +177,13 @@ fn a_return_is_paused_and_goes_on() {
     let (mut world, away) = away(policy(), 7);
     world.set_mood(1, Mood::Healthy);
     world.run_until(Duration::from_secs(600), |world| relocated(world) == away - 1);
-    world.operate(|door, now| door.pause_recovery(now, true)).unwrap();
-    assert!(world.operate(|door, now| door.pause_recovery(now, true)).is_err());
+    order(&mut world, Command::PauseRecovery).unwrap();
+    assert!(matches!(order(&mut world, Command::PauseRecovery), Err(Refused::NotNow(_))));
     let over = run_return(&mut world);
     assert_eq!(over.stopped_because.as_deref(), Some("paused"));
     world.run_for(Duration::from_secs(900));
     assert_eq!((relocated(&world), stay_because(&world).as_deref()), (away - 1, Some("paused")));
-    world.operate(|door, now| door.pause_recovery(now, false)).unwrap();
+    order(&mut world, Command::ResumeRecovery).unwrap();
     world.run_until(Duration::from_secs(300), |world| relocated(world) == 0);
 }
 
@@ -248,15 +252,28 @@ fn who_is_registered_stays_where_any_session_counts() {
 #[test]
 fn who_cannot_be_sent_home_is_told_why() {
     let (mut world, away) = away(policy(), 12);
-    let send =
-        |world: &mut World, name: &str| world.operate(|door, now| door.return_home(now, name));
-    assert!(matches!(send(&mut world, "ucs9"), Err(NoReturn::NoSuchServer { .. })));
-    assert!(matches!(send(&mut world, "ucs2"), Err(NoReturn::Unfit(_))));
-    assert_eq!(send(&mut world, "ucs1"), Err(NoReturn::NobodyAway));
+    let send = |world: &mut World, name: &str| {
+        order(world, Command::ReturnServer(name.into())).map_err(|why| why.to_string())
+    };
+    let no_such = "there is no such server; there are ucs1, ucs2, ucs3";
+    assert_eq!(send(&mut world, "ucs9").unwrap_err(), no_such);
+    assert_eq!(send(&mut world, "ucs2").unwrap_err(), "nobody is sent there now: home_down");
+    assert_eq!(send(&mut world, "ucs1").unwrap_err(), "nobody is away from there");
+    let user = world.door().relocations(0, 1).remove(0);
+    assert_eq!((&*user.origin, &*user.why), ("ucs2", "failover"));
+    let one = Command::ReturnUser(user.user.to_string());
+    assert!(matches!(order(&mut world, one.clone()), Err(Refused::NotNow(_))));
+    assert_eq!(order(&mut world, Command::ReturnUser("x".into())), Err(Refused::NoSuchUser));
     world.set_mood(1, Mood::Healthy);
     world.run_for(HEALTHY_AFTER);
+    order(&mut world, one.clone()).unwrap();
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(relocated(&world), away - 1);
+    assert!(matches!(order(&mut world, one), Err(Refused::NotNow(_))), "at home already");
     send(&mut world, "ucs2").unwrap();
-    assert_eq!(send(&mut world, "ucs2"), Err(NoReturn::UnderWay));
+    let under_way = "a return to this server is under way already";
+    assert_eq!(send(&mut world, "ucs2").unwrap_err(), under_way);
     let over = run_return(&mut world);
-    assert_eq!(over.returned, away as u64);
+    assert_eq!(over.returned, away as u64 - 1);
+    assert!(world.door().relocations(0, 10).is_empty());
 }

@@ -7,10 +7,14 @@ use std::time::Duration;
 use frontdoor::admin::{self, Admin};
 use frontdoor::door::{ServerStatus, Status, UserStatus};
 use frontdoor::net::{Handle, Net, Settings};
+use frontdoor::private::Private;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::{Echo, Running, V4, no_ledger, run, soon};
+
+/// What opens the listener to what changes something.
+const TOKEN: Private<[u8; 32]> = Private::new([0x5a; 32]);
 
 /// An admin listener, and the driver it shows.
 struct Shown {
@@ -49,7 +53,7 @@ async fn door(state: &str) -> Shown {
 
 fn listen(handle: Handle) -> Admin {
     let names = vec!["door.example".to_owned()];
-    admin::start(admin::Settings { address: V4, names }, handle).unwrap()
+    admin::start(admin::Settings { address: V4, names, token: Some(TOKEN) }, handle).unwrap()
 }
 
 /// Sends a request as it is and returns all that comes back.
@@ -76,7 +80,16 @@ fn body(answer: &str) -> &str {
 #[tokio::test]
 async fn every_endpoint_answers() {
     let admin = door("up").await;
-    for path in ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/users", "/v1/users/anna"] {
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v1/status",
+        "/v1/users",
+        "/v1/users/anna",
+        "/v1/recovery",
+        "/v1/relocations",
+    ] {
         let (status, answer) = ask(&admin, "GET", path).await;
         assert_eq!(status, 200, "{path}: {answer}");
         let (status, head) = ask(&admin, "HEAD", path).await;
@@ -141,6 +154,31 @@ async fn what_is_not_asked_properly_is_refused_each_in_its_way() {
     let large = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(20_000));
     let answer = raw(at, large.as_bytes()).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn an_order_needs_the_token_and_has_no_body() {
+    let admin = door("up").await;
+    let order = async |headers: &str| {
+        let request =
+            format!("POST /v1/recovery/pause HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+        let answer = raw(admin.local_addr(), request.as_bytes()).await;
+        let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0_u16);
+        (status, answer)
+    };
+    let (status, answer) = order("").await;
+    assert_eq!(status, 401);
+    assert!(answer.to_ascii_lowercase().contains("www-authenticate: bearer"), "{answer}");
+    let right = format!("Authorization: Bearer {}\r\n", "5a".repeat(32));
+    assert_eq!(order("Authorization: Bearer 5a5a\r\n").await.0, 403);
+    // A thousand million octets are announced, and none is waited for.
+    let huge = format!("{right}Content-Length: 1000000000\r\n");
+    assert_eq!(order(&huge).await.0, 413);
+    // The core behind this listener knows nobody.
+    let (status, answer) = order(&right).await;
+    assert_eq!((status, body(&answer)), (404, "there is no such user\n"));
+    let (status, answer) = ask(&admin, "GET", "/v1/recovery/pause").await;
+    assert!(status == 405 && answer.to_ascii_lowercase().contains("allow: post"), "{answer}");
 }
 
 #[tokio::test]

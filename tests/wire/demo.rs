@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::harness::{FRONTDOOR, run};
 
 /// Every key of the report.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 17] = [
     "phones",
     "registered",
     "killed",
@@ -20,6 +20,12 @@ const KEYS: [&str; 11] = [
     "lost",
     "moved_others",
     "spread_error_pct",
+    "returned",
+    "return_p99_s",
+    "return_pace_per_s",
+    "return_peak_per_s",
+    "stages",
+    "aborted",
 ];
 
 /// Exit code and the one object on standard output.
@@ -44,6 +50,17 @@ fn the_demo_moves_everybody_of_the_killed_server_and_nobody_else() {
     assert!(report["affected"].as_u64() > Some(0), "{report}");
     assert_eq!(report["rehomed"], report["affected"], "{report}");
     assert!(report["detect_ms"].as_f64().unwrap() <= 1_000.0, "{report}");
+}
+
+#[test]
+fn the_demo_brings_everybody_home_in_stages() {
+    let (code, report) =
+        demo(&["--phones", "90", "--servers", "3", "--kill", "ucs2@0.5", "--return", "ucs2@1"]);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["returned"], report["affected"], "{report}");
+    assert_eq!((&report["stages"], &report["aborted"]), (&4.into(), &0.into()), "{report}");
+    assert_eq!((&report["lost"], &report["moved_others"]), (&0.into(), &0.into()), "{report}");
+    assert!(report["return_p99_s"].as_f64() > Some(0.0), "{report}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod detection;
 mod fetch;
 mod full_disk;
 mod harness;
+mod homecoming;
 mod hostile;
 mod hostile_contacts;
 mod hostile_streams;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use frontdoor::directory::record::{Record, Recorded};
-use frontdoor::door::{Input, Output, Stats, Status, UserStatus};
+use frontdoor::door::{
+    Command, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
+};
 use frontdoor::net::{Arrival, Clock, Core, Ledger, Limits, Listen, Sockets};
 use frontdoor::now::{Now, Uptime};
 use frontdoor::sip::{ConnectionId, Flow, ListenerId, Transport};
@@ -459,6 +461,14 @@ impl Core for Careful {
 
     fn user(&self, _now: Now, _name: &str) -> Option<UserStatus> {
         None
+    }
+
+    fn relocations(&self, _from: usize, _count: usize) -> Vec<RelocationStatus> {
+        Vec::new()
+    }
+
+    fn command(&mut self, _now: Now, _command: &Command) -> Result<(), Refused> {
+        Err(Refused::NoSuchUser)
     }
 
     fn stats(&self) -> Stats {

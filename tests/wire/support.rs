@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use frontdoor::door::{Input, Output, Stats, Status, UserStatus};
+use frontdoor::door::{
+    Command, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
+};
 use frontdoor::net::{
     Arrival, Core, Handle, Ledger, Limits, Listen, Net, Settings, Sockets, Stopped,
 };
@@ -150,6 +152,14 @@ impl Core for Echo {
 
     fn user(&self, _now: Now, name: &str) -> Option<UserStatus> {
         self.users.iter().find(|it| &*it.name == name).cloned()
+    }
+
+    fn relocations(&self, _from: usize, _count: usize) -> Vec<RelocationStatus> {
+        Vec::new()
+    }
+
+    fn command(&mut self, _now: Now, _command: &Command) -> Result<(), Refused> {
+        Err(Refused::NoSuchUser)
     }
 
     fn stats(&self) -> Stats {
