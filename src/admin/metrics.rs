@@ -11,12 +11,19 @@ use crate::door::ServerStatus;
 use crate::net::Snapshot;
 use crate::now::Uptime;
 
-/// The page for `snapshot` as seen at `now`.
-pub(super) fn render(now: Uptime, snapshot: Option<&Snapshot>, process: Process) -> String {
+/// The page for `snapshot` as seen at `now`; so many orders came without the right token.
+pub(super) fn render(
+    now: Uptime,
+    snapshot: Option<&Snapshot>,
+    process: Process,
+    tokens_refused: u64,
+) -> String {
     let mut page = Page::default();
     page.family("build_info", "gauge", "The version of this program.");
     page.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     page.process(process);
+    let help = "Orders over the admin listener without the right token.";
+    page.counters("admin_", &[("tokens_refused", help, tokens_refused)]);
     if let Some(snapshot) = snapshot {
         page.door(now, snapshot);
         page.servers(&snapshot.status.servers);
@@ -175,7 +182,7 @@ mod tests {
             connections: 4,
             writes_waiting: 0,
         };
-        render(Uptime::from_secs(10), Some(&snapshot), Process::default())
+        render(Uptime::from_secs(10), Some(&snapshot), Process::default(), 3)
     }
 
     #[test]

@@ -12,16 +12,19 @@
 //! | `GET /v1/recovery` | [`crate::door::RecoveryStatus`]: the way home |
 //! | `POST /v1/recovery/pause`, `…/resume` | stops all returns, lets them go on |
 //! | `POST /v1/servers/NAME/return`, `/v1/users/NAME/return` | brings home by hand |
+//! | `POST /v1/users/NAME/home` `{"home": "ucs2"}` | another home by hand (D7) |
 //!
-//! Whatever changes something is a `POST` without a body and needs `Authorization: Bearer TOKEN`: 202
-//! when it is under way, 401 and 403 without the right token, 404 where there is no such user or
-//! server, 409 with the reason where it cannot be done now.
+//! Whatever changes something is a `POST` and needs `Authorization: Bearer TOKEN`: 202 when it is
+//! done or under way, 401 and 403 without the right token, 404 where there is no such user or server,
+//! 409 with the reason where it cannot be done now, 503 where it could not be written. A body, where
+//! there is one, is JSON of at most 64 KiB (400, 413) and arrives within 2 s (408).
 //!
 //! `HEAD` works where `GET` does. It runs in a thread and a runtime of its own: a slow reader here
 //! never delays a REGISTER. It listens on loopback unless told otherwise, since it knows no
 //! passwords; a `Host` that is a name must be `localhost` or a configured one, so that no web page
 //! can reach it by DNS rebinding.
 
+mod body;
 mod metrics;
 mod process;
 mod readiness;

@@ -6,6 +6,7 @@ use hyper::{Method, StatusCode};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
 
+use crate::admin::body::Wanted;
 use crate::door::Command;
 use crate::net::USERS_PAGE_LIMIT;
 use crate::private::Private;
@@ -34,6 +35,8 @@ pub(super) enum Route {
     },
     /// Changes something: only for whoever has the token.
     Order(Command),
+    /// The same, and what exactly is in the body.
+    OrderWith(Wanted),
 }
 
 /// Why a request is not answered; the caller's to mend.
@@ -57,6 +60,14 @@ pub(super) enum Refusal {
     WrongToken,
     #[error("requests here have no body")]
     Body,
+    #[error("the body is longer than 64 KiB")]
+    BodyLength,
+    #[error("the body did not arrive within 2 s")]
+    BodyLate,
+    #[error("the body ended early or is not properly framed")]
+    BodyBroken,
+    #[error("the body is to be JSON like {0}")]
+    BodyKind(&'static str),
     #[error("the request has no Host header")]
     NoHost,
     #[error("this host name is not ours; add it to the admin listener's names to allow it")]
@@ -74,8 +85,11 @@ impl Refusal {
             Self::Method | Self::OrderMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoToken => StatusCode::UNAUTHORIZED,
             Self::WrongToken => StatusCode::FORBIDDEN,
-            Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoHost | Self::Page | Self::Name => StatusCode::BAD_REQUEST,
+            Self::Body | Self::BodyLength => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken | Self::BodyKind(_) | Self::NoHost | Self::Page | Self::Name => {
+                StatusCode::BAD_REQUEST
+            }
             Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
         }
     }
@@ -89,6 +103,10 @@ impl Refusal {
             | Self::NoToken
             | Self::WrongToken
             | Self::Body
+            | Self::BodyLength
+            | Self::BodyLate
+            | Self::BodyBroken
+            | Self::BodyKind(_)
             | Self::NoHost
             | Self::ForeignHost
             | Self::Page
@@ -118,8 +136,8 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         _ => named(path)?,
     };
     match (&route, method) {
-        (Route::Order(_), &Method::POST) => Ok(route),
-        (Route::Order(_), _) => Err(Refusal::OrderMethod),
+        (Route::Order(_) | Route::OrderWith(_), &Method::POST) => Ok(route),
+        (Route::Order(_) | Route::OrderWith(_), _) => Err(Refusal::OrderMethod),
         (_, &Method::GET | &Method::HEAD) => Ok(route),
         _ => Err(Refusal::Method),
     }
@@ -129,6 +147,9 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
 fn named(path: &str) -> Result<Route, Refusal> {
     let inside = |prefix| path.strip_prefix(prefix).filter(|rest: &&str| !rest.is_empty());
     if let Some(rest) = inside("/v1/users/") {
+        if let Some(user) = rest.strip_suffix("/home").filter(|name| !name.is_empty()) {
+            return Ok(Route::OrderWith(Wanted::Home { user: decoded(user)? }));
+        }
         return match rest.strip_suffix("/return") {
             Some(name) if !name.is_empty() => Ok(Route::Order(Command::ReturnUser(decoded(name)?))),
             _ => Ok(Route::User { name: decoded(rest)? }),
@@ -259,6 +280,16 @@ mod tests {
         {
             assert_eq!(post(path), Err(Refusal::NotFound), "{path}");
         }
+    }
+
+    #[test]
+    fn an_order_with_a_body_names_its_object_in_the_path() {
+        let post = |path| route(&Method::POST, path, None);
+        let home = Wanted::Home { user: "sip:a@b".into() };
+        assert_eq!(post("/v1/users/sip%3Aa%40b/home"), Ok(Route::OrderWith(home)));
+        assert_eq!(get("/v1/users/x/home", None), Err(Refusal::OrderMethod));
+        assert_eq!(post("/v1/users/%zz/home"), Err(Refusal::Name));
+        assert_eq!(post("/v1/users//home"), Err(Refusal::Method), "a user who is called that");
     }
 
     #[test]

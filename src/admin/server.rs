@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,11 +19,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
+use crate::admin::body;
 use crate::admin::metrics;
 use crate::admin::process::Process;
 use crate::admin::readiness::Readiness;
 use crate::admin::route::{Refusal, Route, check_host, check_token, route};
-use crate::door::Refused;
+use crate::door::{Command, Refused};
 use crate::net::Clock;
 use crate::net::Handle;
 use crate::net::Unanswered;
@@ -58,6 +60,8 @@ struct Desk {
     names: Vec<String>,
     token: Option<Private<[u8; 32]>>,
     readiness: Readiness,
+    /// Orders refused because their token was missing or wrong.
+    tokens_refused: AtomicU64,
 }
 
 /// Serves until `stopped`.
@@ -67,7 +71,8 @@ pub(super) async fn serve(
     door: Handle,
     stopped: oneshot::Receiver<()>,
 ) {
-    let desk = Arc::new(Desk { door, names, token, readiness: Readiness::new(Clock.uptime()) });
+    let readiness = Readiness::new(Clock.uptime());
+    let desk = Arc::new(Desk { door, names, token, readiness, tokens_refused: AtomicU64::new(0) });
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -118,9 +123,20 @@ async fn talk(stream: TcpStream, desk: Arc<Desk>) {
 
 impl Desk {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
-        match self.question(&request) {
+        let question = match self.question(&request) {
+            // Whoever has no token is not read any further.
+            Ok(Route::OrderWith(wanted)) => match body::collect(request.into_body()).await {
+                Ok(body) => wanted.read(&body).map(Route::Order),
+                Err(refusal) => Err(refusal),
+            },
+            question => question,
+        };
+        match question {
             Ok(route) => self.look_up(route).await,
             Err(refusal) => {
+                if matches!(refusal, Refusal::NoToken | Refusal::WrongToken) {
+                    self.tokens_refused.fetch_add(1, Ordering::Relaxed);
+                }
                 let mut answer = text(refusal.status(), format!("{refusal}\n"));
                 let headers = answer.headers_mut();
                 if let Some(allow) = refusal.allow() {
@@ -138,11 +154,12 @@ impl Desk {
     fn question(&self, request: &Request<Incoming>) -> Result<Route, Refusal> {
         let host = request.headers().get(header::HOST).and_then(|it| it.to_str().ok());
         check_host(host, &self.names)?;
-        if !request.body().is_end_stream() {
+        let route = route(request.method(), request.uri().path(), request.uri().query());
+        if !matches!(route, Ok(Route::OrderWith(_))) && !request.body().is_end_stream() {
             return Err(Refusal::Body);
         }
-        let route = route(request.method(), request.uri().path(), request.uri().query())?;
-        if matches!(route, Route::Order(_)) {
+        let route = route?;
+        if matches!(route, Route::Order(_) | Route::OrderWith(_)) {
             let authorization = request.headers().get(header::AUTHORIZATION);
             let token = self.token.as_ref().ok_or(Refusal::NoToken)?;
             check_token(authorization.map(HeaderValue::as_bytes), token)?;
@@ -165,7 +182,8 @@ impl Desk {
                 Err(why) => unavailable(&why),
             },
             Route::Metrics => {
-                let page = metrics::render(now, snapshot, Process::now());
+                let refused = self.tokens_refused.load(Ordering::Relaxed);
+                let page = metrics::render(now, snapshot, Process::now(), refused);
                 answer(StatusCode::OK, METRICS, page)
             }
             Route::Status => match snapshot {
@@ -189,21 +207,25 @@ impl Desk {
                 Ok(relocations) => json(&relocations),
                 Err(why) => unanswered(why),
             },
-            Route::Order(command) => {
-                // Names of users stay out of the log.
-                match self.door.command(command).await {
-                    Ok(Ok(())) => text(StatusCode::ACCEPTED, "so be it\n"),
-                    Ok(Err(refused)) => {
-                        let status = match refused {
-                            Refused::NoSuchUser | Refused::NoSuchServer(_) => StatusCode::NOT_FOUND,
-                            Refused::NotNow(_) => StatusCode::CONFLICT,
-                        };
-                        text(status, format!("{refused}\n"))
-                    }
-                    Err(why) => unanswered(why),
-                }
-            }
+            Route::Order(command) => self.order(command).await,
+            // Its body has been read before.
+            Route::OrderWith(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the body is missing\n"),
         }
+    }
+
+    /// Names of users stay out of the log.
+    async fn order(&self, command: Command) -> Answer {
+        let refused = match self.door.command(command).await {
+            Ok(Ok(())) => return text(StatusCode::ACCEPTED, "so be it\n"),
+            Ok(Err(refused)) => refused,
+            Err(why) => return unanswered(why),
+        };
+        let status = match refused {
+            Refused::NoSuchUser | Refused::NoSuchServer(_) => StatusCode::NOT_FOUND,
+            Refused::NothingToDo | Refused::Busy | Refused::NotNow(_) => StatusCode::CONFLICT,
+            Refused::NotWritten(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        text(status, format!("{refused}\n"))
     }
 }
 

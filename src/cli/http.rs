@@ -55,25 +55,29 @@ pub(super) enum AdminError {
 
 /// Asks for a JSON document.
 pub(super) fn get<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T, AdminError> {
-    let body = exchange(address, &format!("GET {path}"), "Accept: application/json\r\n")?;
+    let body = exchange(address, &format!("GET {path}"), "Accept: application/json\r\n", "")?;
     serde_json::from_slice(&body)
         .map_err(|error| AdminError::NotUnderstood { address, why: error.to_string() })
 }
 
-/// Tells it something, as somebody who has its token.
+/// Tells it something, as somebody who has its token; what exactly, in the body.
 pub(super) fn post(
     address: SocketAddr,
     path: &str,
     token: &Private<[u8; 32]>,
+    body: Option<&serde_json::Value>,
 ) -> Result<(), AdminError> {
-    let mut header = String::with_capacity(96);
+    let body = body.map(ToString::to_string).unwrap_or_default();
+    let mut header = String::with_capacity(160);
     header.push_str("Authorization: Bearer ");
     for octet in token.reveal() {
         // Writing to a String cannot fail.
         let _ok = write!(header, "{octet:02x}");
     }
-    header.push_str("\r\nContent-Length: 0\r\n");
-    let told = exchange(address, &format!("POST {path}"), &header).map(drop);
+    // Writing to a String cannot fail.
+    let _ok =
+        write!(header, "\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    let told = exchange(address, &format!("POST {path}"), &header, &body).map(drop);
     header.zeroize();
     told
 }
@@ -92,8 +96,13 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// HTTP/1.0, so that the answer is not chunked and ends with the connection.
-fn exchange(address: SocketAddr, what: &str, headers: &str) -> Result<Vec<u8>, AdminError> {
-    let answer = send(address, what, headers)
+fn exchange(
+    address: SocketAddr,
+    what: &str,
+    headers: &str,
+    body: &str,
+) -> Result<Vec<u8>, AdminError> {
+    let answer = send(address, what, headers, body)
         .map_err(|source| AdminError::Unreachable { address, source })?;
     let Some((status, body)) = split(&answer) else {
         return Err(AdminError::NotUnderstood { address, why: String::from("this is not HTTP") });
@@ -105,11 +114,11 @@ fn exchange(address: SocketAddr, what: &str, headers: &str) -> Result<Vec<u8>, A
     Ok(body.to_vec())
 }
 
-fn send(address: SocketAddr, what: &str, headers: &str) -> std::io::Result<Vec<u8>> {
+fn send(address: SocketAddr, what: &str, headers: &str, body: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut request = format!("{what} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n");
+    let mut request = format!("{what} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n{body}");
     let written = stream.write_all(request.as_bytes());
     request.zeroize();
     written?;

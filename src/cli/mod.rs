@@ -6,6 +6,7 @@ mod demo;
 mod http;
 mod import;
 mod load;
+mod orders;
 mod out;
 mod recovery;
 mod run;
@@ -48,6 +49,8 @@ enum Command {
     Relocations(recovery::RelocationsArgs),
     /// Shows how users come home again; pauses, resumes and sends them
     Recovery(recovery::RecoveryArgs),
+    /// Gives a user another home
+    Home(orders::HomeArgs),
     /// Plays a failover on this machine: simulated servers, simulated phones, a real door
     Demo(demo::DemoArgs),
     /// Runs one simulated UCServer
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Users(args) => users::run(&args),
         Command::Relocations(args) => recovery::relocations(&args),
         Command::Recovery(args) => recovery::run(&args),
+        Command::Home(args) => orders::home(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Load(args) => load::run(args),
         Command::Ucserver(args) => {

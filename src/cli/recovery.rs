@@ -63,7 +63,7 @@ pub(super) fn run(args: &RecoveryArgs) -> Result<ExitCode, CliError> {
     if let Some(order) = &args.order {
         let token = token::read(&args.token_file)?
             .ok_or_else(|| TokenFault::Missing { path: args.token_file.clone() })?;
-        http::post(args.admin, &order.path(), &token)?;
+        http::post(args.admin, &order.path(), &token, None)?;
         if !args.json {
             out::line("done: frontdoor recovery shows what comes of it");
         }

@@ -55,6 +55,9 @@ pub enum RelocationReason {
     Drain,
     /// The backup refused; planned again.
     Replanned,
+    /// Given another home by hand while served here (D7): it counts at the next login. What is
+    /// added comes last: the place in this list is what the store keeps.
+    Manual,
 }
 
 impl RelocationReason {
@@ -64,6 +67,7 @@ impl RelocationReason {
             Self::Failover => "failover",
             Self::Drain => "drain",
             Self::Replanned => "replanned",
+            Self::Manual => "manual",
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::door::Door;
 use crate::door::homecoming::NoReturn;
 use crate::now::Now;
 
 /// An order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Nobody goes home until told otherwise; returns under way stop.
     PauseRecovery,
@@ -17,10 +19,27 @@ pub enum Command {
     ReturnServer(String),
     /// One user does, by login name or AoR.
     ReturnUser(String),
+    /// Another home for a user (D7).
+    SetHome {
+        /// By login name or AoR.
+        user: String,
+        /// The server.
+        home: String,
+    },
+}
+
+/// An order was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It is done, or under way.
+    Now,
+    /// It counts when it is durable: [`Output::Ordered`](crate::door::Output::Ordered) with this
+    /// ticket says so.
+    WhenDurable(u64),
 }
 
 /// Why an order was not carried out; nothing has changed then.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refused {
     /// Nobody of this name or address.
     #[error("there is no such user")]
@@ -28,7 +47,16 @@ pub enum Refused {
     /// Not configured.
     #[error("there is no such server; there are {}", .0.join(", "))]
     NoSuchServer(Vec<Arc<str>>),
-    /// What was asked for is so, or cannot be now; in words.
+    /// As it was to be.
+    #[error("that is so already")]
+    NothingToDo,
+    /// Something of this user's is being written.
+    #[error("something of this user's is being written: try again in a moment")]
+    Busy,
+    /// The store failed.
+    #[error("nothing has changed, because it could not be written: {0}")]
+    NotWritten(Arc<str>),
+    /// It cannot be now; in words.
     #[error("{0}")]
     NotNow(String),
 }
@@ -38,8 +66,8 @@ impl From<NoReturn> for Refused {
         match why {
             NoReturn::NoSuchServer { known } => Self::NoSuchServer(known),
             NoReturn::NoSuchUser => Self::NoSuchUser,
-            NoReturn::AlreadySo
-            | NoReturn::Full
+            NoReturn::AlreadySo => Self::NothingToDo,
+            NoReturn::Full
             | NoReturn::UnderWay
             | NoReturn::Unfit(_)
             | NoReturn::NobodyAway
@@ -54,13 +82,18 @@ impl Door {
     /// # Errors
     ///
     /// Why it was not.
-    pub fn command(&mut self, now: Now, command: &Command) -> Result<(), Refused> {
+    pub fn command(&mut self, now: Now, command: &Command) -> Result<Done, Refused> {
+        let mut done = Done::Now;
         match command {
             Command::PauseRecovery => self.pause_recovery(now, true)?,
             Command::ResumeRecovery => self.pause_recovery(now, false)?,
             Command::ReturnServer(name) => self.return_home(now, name)?,
             Command::ReturnUser(name) => self.return_user(now, name)?,
+            Command::SetHome { user, home } => {
+                done = Done::WhenDurable(self.order_home(now, user, home)?);
+            }
         }
-        Ok(())
+        self.look_after(now);
+        Ok(done)
     }
 }

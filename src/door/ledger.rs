@@ -13,6 +13,7 @@ use crate::cluster::ServerId;
 use crate::directory::record::{BindingRecord, Change, Record, Recorded, UserRecord};
 use crate::directory::{Aor, Dropped, User, UserId};
 use crate::door::binding::Binding;
+use crate::door::command::Refused;
 use crate::door::rehome::Move;
 use crate::door::slots::SlotId;
 use crate::door::{Door, Event, Timer};
@@ -27,6 +28,8 @@ const REMOVALS_PER_RECORD: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     tickets: u64,
+    /// Orders of an operator that waited for the store.
+    orders: u64,
     pending: HashMap<u64, Write>,
     /// Removals the store could not write: tried again, so that no restart brings them back.
     unforgotten: BTreeSet<SlotId>,
@@ -77,6 +80,23 @@ pub(crate) enum Continuation {
     Relocate { moves: Vec<Move>, run: Option<u32> },
     /// Users' leftovers at a server are gone.
     Swept { users: Vec<UserId>, server: ServerId },
+    /// A user is as an operator ordered; `goes` has a place reserved.
+    Ordered { user: UserId, after: Box<User>, goes: Option<ServerId>, ticket: u64 },
+}
+
+impl Continuation {
+    /// The order that waits for it.
+    const fn order(&self) -> Option<u64> {
+        match self {
+            Self::Ordered { ticket, .. } => Some(*ticket),
+            Self::None
+            | Self::Answer { .. }
+            | Self::Adopt { .. }
+            | Self::Home { .. }
+            | Self::Relocate { .. }
+            | Self::Swept { .. } => None,
+        }
+    }
 }
 
 impl Ledger {
@@ -91,6 +111,13 @@ impl Ledger {
 
     pub(crate) fn finish_recording(&mut self, user: UserId) {
         self.recording.remove(&user);
+    }
+
+    /// An order changes this user's record; the ticket of the order.
+    pub(crate) fn begin_order(&mut self, user: UserId) -> u64 {
+        self.recording.insert(user);
+        self.orders += 1;
+        self.orders
     }
 
     pub(crate) fn wake_with(&mut self, waker: Waker, waiting: SlotId) {
@@ -195,6 +222,7 @@ impl Door {
     pub(super) fn on_recorded(&mut self, now: Now, ticket: u64, outcome: Recorded) {
         let Some(write) = self.ledger.pending.remove(&ticket) else { return };
         let Write { then, removes, grows } = write;
+        let order = then.order();
         self.release_places(&then);
         match outcome {
             Recorded::Done => {
@@ -203,11 +231,13 @@ impl Door {
                     self.emit(Event::StoreRecovered);
                 }
                 self.on_durable(now, then);
+                self.answer_order(order, Ok(()));
             }
             Recorded::Conflict(theirs) => {
                 self.stats.store_conflicts += 1;
                 self.adopt_theirs(&theirs);
                 self.on_not_durable(now, then);
+                self.answer_order(order, Err(Refused::Busy));
             }
             Recorded::Failed(why) => {
                 self.stats.store_failures += 1;
@@ -216,7 +246,7 @@ impl Door {
                 self.ledger.only_growth_fails = grows && (first || self.ledger.only_growth_fails);
                 if self.ledger.trouble.as_ref() != Some(&why) {
                     self.ledger.trouble = Some(Arc::clone(&why));
-                    self.emit(Event::StoreFailed { why });
+                    self.emit(Event::StoreFailed { why: Arc::clone(&why) });
                 }
                 self.ledger.unforgotten.extend(removes);
                 if !self.ledger.unforgotten.is_empty() && !self.ledger.writes_again {
@@ -224,6 +254,7 @@ impl Door {
                     self.timers.set(now.uptime + WRITE_AGAIN_AFTER, Timer::Removals);
                 }
                 self.on_not_durable(now, then);
+                self.answer_order(order, Err(Refused::NotWritten(why)));
             }
         }
     }
@@ -242,7 +273,11 @@ impl Door {
                     self.directory.release(step.to);
                 }
             }
-            Continuation::None | Continuation::Answer { .. } | Continuation::Swept { .. } => {}
+            Continuation::Ordered { goes: Some(server), .. } => self.directory.release(*server),
+            Continuation::None
+            | Continuation::Answer { .. }
+            | Continuation::Swept { .. }
+            | Continuation::Ordered { goes: None, .. } => {}
         }
     }
 
@@ -305,6 +340,7 @@ impl Door {
                     self.wake_waiting(now, user);
                 }
             }
+            Continuation::Ordered { user, after, .. } => self.on_ordered(now, user, *after),
         }
     }
 
@@ -345,6 +381,10 @@ impl Door {
                     self.ledger.recording.remove(&user);
                     self.wake_waiting(now, user);
                 }
+            }
+            Continuation::Ordered { user, .. } => {
+                self.ledger.recording.remove(&user);
+                self.wake_waiting(now, user);
             }
         }
     }

@@ -18,6 +18,7 @@
 //! | `sample` | whether a server still holds what it granted |
 //! | `rehome` | a server failed: plan, record, enqueue |
 //! | `command` | what an operator tells it |
+//! | `rehoming` | another home by hand |
 //! | `homecoming` | users who were moved are brought home, in stages |
 //! | `ledger` | writes under way and what happens when they are durable |
 //! | `report` | what the door shows of itself |
@@ -37,6 +38,7 @@ mod realms;
 mod register;
 mod registered;
 mod rehome;
+mod rehoming;
 mod repeat;
 mod report;
 mod restart;
@@ -84,7 +86,7 @@ use crate::sip::transaction::Transactions;
 use crate::sip::{ConnectionId, Flow, Transport};
 use crate::timers::Timers;
 
-pub use command::{Command, Refused};
+pub use command::{Command, Done, Refused};
 pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
 pub use stats::Stats;
 pub use status::{
@@ -158,6 +160,13 @@ pub enum Output {
     Record(Record),
     /// Fetch this server's health document; answered by [`Input::Fetched`].
     Fetch(ServerId),
+    /// What became of an order that waited for the store ([`Done::WhenDurable`]).
+    Ordered {
+        /// Which.
+        ticket: u64,
+        /// It counts, or why nothing has changed.
+        result: Result<(), Refused>,
+    },
     /// Something a person may want to know.
     Event(Event),
 }

@@ -81,6 +81,8 @@ stats! {
     leases_lapsed,
     /// Users adopted at their first REGISTER.
     users_adopted,
+    /// Homes changed by hand (D7).
+    homes_set,
     /// Relocations recorded.
     relocations,
     /// Bindings registered on another server by the door.

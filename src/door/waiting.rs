@@ -108,6 +108,9 @@ impl Door {
         if self.ledger.is_recording(user) {
             return self.wait_for(id, Waker::User(user), Stage::Ledger);
         }
+        if self.goes_home_by_order(now, user) {
+            return self.wait_for(id, Waker::User(user), Stage::Ledger);
+        }
         if let Err(refusal) = self.plan_updates(now, id, Some(user), wish) {
             return self.refuse_waiting_for(now, id, refusal);
         }

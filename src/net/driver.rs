@@ -11,19 +11,20 @@
 //! Between two looks at the deadline at most [`INPUTS_BETWEEN_DEADLINES`] inputs go in, so that a
 //! flood cannot hold up timers.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::cluster::ServerId;
 use crate::cluster::document::{Document, DocumentFault};
 use crate::directory::record::{Record, Recorded};
 use crate::door::{
-    Command, Door, Event, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
+    Command, Done, Door, Event, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
 };
 use crate::net::arrival::Arrival;
 use crate::net::clock::Clock;
@@ -74,7 +75,7 @@ pub trait Core {
     /// See [`Door::relocations`].
     fn relocations(&self, from: usize, count: usize) -> Vec<RelocationStatus>;
     /// See [`Door::command`].
-    fn command(&mut self, now: Now, command: &Command) -> Result<(), Refused>;
+    fn command(&mut self, now: Now, command: &Command) -> Result<Done, Refused>;
     /// See [`Door::stats`].
     fn stats(&self) -> Stats;
 }
@@ -112,7 +113,7 @@ impl Core for Door {
         Self::relocations(self, from, count)
     }
 
-    fn command(&mut self, now: Now, command: &Command) -> Result<(), Refused> {
+    fn command(&mut self, now: Now, command: &Command) -> Result<Done, Refused> {
         Self::command(self, now, command)
     }
 
@@ -151,6 +152,8 @@ pub(super) struct Driver<C> {
     pub(super) health: HealthDocuments,
     /// Writes without answer yet.
     pub(super) writes_waiting: usize,
+    /// Who waits for an order to be durable, by ticket; each has a write under way.
+    pub(super) ordered: HashMap<u64, oneshot::Sender<Result<(), Refused>>>,
     /// Whether the core was told last that messages wait.
     pub(super) behind: bool,
     /// The store's side of its channel has ended.
@@ -323,6 +326,12 @@ impl<C: Core> Driver<C> {
                         self.sockets.counters_mut().documents_fetched += 1;
                     }
                 }
+                Output::Ordered { ticket, result } => {
+                    self.publish_now = true;
+                    if let Some(reply) = self.ordered.remove(&ticket) {
+                        let _ = reply.send(result);
+                    }
+                }
                 Output::Event(event) => {
                     self.publish_now |= matters_at_once(&event);
                     (self.observer)(Clock.now(), &event);
@@ -345,10 +354,17 @@ impl<C: Core> Driver<C> {
                 let _ = reply.send(self.core.relocations(from, count));
             }
             Query::Command { command, reply } => {
-                let done = self.core.command(now, &command);
+                let result = match self.core.command(now, &command) {
+                    Ok(Done::WhenDurable(ticket)) => {
+                        self.ordered.insert(ticket, reply);
+                        return self.drain();
+                    }
+                    Ok(Done::Now) => Ok(()),
+                    Err(refused) => Err(refused),
+                };
                 self.publish_now = true;
                 self.drain();
-                let _ = reply.send(done);
+                let _ = reply.send(result);
             }
         }
     }

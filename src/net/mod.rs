@@ -29,6 +29,7 @@ mod sockets;
 mod tcp;
 mod udp;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -112,6 +113,7 @@ impl Net {
             asked,
             health,
             writes_waiting: 0,
+            ordered: HashMap::new(),
             behind: false,
             store_gone: false,
             publish_now: true,

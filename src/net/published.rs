@@ -108,7 +108,7 @@ impl Handle {
         answer.await.map_err(|_| Unanswered::Stopping)
     }
 
-    /// Tells the door to do something.
+    /// Tells the door to do something, and waits until it counts.
     ///
     /// # Errors
     /// The driver is busy or has ended; within, why the door does not do it.

@@ -45,8 +45,8 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::record::BindingRecord;
     use crate::directory::record::UserRecord;
+    use crate::directory::record::{BindingRecord, RelocationReason};
     use crate::store::contract::{away, binding};
 
     #[test]
@@ -69,6 +69,15 @@ mod tests {
              \\xc4\\'\\x00\\x03\\x01\\x02\\x03\\xac\\x02\\x00\\xac\\xe4\\xcf\\xaa\\x06\\x00\\x90\\x1c\\x00\\x00\\x00"
         );
         assert_eq!(decode::<BindingRecord>(&bytes), Ok(binding));
+    }
+
+    #[test]
+    fn every_reason_keeps_its_place_so_that_older_records_are_read() {
+        use RelocationReason::{Drain, Failover, Manual, Replanned};
+        for (place, why) in (0..).zip([Failover, Drain, Replanned, Manual]) {
+            assert_eq!(encode(&why).unwrap(), [FORMAT, place]);
+            assert_eq!(decode::<RelocationReason>(&[FORMAT, place]), Ok(why));
+        }
     }
 
     #[test]

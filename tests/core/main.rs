@@ -11,6 +11,7 @@
 )]
 
 mod along_the_path;
+mod commands;
 mod desk;
 mod failover;
 mod fuzz;

@@ -12,7 +12,7 @@ use frontdoor::cluster::{BindingAddress, HealthDocumentUse, Server, ServerId, Ve
 use frontdoor::decision;
 use frontdoor::directory::record::{Change, Failed, Record, Recorded, UserRecord};
 use frontdoor::door::{
-    Auth, Door, Event, Input, Limits, Listener, Output, Pace, Settings, Side, SipSettings,
+    Auth, Door, Event, Input, Limits, Listener, Output, Pace, Refused, Settings, Side, SipSettings,
     UnknownUsers,
 };
 use frontdoor::now::{Now, Uptime};
@@ -86,6 +86,8 @@ pub(crate) struct World {
     pub(crate) weather: Weather,
     pub(crate) settings: Settings,
     pub(crate) events: Vec<(Uptime, Event)>,
+    /// What became of orders that waited for the store, by ticket.
+    pub(crate) ordered: BTreeMap<u64, Result<(), Refused>>,
     pub(crate) disk_full: bool,
     pub(crate) steps: u64,
     /// The ledger as durable, user by user, to check every change of it.
@@ -185,6 +187,7 @@ impl World {
             weather,
             settings,
             events: Vec::new(),
+            ordered: BTreeMap::new(),
             disk_full: false,
             steps: 0,
             ledger: BTreeMap::new(),
@@ -419,6 +422,9 @@ impl World {
                     let (server, life) = (server.index(), self.life);
                     self.later(Duration::from_millis(3), Happening::Fetch { server, life });
                 }
+                Output::Ordered { ticket, result } => {
+                    self.ordered.insert(ticket, result);
+                }
                 Output::Event(event) => self.events.push((self.now.uptime, event)),
             }
         }
@@ -506,6 +512,10 @@ impl World {
             }
             assert_eq!(record.epoch, before.epoch + 1, "every change of current raises the epoch");
             let Some(from) = from else { continue };
+            if before.home != record.home {
+                // An operator's order.
+                continue;
+            }
             assert!(
                 !self.settings.decision.disable_automatic_user_distribution,
                 "nobody is relocated while distribution is disabled"

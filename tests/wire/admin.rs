@@ -182,6 +182,38 @@ async fn an_order_needs_the_token_and_has_no_body() {
 }
 
 #[tokio::test]
+async fn an_order_with_a_body_is_read_only_as_far_as_it_may() {
+    let admin = door("up").await;
+    let order = async |headers: &str, body: &str| {
+        let request =
+            format!("POST /v1/users/anna/home HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n{body}");
+        let answer = raw(admin.local_addr(), request.as_bytes()).await;
+        let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0_u16);
+        (status, answer)
+    };
+    let right = format!("Authorization: Bearer {}\r\n", "5a".repeat(32));
+    let huge = "Content-Length: 1000000000\r\n";
+    // Whoever has no token is answered before anything of a body is looked at.
+    let (status, answer) = order(huge, "").await;
+    assert_eq!(status, 401);
+    assert!(answer.to_ascii_lowercase().contains("www-authenticate: bearer"), "{answer}");
+    assert_eq!(order(&format!("Authorization: Bearer 5a5a\r\n{huge}"), "").await.0, 403);
+    assert_eq!(order(&format!("{right}{huge}"), "").await.0, 413);
+    let chunked = format!("{right}Transfer-Encoding: chunked\r\n");
+    let chunk = format!("10001\r\n{}\r\n0\r\n\r\n", " ".repeat(0x10001));
+    assert_eq!(order(&chunked, &chunk).await.0, 413, "its length was not announced");
+    let (status, answer) = order(&format!("{right}Content-Length: 9\r\n"), "not JSON!").await;
+    assert!(status == 400 && body(&answer).contains(r#"{"home": "ucs2"}"#), "{answer}");
+    assert_eq!(order(&format!("{right}Content-Length: 9\r\n"), "late").await.0, 408);
+    // The core behind this listener knows nobody.
+    let known = format!("{right}Content-Length: 15\r\n");
+    let (status, answer) = order(&known, r#"{"home":"ucs1"}"#).await;
+    assert_eq!((status, body(&answer)), (404, "there is no such user\n"));
+    let (_, page) = ask(&admin, "GET", "/metrics").await;
+    assert!(page.contains("frontdoor_admin_tokens_refused_total 2\n"), "{page}");
+}
+
+#[tokio::test]
 async fn clients_that_never_finish_their_request_do_not_lock_the_others_out() {
     let admin = door("up").await;
     let mut stuck = Vec::new();

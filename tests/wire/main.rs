@@ -22,6 +22,7 @@ mod hostile_streams;
 mod incarnations;
 mod kamailio;
 mod kamailio_sipp;
+mod orders;
 mod overload;
 mod passthrough;
 mod sipp;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use frontdoor::directory::record::{Record, Recorded};
 use frontdoor::door::{
-    Command, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
+    Command, Done, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
 };
 use frontdoor::net::{Arrival, Clock, Core, Ledger, Limits, Listen, Sockets};
 use frontdoor::now::{Now, Uptime};
@@ -467,7 +467,7 @@ impl Core for Careful {
         Vec::new()
     }
 
-    fn command(&mut self, _now: Now, _command: &Command) -> Result<(), Refused> {
+    fn command(&mut self, _now: Now, _command: &Command) -> Result<Done, Refused> {
         Err(Refused::NoSuchUser)
     }
 

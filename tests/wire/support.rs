@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use frontdoor::door::{
-    Command, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
+    Command, Done, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
 };
 use frontdoor::net::{
     Arrival, Core, Handle, Ledger, Limits, Listen, Net, Settings, Sockets, Stopped,
@@ -158,7 +158,7 @@ impl Core for Echo {
         Vec::new()
     }
 
-    fn command(&mut self, _now: Now, _command: &Command) -> Result<(), Refused> {
+    fn command(&mut self, _now: Now, _command: &Command) -> Result<Done, Refused> {
         Err(Refused::NoSuchUser)
     }
 

@@ -1,0 +1,64 @@
+//! `frontdoor home`: what an operator tells a running door.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::{CliError, http, out, status};
+use crate::config::token::{self, TokenFault};
+
+/// Whom to tell, and as whom.
+#[derive(Debug, Args)]
+struct Desk {
+    /// The door's admin address
+    #[arg(long, value_name = "ADDRESS", default_value = status::ADMIN)]
+    admin: SocketAddr,
+    /// The file with the door's admin token
+    #[arg(long, value_name = "FILE", default_value = "admin-token.key")]
+    token_file: PathBuf,
+    /// One JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl Desk {
+    /// Tells the door, and says what that means.
+    fn tell(
+        &self,
+        path: &str,
+        body: Option<&serde_json::Value>,
+        then: &str,
+    ) -> Result<ExitCode, CliError> {
+        let token = token::read(&self.token_file)?
+            .ok_or_else(|| TokenFault::Missing { path: self.token_file.clone() })?;
+        http::post(self.admin, path, &token, body)?;
+        if self.json {
+            out::json(&json!({ "done": true }));
+        } else {
+            out::line(then);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Arguments of `home`.
+#[derive(Debug, Args)]
+pub(super) struct HomeArgs {
+    /// Login name or address (sip:…)
+    user: String,
+    /// The server where the user is to belong
+    server: String,
+    #[command(flatten)]
+    desk: Desk,
+}
+
+/// Gives a user another home.
+pub(super) fn home(args: &HomeArgs) -> Result<ExitCode, CliError> {
+    let path = format!("/v1/users/{}/home", http::escaped(&args.user));
+    let then = "done: no connection is moved; it counts at the next login. A user whose phone is \
+                registered stays until then, or until users go home (frontdoor recovery)";
+    args.desk.tell(&path, Some(&json!({ "home": args.server })), then)
+}

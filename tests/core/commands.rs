@@ -1,0 +1,218 @@
+//! What an operator tells a running door, and what it then does.
+
+use std::time::Duration;
+
+use frontdoor::door::{Command, Done, Refused, UserStatus};
+use frontdoor::ucserver::Mood;
+
+use crate::phone::Act;
+use crate::world::{Weather, World, settings};
+
+const USERS: usize = 30;
+
+/// Three servers, and everybody registered.
+fn registered(seed: u64) -> World {
+    let mut world = World::new(settings(3, 1000), Weather::CALM, seed);
+    world.run_for(Duration::from_secs(3));
+    for number in 0..USERS {
+        world.add_phone(&format!("sip:u{number}@example.com"));
+    }
+    world.run_until(Duration::from_secs(40), |world| {
+        world.phones.iter().all(|phone| phone.is_acknowledged(world.now.uptime))
+    });
+    world
+}
+
+fn order(world: &mut World, command: &Command) -> Result<Done, Refused> {
+    world.operate(|door, now| door.command(now, command))
+}
+
+fn home(user: &str, home: &str) -> Command {
+    Command::SetHome { user: user.into(), home: home.into() }
+}
+
+/// Gives the order and waits until the store has answered.
+fn set_home(world: &mut World, user: &str, server: &str) -> Result<(), Refused> {
+    let Done::WhenDurable(ticket) = order(world, &home(user, server))? else {
+        panic!("told before it is durable");
+    };
+    assert!(!world.ordered.contains_key(&ticket), "told before it is durable");
+    world.run_until(Duration::from_secs(5), |world| world.ordered.contains_key(&ticket));
+    world.ordered.remove(&ticket).unwrap()
+}
+
+fn user(world: &World, name: &str) -> UserStatus {
+    world.door().user(world.now, name).unwrap()
+}
+
+/// Home, current, and why they are not the same.
+fn places(world: &World, name: &str) -> (String, String, Option<String>) {
+    let user = user(world, name);
+    let why = world.door().relocations(0, USERS).into_iter().find(|away| away.user == user.name);
+    let why = why.map(|away| {
+        assert_eq!(Some(&away.origin), user.home.as_ref(), "the origin is the home");
+        away.why.to_string()
+    });
+    (user.home.unwrap().to_string(), user.current.unwrap().to_string(), why)
+}
+
+fn as_is(home: &str, current: &str, why: Option<&str>) -> (String, String, Option<String>) {
+    (home.into(), current.into(), why.map(str::to_owned))
+}
+
+/// Somebody who is at home at `server`, by number.
+fn somebody_at(world: &World, server: &str) -> usize {
+    let found = (0..USERS).find(|number| {
+        user(world, &format!("sip:u{number}@example.com")).current.as_deref() == Some(server)
+    });
+    found.expect("somebody is there")
+}
+
+fn aor(number: usize) -> String {
+    format!("sip:u{number}@example.com")
+}
+
+#[test]
+fn another_home_moves_no_registered_phone_and_counts_at_the_next_login() {
+    let mut world = registered(1);
+    let number = somebody_at(&world, "ucs1");
+    let name = aor(number);
+    assert_eq!(set_home(&mut world, &name, "ucs2"), Ok(()));
+    assert_eq!(places(&world, &name), as_is("ucs2", "ucs1", Some("manual")));
+
+    // A refresh is no login, and neither is a second phone while the first one is registered.
+    world.phone_acts(number, Act::Register);
+    let second = world.add_phone(&name);
+    world.run_until(Duration::from_secs(10), |world| {
+        world.phones[second].is_acknowledged(world.now.uptime)
+    });
+    assert_eq!(places(&world, &name), as_is("ucs2", "ucs1", Some("manual")));
+
+    world.phone_acts(number, Act::Unregister);
+    world.phone_acts(second, Act::Unregister);
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(places(&world, &name), as_is("ucs2", "ucs1", Some("manual")));
+    world.phone_acts(number, Act::Register);
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(places(&world, &name), as_is("ucs2", "ucs2", None));
+    world.check_reachable();
+}
+
+#[test]
+fn another_home_survives_the_death_of_the_door() {
+    let mut world = registered(2);
+    let name = aor(somebody_at(&world, "ucs1"));
+    assert_eq!(set_home(&mut world, &name, "ucs2"), Ok(()));
+    world.restart_door();
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(places(&world, &name), as_is("ucs2", "ucs1", Some("manual")));
+}
+
+#[test]
+fn users_with_another_home_go_there_like_everybody_who_is_away() {
+    let mut world = registered(3);
+    let name = aor(somebody_at(&world, "ucs1"));
+    assert_eq!(set_home(&mut world, &name, "ucs2"), Ok(()));
+    world.run_until(Duration::from_secs(900), |world| {
+        user(world, &name).current.as_deref() == Some("ucs2")
+    });
+    assert_eq!(places(&world, &name), as_is("ucs2", "ucs2", None));
+    world.run_for(Duration::from_secs(5));
+    world.check_reachable();
+}
+
+#[test]
+fn who_has_no_phone_registered_is_served_at_the_new_home_at_once() {
+    let mut world = registered(4);
+    let number = somebody_at(&world, "ucs1");
+    let name = aor(number);
+    world.phone_acts(number, Act::Unregister);
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(set_home(&mut world, &name, "ucs3"), Ok(()));
+    assert_eq!(places(&world, &name), as_is("ucs3", "ucs3", None));
+    world.phone_acts(number, Act::Register);
+    world.run_for(Duration::from_secs(2));
+    world.check_reachable();
+}
+
+#[test]
+fn a_home_that_cannot_serve_gets_nobody_before_it_can() {
+    let mut world = registered(5);
+    let number = somebody_at(&world, "ucs1");
+    let name = aor(number);
+    world.phone_acts(number, Act::Unregister);
+    world.set_mood(1, Mood::Dead);
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(set_home(&mut world, &name, "ucs2"), Ok(()));
+    assert_eq!(places(&world, &name), as_is("ucs2", "ucs1", Some("manual")));
+    world.phone_acts(number, Act::Register);
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(places(&world, &name), as_is("ucs2", "ucs1", Some("manual")));
+    world.check_reachable();
+}
+
+#[test]
+fn while_relocated_home_and_origin_change_and_the_user_stays() {
+    let mut world = registered(6);
+    let name = aor(somebody_at(&world, "ucs2"));
+    world.set_mood(1, Mood::Dead);
+    world.run_until(Duration::from_secs(10), |world| {
+        user(world, &name).current.as_deref() != Some("ucs2")
+    });
+    let (_, current, why) = places(&world, &name);
+    assert_eq!(why.as_deref(), Some("failover"));
+    let third = if current == "ucs1" { "ucs3" } else { "ucs1" };
+    assert_eq!(set_home(&mut world, &name, third), Ok(()));
+    assert_eq!(places(&world, &name), as_is(third, &current, Some("failover")));
+    assert_eq!(set_home(&mut world, &name, &current), Ok(()), "there they are");
+    assert_eq!(places(&world, &name), as_is(&current, &current, None));
+}
+
+#[test]
+fn an_order_that_cannot_be_carried_out_says_why() {
+    let mut world = registered(7);
+    let number = somebody_at(&world, "ucs2");
+    let name = aor(number);
+    assert_eq!(order(&mut world, &home("nobody", "ucs1")), Err(Refused::NoSuchUser));
+    let no_server = order(&mut world, &home(&name, "ucs9")).unwrap_err().to_string();
+    assert_eq!(no_server, "there is no such server; there are ucs1, ucs2, ucs3");
+    assert_eq!(order(&mut world, &home(&name, "ucs2")), Err(Refused::NothingToDo));
+    assert!(matches!(order(&mut world, &home(&name, "ucs1")), Ok(Done::WhenDurable(_))));
+    assert_eq!(order(&mut world, &home(&name, "ucs3")), Err(Refused::Busy), "being written");
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(places(&world, &name), as_is("ucs1", "ucs2", Some("manual")));
+}
+
+#[test]
+fn an_order_does_not_come_between_a_failover_and_its_record() {
+    let mut world = registered(8);
+    let name = aor(somebody_at(&world, "ucs2"));
+    world.weather.disk = Duration::from_secs(1);
+    world.set_mood(1, Mood::Dead);
+    let planned = |world: &World| {
+        let failovers = world.door().status(world.now).failovers;
+        failovers.iter().any(|failover| failover.planned_nanos > 0)
+    };
+    world.run_until(Duration::from_secs(5), planned);
+    assert_eq!(order(&mut world, &home(&name, "ucs1")), Err(Refused::Busy));
+    world.run_for(Duration::from_secs(3));
+    let (before, current, _) = places(&world, &name);
+    assert_eq!((&*before, &*current == "ucs2"), ("ucs2", false));
+    let other = if current == "ucs1" { "ucs3" } else { "ucs1" };
+    assert_eq!(set_home(&mut world, &name, other), Ok(()));
+    assert_eq!(places(&world, &name), as_is(other, &current, Some("failover")));
+}
+
+#[test]
+fn a_full_disk_changes_nobodys_home_and_it_is_said() {
+    let mut world = registered(9);
+    let name = aor(somebody_at(&world, "ucs1"));
+    world.disk_full = true;
+    let refused = set_home(&mut world, &name, "ucs2").unwrap_err();
+    assert!(matches!(refused, Refused::NotWritten(_)), "{refused}");
+    assert!(refused.to_string().contains("free space"), "{refused}");
+    assert_eq!(places(&world, &name), as_is("ucs1", "ucs1", None));
+    assert_eq!(world.door().stats().homes_set, 0);
+    world.disk_full = false;
+    assert_eq!(set_home(&mut world, &name, "ucs2"), Ok(()));
+}

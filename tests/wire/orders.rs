@@ -1,0 +1,41 @@
+//! What an operator types reaches a running door, and stays true.
+
+use std::process::{Command, Output};
+
+use crate::harness::{Door, FRONTDOOR, LOCALHOST, Phones, Server, Setup, free, run, soon};
+
+/// Exit code, standard output, standard error.
+fn order(door: &Door, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(FRONTDOOR);
+    command.args(arguments).args(["--admin", &door.admin.to_string(), "--token-file"]);
+    command.arg(door.directory.path().join("admin-token.key"));
+    let Output { status, stdout, stderr } = run(&mut command);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+#[test]
+fn a_home_is_changed_by_hand_and_counts_at_the_next_login() {
+    let servers = ["ucs1", "ucs2"].map(|name| Server::start(name, free(LOCALHOST)));
+    let door = Setup::with(&servers).start();
+    let phones = Phones::at(free(LOCALHOST), door.phones);
+    phones.register(&["anna".to_owned()]);
+    let anna = |door: &Door| door.users().remove(0);
+    let before = anna(&door);
+    let (old, name) = (before.home.unwrap(), before.name);
+    let new = if &*old == "ucs1" { "ucs2" } else { "ucs1" };
+
+    let (code, out, err) = order(&door, &["home", &name, new, "--json"]);
+    assert_eq!((code, out.trim()), (Some(0), r#"{"done":true}"#), "{err}");
+    let after =
+        soon("it is shown", || Some(anna(&door)).filter(|it| it.home.as_deref() == Some(new)));
+    assert_eq!(after.current, Some(old), "a registered phone stays");
+
+    let (code, _, err) = order(&door, &["home", &name, new]);
+    assert!(code == Some(1) && err.contains("409") && err.contains("already"), "{err}");
+    let (code, _, err) = order(&door, &["home", &name, "ucs9"]);
+    assert!(code == Some(1) && err.contains("ucs1, ucs2"), "{err}");
+    let (code, _, err) = order(&door, &["home", "nobody", new]);
+    assert!(code == Some(1) && err.contains("no such user"), "{err}");
+    drop(servers);
+}
