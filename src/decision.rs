@@ -105,6 +105,8 @@ pub enum Reason {
     DistributionDisabled,
     /// Current answers again after a failure, and is watched before it counts (H3).
     CurrentInProbation,
+    /// Current does not answer and is under maintenance: nobody is moved for that (H3).
+    InMaintenance,
     /// The door suspects its own network or a shared backend (H5).
     Suspicion,
     /// The same, for longer than the grace time.
@@ -129,6 +131,7 @@ impl Reason {
             Self::DistributionDisabledGrace => "distribution_disabled_grace",
             Self::DistributionDisabled => "distribution_disabled",
             Self::CurrentInProbation => "current_in_probation",
+            Self::InMaintenance => "in_maintenance",
             Self::Suspicion => "suspicion",
             Self::SuspicionTooLong => "suspicion_too_long",
             Self::PoolUnknown => "pool_unknown",
@@ -167,7 +170,7 @@ pub fn decide(
             Err(_) => no_room(view),
         };
     };
-    if view.server(current).state.serves_its_users() {
+    if view.server(current).serves_its_users() {
         return match login.reached {
             Some(other) if other != current => {
                 Verdict { outcome: Outcome::Forward(current), because: Reason::ReachedAnother }
@@ -202,6 +205,7 @@ pub fn no_room(view: &ClusterView) -> Verdict {
 /// | server | until | verdict |
 /// |---|---|---|
 /// | in probation | | hold: what it needs is a sweep, not a move |
+/// | under maintenance, and does not answer | `failure.since` + grace | hold, then block |
 /// | failed | `failure.hold_until` | hold (H2) |
 /// | failed, and a suspicion that its proof does not rule out (H5) | `failure.since` + grace | hold, then block |
 /// | failed, and distribution is disabled (D1) | `failure.since` + grace | hold, then block |
@@ -224,10 +228,14 @@ pub fn may_leave(
         // harms less than a move nobody can explain.
         return Err(hold(Reason::WithinHold));
     };
+    let in_grace = now < failure.since + policy.grace;
+    if server.state == State::Maintenance {
+        let (grace, over) = (hold(Reason::InMaintenance), block(true, Reason::InMaintenance));
+        return Err(if in_grace { grace } else { over });
+    }
     if now < failure.hold_until {
         return Err(hold(Reason::WithinHold));
     }
-    let in_grace = now < failure.since + policy.grace;
     if view.suspicion.is_some_and(|suspicion| casts_doubt(&suspicion, &failure)) {
         return Err(if in_grace {
             hold(Reason::Suspicion)
@@ -420,7 +428,11 @@ mod tests {
         }
         fn served(case: &Case) -> bool {
             placed(case)
-                && [State::Unknown, State::Up, State::Degraded, State::Ramp].contains(&case.state)
+                && ([State::Unknown, State::Up, State::Degraded, State::Ramp].contains(&case.state)
+                    || (case.state == State::Maintenance && case.proof.is_none()))
+        }
+        fn dead_in_maintenance(case: &Case) -> bool {
+            placed(case) && case.state == State::Maintenance && case.proof.is_some()
         }
         fn down(case: &Case) -> bool {
             placed(case) && case.state == State::Down
@@ -465,6 +477,12 @@ mod tests {
             }),
             ("probation", verdict(Outcome::Hold, Reason::CurrentInProbation), |case| {
                 placed(case) && case.state == State::Probation
+            }),
+            ("H3: maintenance", verdict(Outcome::Hold, Reason::InMaintenance), |case| {
+                dead_in_maintenance(case) && case.now < GRACE_ENDS
+            }),
+            ("H3: for too long", verdict(again, Reason::InMaintenance), |case| {
+                dead_in_maintenance(case) && case.now >= GRACE_ENDS
             }),
             ("H2: hold", verdict(Outcome::Hold, Reason::WithinHold), |case| {
                 down(case) && (case.proof.is_none() || case.now < HOLD_ENDS)

@@ -7,7 +7,7 @@ use std::io;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::cluster::Suspect;
+use crate::cluster::{Proof, State, Suspect};
 use crate::door::Event;
 use crate::now::{Now, Uptime};
 
@@ -104,6 +104,9 @@ impl EventLog {
 
 fn write(event: &Event, unlogged: u64) {
     match event {
+        Event::ServerChanged { server, from, to: State::Maintenance, proof } => {
+            write_maintenance(unlogged, server, *from, *proof);
+        }
         Event::ServerChanged { server, from, to, proof } => {
             let (from, to) = (from.name(), to.name());
             if let Some(proof) = proof {
@@ -163,6 +166,28 @@ fn write(event: &Event, unlogged: u64) {
             error!(unlogged, %why, "the store failed: nothing is moved or acknowledged");
         }
         Event::StoreRecovered => info!(unlogged, "the store writes again"),
+    }
+}
+
+fn write_maintenance(unlogged: u64, server: &str, from: State, proof: Option<Proof>) {
+    match (from, proof) {
+        (State::Maintenance, Some(proof)) => {
+            let proof = proof.name();
+            warn!(unlogged, server, proof, "a server under maintenance does not answer");
+        }
+        (State::Maintenance, None) => {
+            info!(unlogged, server, "a server under maintenance answers again");
+        }
+        (from, _) => {
+            let from = from.name();
+            warn!(
+                unlogged,
+                server,
+                from,
+                "server under maintenance: nobody is moved for its \
+                health, until that is ended, or until this door restarts and forgets it"
+            );
+        }
     }
 }
 

@@ -21,12 +21,20 @@ const BODY_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) enum Wanted {
     /// Another home.
     Home { user: String },
+    /// Maintenance, on or off.
+    Maintenance { server: String },
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Home {
     home: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Switch {
+    on: bool,
 }
 
 impl Wanted {
@@ -37,6 +45,11 @@ impl Wanted {
                 let expected = Refusal::BodyKind("{\"home\": \"ucs2\"}");
                 let Home { home } = serde_json::from_slice(body).map_err(|_| expected)?;
                 Ok(Command::SetHome { user, home })
+            }
+            Self::Maintenance { server } => {
+                let expected = Refusal::BodyKind("{\"on\": true}");
+                let Switch { on } = serde_json::from_slice(body).map_err(|_| expected)?;
+                Ok(Command::Maintenance { server, on })
             }
         }
     }

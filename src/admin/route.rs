@@ -155,9 +155,16 @@ fn named(path: &str) -> Result<Route, Refusal> {
             _ => Ok(Route::User { name: decoded(rest)? }),
         };
     }
-    match inside("/v1/servers/").and_then(|rest| rest.strip_suffix("/return")) {
-        Some(name) if !name.is_empty() => Ok(Route::Order(Command::ReturnServer(decoded(name)?))),
-        _ => Err(Refusal::NotFound),
+    let server = |order| {
+        let rest = inside("/v1/servers/").and_then(|rest| rest.strip_suffix(order));
+        rest.filter(|name| !name.is_empty())
+    };
+    if let Some(name) = server("/maintenance") {
+        return Ok(Route::OrderWith(Wanted::Maintenance { server: decoded(name)? }));
+    }
+    match server("/return") {
+        Some(name) => Ok(Route::Order(Command::ReturnServer(decoded(name)?))),
+        None => Err(Refusal::NotFound),
     }
 }
 
@@ -287,6 +294,9 @@ mod tests {
         let post = |path| route(&Method::POST, path, None);
         let home = Wanted::Home { user: "sip:a@b".into() };
         assert_eq!(post("/v1/users/sip%3Aa%40b/home"), Ok(Route::OrderWith(home)));
+        let maintenance = Wanted::Maintenance { server: "ucs 2".into() };
+        let path = "/v1/servers/ucs%202/maintenance";
+        assert_eq!(post(path), Ok(Route::OrderWith(maintenance)));
         assert_eq!(get("/v1/users/x/home", None), Err(Refusal::OrderMethod));
         assert_eq!(post("/v1/users/%zz/home"), Err(Refusal::Name));
         assert_eq!(post("/v1/users//home"), Err(Refusal::Method), "a user who is called that");

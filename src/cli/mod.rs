@@ -51,6 +51,8 @@ enum Command {
     Recovery(recovery::RecoveryArgs),
     /// Gives a user another home
     Home(orders::HomeArgs),
+    /// Puts a server under maintenance, or ends that
+    Maintenance(orders::MaintenanceArgs),
     /// Plays a failover on this machine: simulated servers, simulated phones, a real door
     Demo(demo::DemoArgs),
     /// Runs one simulated UCServer
@@ -115,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Relocations(args) => recovery::relocations(&args),
         Command::Recovery(args) => recovery::run(&args),
         Command::Home(args) => orders::home(&args),
+        Command::Maintenance(args) => orders::maintenance(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Load(args) => load::run(args),
         Command::Ucserver(args) => {

@@ -1,4 +1,4 @@
-//! `frontdoor home`: what an operator tells a running door.
+//! `frontdoor home`, `frontdoor maintenance`: what an operator tells a running door.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -61,4 +61,28 @@ pub(super) fn home(args: &HomeArgs) -> Result<ExitCode, CliError> {
     let then = "done: no connection is moved; it counts at the next login. A user whose phone is \
                 registered stays until then, or until users go home (frontdoor recovery)";
     args.desk.tell(&path, Some(&json!({ "home": args.server })), then)
+}
+
+/// Arguments of `maintenance`.
+#[derive(Debug, Args)]
+pub(super) struct MaintenanceArgs {
+    /// The server
+    server: String,
+    /// Ends it: the server is judged anew
+    #[arg(long)]
+    off: bool,
+    #[command(flatten)]
+    desk: Desk,
+}
+
+/// Puts a server under maintenance, or ends that.
+pub(super) fn maintenance(args: &MaintenanceArgs) -> Result<ExitCode, CliError> {
+    let path = format!("/v1/servers/{}/maintenance", http::escaped(&args.server));
+    let then = if args.off {
+        "done: it is judged anew, as if the door had just started"
+    } else {
+        "done: nobody is moved for its health, nobody goes there, and its users stay, until \
+         `frontdoor maintenance --off`, or until the door restarts: then it is forgotten"
+    };
+    args.desk.tell(&path, Some(&json!({ "on": !args.off })), then)
 }

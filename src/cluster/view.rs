@@ -44,12 +44,29 @@ pub struct ServerView {
     pub site: Option<Arc<str>>,
     /// Whose passwords it takes (M6).
     pub realms: Arc<Realms>,
-    /// Since when it is failed, and until when nobody is moved off it.
+    /// Since when it is failed, and until when nobody is moved off it. Under maintenance: since when
+    /// it does not answer.
     pub failure: Option<Failure>,
     /// One number per life of the server's process (H8); rises when it restarted.
     pub incarnation: u32,
     /// Since when it is in `state`.
     pub since: Uptime,
+}
+
+impl ServerView {
+    /// Whether nothing can be done there now: down, or under maintenance and not answering.
+    pub const fn is_dead(&self) -> bool {
+        match self.state {
+            State::Down => true,
+            State::Maintenance => self.failure.is_some(),
+            State::Unknown | State::Up | State::Degraded | State::Probation | State::Ramp => false,
+        }
+    }
+
+    /// Whether users whose current server this is are served there.
+    pub const fn serves_its_users(&self) -> bool {
+        self.state.serves_its_users() && !self.is_dead()
+    }
 }
 
 /// What the door takes a server for (H3).
@@ -67,12 +84,16 @@ pub enum State {
     Probation,
     /// Healthy again, taking a growing share.
     Ramp,
+    /// By command: whatever its health, nobody is moved for it, nobody is placed there and nobody
+    /// returns. It serves its users while it lives.
+    Maintenance,
 }
 
 impl State {
-    /// Whether users whose current server this is are served there.
+    /// Whether users whose current server this is are served there; under maintenance, while it
+    /// lives ([`ServerView::serves_its_users`]).
     pub const fn serves_its_users(self) -> bool {
-        matches!(self, Self::Unknown | Self::Up | Self::Degraded | Self::Ramp)
+        matches!(self, Self::Unknown | Self::Up | Self::Degraded | Self::Ramp | Self::Maintenance)
     }
 
     /// Whether users may be placed here.
@@ -89,12 +110,20 @@ impl State {
             Self::Down => "down",
             Self::Probation => "probation",
             Self::Ramp => "ramp",
+            Self::Maintenance => "maintenance",
         }
     }
 
     /// Every state, for label sets.
-    pub const ALL: [Self; 6] =
-        [Self::Unknown, Self::Up, Self::Degraded, Self::Down, Self::Probation, Self::Ramp];
+    pub const ALL: [Self; 7] = [
+        Self::Unknown,
+        Self::Up,
+        Self::Degraded,
+        Self::Down,
+        Self::Probation,
+        Self::Ramp,
+        Self::Maintenance,
+    ];
 }
 
 /// Why and since when a server counts as failed.

@@ -124,7 +124,7 @@ impl Door {
     /// How a refresh of this binding can be answered; None if its server has to be asked.
     pub(super) fn standing_of(&self, now: Uptime, binding: &Binding) -> Option<Standing> {
         let server = self.current(binding.user)?;
-        if !self.health.view().server(server).state.serves_its_users() {
+        if !self.health.view().server(server).serves_its_users() {
             return None;
         }
         if binding.is_registered_at(server, now) {

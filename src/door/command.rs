@@ -26,6 +26,14 @@ pub enum Command {
         /// The server.
         home: String,
     },
+    /// A server is under maintenance from now on, or not any longer (H3). It lasts until the door
+    /// restarts.
+    Maintenance {
+        /// Its name.
+        server: String,
+        /// Or off.
+        on: bool,
+    },
 }
 
 /// An order was taken.
@@ -91,6 +99,12 @@ impl Door {
             Command::ReturnUser(name) => self.return_user(now, name)?,
             Command::SetHome { user, home } => {
                 done = Done::WhenDurable(self.order_home(now, user, home)?);
+            }
+            Command::Maintenance { server, on } => {
+                let server = self.server_ordered(server)?;
+                if !self.health.maintain(now.uptime, server, *on) {
+                    return Err(Refused::NothingToDo);
+                }
             }
         }
         self.look_after(now);

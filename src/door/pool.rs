@@ -77,7 +77,7 @@ impl Door {
             .seen
             .servers
             .iter()
-            .filter(|server| server.state == State::Down)
+            .filter(|server| server.is_dead())
             .filter_map(|server| Some(server.failure?.hold_until))
             .collect();
         for hold_until in holds {
@@ -162,6 +162,8 @@ impl Door {
     fn on_server_changed(&mut self, now: Now, server: ServerId, from: State, to: State) {
         let view = self.view();
         let failure = view.server(server).failure;
+        let dead = view.server(server).is_dead();
+        let was_dead = from == State::Down || self.seen.server(server).is_dead();
         let event = Event::ServerChanged {
             server: self.server_name(server),
             from,
@@ -171,9 +173,11 @@ impl Door {
         self.emit(event);
         match to {
             State::Down => self.on_server_down(now, server),
+            State::Maintenance if dead && !was_dead => self.on_server_down(now, server),
+            State::Maintenance if dead => {}
             State::Probation => self.on_server_back(now, server),
-            State::Up | State::Ramp | State::Degraded | State::Unknown => {
-                if from == State::Down {
+            State::Up | State::Ramp | State::Degraded | State::Unknown | State::Maintenance => {
+                if was_dead {
                     self.on_server_back(now, server);
                 }
             }

@@ -137,7 +137,7 @@ impl Door {
         let view = self.view();
         let mut leave = Vec::new();
         for (server, seen) in view.iter() {
-            let Some(failure) = seen.failure.filter(|_| seen.state == State::Down) else {
+            let Some(failure) = seen.failure.filter(|_| seen.is_dead()) else {
                 self.failovers.withheld.remove(&server);
                 continue;
             };
@@ -298,6 +298,9 @@ impl Door {
             return;
         }
         let Some(from) = self.current(user) else { return };
+        if self.health.view().server(from).state == State::Maintenance {
+            return;
+        }
         let policy = &self.settings.decision.placement;
         let Ok(to) = placement::place(user, &self.view(), &self.directory, policy) else { return };
         let epoch = self.directory.get(user).epoch;

@@ -37,6 +37,7 @@ impl Door {
         if self.ledger.is_recording(user) {
             return Err(Refused::Busy);
         }
+        self.check_realm(user, home)?;
         let before = self.directory.get(user);
         let replaces = before.epoch;
         let after = self.with_home(now, user, home);
@@ -50,6 +51,21 @@ impl Door {
         let then = Continuation::Ordered { user, after: Box::new(after), goes, ticket };
         self.record_changes(vec![change], then);
         Ok(ticket)
+    }
+
+    /// A home of another realm takes none of the passwords that the user's phones have (M6): they
+    /// would be locked out, and first of all moved.
+    fn check_realm(&self, user: UserId, home: ServerId) -> Result<(), Refused> {
+        let view = self.health.view();
+        let Some(current) = self.directory.get(user).current() else { return Ok(()) };
+        let (here, there) = (view.server(current), view.server(home));
+        if there.realms.differ_from(&here.realms) {
+            let (here, there) = (&here.name, &there.name);
+            let why =
+                format!("{there} wants passwords for another realm than {here}, where the user is");
+            return Err(Refused::NotNow(why));
+        }
+        Ok(())
     }
 
     /// A server an operator names.

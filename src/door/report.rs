@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::cluster::{ServerId, State, Suspect};
+use crate::cluster::{ServerId, Suspect};
 use crate::directory::{User, UserId};
 use crate::door::Door;
 use crate::door::binding::{Binding, Standing, Trouble};
@@ -142,11 +142,10 @@ impl Door {
             ),
             None => None,
         };
-        // Of a server that is down nobody can say what it holds.
+        // Of a server that is dead nobody can say what it holds.
         let view = self.health.view();
         let registered = |server: &ServerId| {
-            view.server(*server).state != State::Down
-                && binding.is_registered_at(*server, now.uptime)
+            !view.server(*server).is_dead() && binding.is_registered_at(*server, now.uptime)
         };
         let mut at: Vec<ServerId> = binding.upstream.iter().map(|u| u.server).collect();
         at.dedup();

@@ -58,7 +58,7 @@ impl Door {
     pub(super) fn need(&self, now: Uptime, binding: &Binding) -> Need {
         let view = self.health.view();
         let wanted = if binding.gone { None } else { self.current(binding.user) };
-        let reachable = |server: ServerId| view.server(server).state != State::Down;
+        let reachable = |server: ServerId| !view.server(server).is_dead();
         let mut settled = false;
         let mut wait = if binding.gone { Uptime::NEVER } else { self.lapse_at(binding, now) };
         let backing_off = match binding.trouble {
@@ -346,9 +346,9 @@ impl Door {
             return Standing::Gone;
         }
         let Some(server) = self.current(binding.user) else { return Standing::Held };
-        let state = self.health.view().server(server).state;
+        let dead = self.health.view().server(server).is_dead();
         match binding.trouble {
-            _ if state == State::Down => Standing::Held,
+            _ if dead => Standing::Held,
             _ if binding.is_registered_at(server, now) => Standing::Settled,
             Some(Trouble::Challenged) => Standing::AwaitingPhone,
             Some(Trouble::Refused(_) | Trouble::NoPath) => Standing::Failed,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cluster::{ClusterView, ServerId};
+use crate::cluster::{ClusterView, ServerId, State};
 use crate::directory::{Directory, User};
 use crate::placement::Policy;
 use crate::placement::batch::Batch;
@@ -35,7 +35,8 @@ pub fn one_more_failure(
         }
     }
     view.iter()
-        .filter(|(_, server)| server.state.serves_its_users())
+        // Nobody would be moved off one under maintenance.
+        .filter(|(_, server)| server.state != State::Maintenance && server.serves_its_users())
         .map(|(lost, _)| {
             let guests =
                 alike.range((lost, None)..).take_while(|((current, _), _)| *current == lost);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use frontdoor::door::{Command, Done, Refused, UserStatus};
+use frontdoor::door::{Command, Done, Event, Refused, UserStatus};
 use frontdoor::ucserver::Mood;
 
 use crate::phone::Act;
@@ -215,4 +215,125 @@ fn a_full_disk_changes_nobodys_home_and_it_is_said() {
     assert_eq!(world.door().stats().homes_set, 0);
     world.disk_full = false;
     assert_eq!(set_home(&mut world, &name, "ucs2"), Ok(()));
+}
+
+fn maintenance(world: &mut World, server: &str, on: bool) -> Result<Done, Refused> {
+    order(world, &Command::Maintenance { server: server.into(), on })
+}
+
+fn relocated(world: &World) -> u64 {
+    world.door().status(world.now).relocated
+}
+
+fn state(world: &World, server: usize) -> String {
+    world.door().status(world.now).servers[server].state.to_string()
+}
+
+/// The answers phones got since the numbers in `before`, but for 200.
+fn refusals(world: &World, before: &[usize]) -> usize {
+    let fresh = world.phones.iter().zip(before);
+    fresh
+        .map(|(phone, &seen)| phone.answers.iter().skip(seen).filter(|it| it.1 != 200).count())
+        .sum()
+}
+
+fn answers(world: &World) -> Vec<usize> {
+    world.phones.iter().map(|phone| phone.answers.len()).collect()
+}
+
+#[test]
+fn nobody_is_moved_for_the_health_of_a_server_under_maintenance() {
+    let mut world = registered(20);
+    let there = somebody_at(&world, "ucs2");
+    let before = answers(&world);
+    assert_eq!(maintenance(&mut world, "ucs2", true), Ok(Done::Now));
+    assert_eq!(maintenance(&mut world, "ucs2", true), Err(Refused::NothingToDo));
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(state(&world, 1), "maintenance");
+    world.check_reachable();
+
+    world.set_mood(1, Mood::Dead);
+    world.run_for(Duration::from_secs(30));
+    // Refreshes get held answers.
+    world.phone_acts(there, Act::Register);
+    world.run_for(Duration::from_secs(2));
+    assert_eq!((relocated(&world), refusals(&world, &before)), (0, 0));
+    let withheld = |event: &Event| {
+        matches!(event, Event::FailoverWithheld { because: "in_maintenance", would_move: 1.., .. })
+    };
+    assert_eq!(world.events.iter().filter(|(_, event)| withheld(event)).count(), 1, "said once");
+
+    // After the grace it is said that nobody serves them.
+    world.run_for(Duration::from_secs(300));
+    let before = answers(&world);
+    world.phone_acts(there, Act::Register);
+    world.run_for(Duration::from_secs(1));
+    assert!(refusals(&world, &before) > 0, "blocked");
+    assert_eq!(relocated(&world), 0);
+
+    // It comes back: its users are registered there again, and nobody else ever was elsewhere.
+    world.set_mood(1, Mood::Healthy);
+    world.run_for(Duration::from_secs(90));
+    assert_eq!((relocated(&world), &*state(&world, 1)), (0, "maintenance"));
+    world.check_reachable();
+    assert_eq!(maintenance(&mut world, "ucs2", false), Ok(Done::Now));
+    assert_eq!(state(&world, 1), "unknown");
+    world.run_for(Duration::from_secs(3));
+    assert_eq!((relocated(&world), &*state(&world, 1)), (0, "up"));
+    world.check_reachable();
+}
+
+#[test]
+fn when_maintenance_ends_a_dead_server_is_judged_anew_and_its_users_are_moved() {
+    let mut world = registered(21);
+    somebody_at(&world, "ucs2");
+    maintenance(&mut world, "ucs2", true).unwrap();
+    world.set_mood(1, Mood::Dead);
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(relocated(&world), 0);
+    maintenance(&mut world, "ucs2", false).unwrap();
+    assert_eq!((&*state(&world, 1), relocated(&world)), ("unknown", 0));
+    world.run_until(Duration::from_secs(3), |world| relocated(world) > 0);
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.door().status(world.now).servers[1].assigned, 0);
+    world.check_reachable();
+}
+
+#[test]
+fn nobody_goes_to_a_server_under_maintenance() {
+    let mut world = registered(22);
+    maintenance(&mut world, "ucs3", true).unwrap();
+    let at_third = |world: &World| world.door().status(world.now).servers[2].assigned;
+    let before = at_third(&world);
+    world.set_mood(1, Mood::Dead);
+    world.run_for(Duration::from_secs(5));
+    let stranger = world.add_phone("sip:stranger@example.com");
+    world.run_until(Duration::from_secs(5), |world| {
+        world.phones[stranger].is_acknowledged(world.now.uptime)
+    });
+    assert_eq!(at_third(&world), before);
+    assert!(relocated(&world) > 0);
+
+    // Nor does anybody return there.
+    world.set_mood(1, Mood::Healthy);
+    maintenance(&mut world, "ucs2", true).unwrap();
+    world.run_for(Duration::from_secs(900));
+    assert!(relocated(&world) > 0);
+    let homes = world.door().status(world.now).recovery.homes;
+    assert_eq!(homes[0].stay_because.as_deref(), Some("home_in_maintenance"));
+    maintenance(&mut world, "ucs2", false).unwrap();
+    world.run_until(Duration::from_secs(900), |world| relocated(world) == 0);
+    world.run_for(Duration::from_secs(5));
+    world.check_reachable();
+}
+
+#[test]
+fn a_door_that_restarts_has_forgotten_maintenance() {
+    let mut world = registered(23);
+    maintenance(&mut world, "ucs2", true).unwrap();
+    world.restart_door();
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(state(&world, 1), "up");
+    let no_server = maintenance(&mut world, "ucs9", true).unwrap_err().to_string();
+    assert_eq!(no_server, "there is no such server; there are ucs1, ucs2, ucs3");
 }

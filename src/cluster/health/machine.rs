@@ -116,13 +116,73 @@ impl Machine {
         &self.signs
     }
 
+    /// By command, or again like any other: then it is judged anew, as at the start. `None` if that
+    /// is so already.
+    pub(super) fn maintain(&mut self, now: Uptime, on: bool) -> Option<Change> {
+        if on == self.is_in_maintenance() {
+            return None;
+        }
+        self.fell_silent = None;
+        if on {
+            // In probation it answers; what was down still does not.
+            self.failure = self.failure.filter(|_| self.state == State::Down);
+            return Some(self.enter(now, State::Maintenance));
+        }
+        self.signs.forget_verdicts();
+        self.rounds.restart(now);
+        self.failed_before = false;
+        self.flaps = 0;
+        self.returned_at = None;
+        Some(self.enter(now, State::Unknown))
+    }
+
+    /// Whether its health is nobody's business now.
+    pub(super) fn is_in_maintenance(&self) -> bool {
+        self.state == State::Maintenance
+    }
+
+    /// Down, or under maintenance and not answering.
+    fn is_dead(&self) -> bool {
+        match self.state {
+            State::Down => true,
+            State::Maintenance => self.failure.is_some(),
+            State::Unknown | State::Up | State::Degraded | State::Probation | State::Ramp => false,
+        }
+    }
+
+    /// Under maintenance: only whether it answers counts, and only for those it serves.
+    fn judge_maintained(
+        &mut self,
+        now: Uptime,
+        proof: Option<Proof>,
+        settings: &Settings,
+    ) -> Option<Change> {
+        match (proof, self.failure) {
+            (Some(proof), None) => {
+                let hold_until = now + hold(proof, settings);
+                self.failure = Some(Failure { proof, since: now, hold_until });
+                self.signs.restart_run();
+            }
+            (None, Some(_)) if self.signs.good_run() > 0 => {
+                self.failure = None;
+                self.forget_realms();
+            }
+            (None | Some(_), _) => return None,
+        }
+        Some((State::Maintenance, State::Maintenance))
+    }
+
     /// When it fell silent, if it is down and silence is the proof.
     pub(super) fn fell_silent(&self) -> Option<Uptime> {
         self.fell_silent.filter(|_| self.state == State::Down)
     }
 
-    /// Whether an answer can be expected of it at all: not dead, or dead only by its errors.
+    /// Whether an answer can be expected of it at all: not dead, or dead only by its errors. What is
+    /// under maintenance is not asked.
     pub(super) fn can_be_asked(&self) -> bool {
+        if self.is_in_maintenance() {
+            return false;
+        }
         self.state != State::Down
             || self.failure.is_some_and(|failure| failure.proof == Proof::Errors)
     }
@@ -145,7 +205,7 @@ impl Machine {
     /// Asked at an answer: whether its host refused a moment ago, so that this is another process
     /// than the one before (H8). A server that was declared down is treated as new anyway.
     pub(super) fn is_reborn(&mut self) -> bool {
-        let reborn = self.signs.was_refused() && self.state != State::Down;
+        let reborn = self.signs.was_refused() && !self.is_dead();
         if reborn {
             self.begin_life();
         }
@@ -162,14 +222,14 @@ impl Machine {
     pub(super) fn refused(&mut self, now: Uptime, settings: &Settings) {
         let counted = self.signs.refused(now, settings);
         let known = self.failure.is_some_and(|failure| failure.proof == Proof::Refused);
-        if counted && !(self.state == State::Down && known) {
+        if counted && !(self.is_dead() && known) {
             self.rounds.refused(now, settings);
         }
     }
 
     /// Takes in a sign that proves nothing: look soon.
     pub(super) fn look_soon(&mut self, now: Uptime, settings: &Settings) {
-        if self.state != State::Down {
+        if !self.is_dead() {
             self.rounds.look_soon(now, settings);
         }
     }
@@ -228,6 +288,9 @@ impl Machine {
     ) -> Option<Change> {
         self.judged_at = now;
         let proof = self.proof(now, settings, suspect);
+        if self.is_in_maintenance() {
+            return self.judge_maintained(now, proof, settings);
+        }
         if self.state == State::Down {
             return match proof {
                 None => self.come_back(now, settings, suspect),
@@ -266,7 +329,8 @@ impl Machine {
             | State::Degraded
             | State::Down
             | State::Probation
-            | State::Ramp => None,
+            | State::Ramp
+            | State::Maintenance => None,
         }
     }
 
@@ -315,7 +379,7 @@ impl Machine {
         if self.dossier.is_wanted() {
             next = next.min(self.rounds.fetch_at());
         }
-        if let Some(since) = self.signs.silent_since().filter(|_| self.state != State::Down) {
+        if let Some(since) = self.signs.silent_since().filter(|_| !self.is_dead()) {
             for deadline in [since + settings.degraded_after, since + settings.down_after] {
                 if deadline > self.judged_at {
                     next = next.min(deadline);
@@ -400,7 +464,7 @@ impl Machine {
 
     fn enter(&mut self, now: Uptime, state: State) -> Change {
         let from = self.state;
-        if from == State::Down {
+        if from == State::Down && state != State::Maintenance {
             self.forget_realms();
         }
         self.state = state;
@@ -413,7 +477,7 @@ impl Machine {
                 self.was_up = true;
                 self.returned_at.get_or_insert(now);
             }
-            State::Down => {}
+            State::Down | State::Maintenance => {}
             // Still failed to its users, until it serves them again.
             State::Probation => self.swept = false,
         }
@@ -424,7 +488,7 @@ impl Machine {
     }
 
     fn standing(&self) -> Standing {
-        Standing { down: self.state == State::Down, unanswered: self.signs.unanswered() }
+        Standing { down: self.is_dead(), unanswered: self.signs.unanswered() }
     }
 
     fn has_dwelt(&self, now: Uptime, settings: &Settings) -> bool {

@@ -191,6 +191,20 @@ impl Health {
         self.publish(now);
     }
 
+    /// Puts a server under maintenance, or back among the others, where it is judged anew (H3). The
+    /// door forgets it when it restarts. `false` if that is so already, or there is no such server.
+    pub fn maintain(&mut self, now: Uptime, server: ServerId, on: bool) -> bool {
+        self.void_if_late(now);
+        let machine = self.machines.get_mut(server.index());
+        let Some((from, to)) = machine.and_then(|machine| machine.maintain(now, on)) else {
+            return false;
+        };
+        self.wanted.push_back(Wanted::Changed { server, from, to });
+        self.look_at_all(now);
+        self.publish(now);
+        true
+    }
+
     /// The next thing wanted.
     pub fn poll(&mut self) -> Option<Wanted> {
         self.wanted.pop_front()

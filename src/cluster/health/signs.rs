@@ -128,6 +128,11 @@ impl Signs {
         self.soft = 0;
     }
 
+    /// Forgets everything verdicts rest on: the server is judged anew. Latency stays.
+    pub(super) fn forget_verdicts(&mut self) {
+        *self = Self { latency: std::mem::take(&mut self.latency), ..Self::default() };
+    }
+
     /// Starts the run of good answers anew: the server has just become worse.
     pub(super) const fn restart_run(&mut self) {
         self.good_run = 0;

@@ -45,9 +45,10 @@ impl Watch {
     }
 
     fn silent_from(&self, machines: &[Machine], settings: &Settings) -> Option<Uptime> {
-        let too_many = |silent: usize| {
-            silent * 100 > machines.len() * settings.panic_threshold_percent as usize
-        };
+        // What is under maintenance says nothing of our network, fallen silent or not.
+        let counted = machines.iter().filter(|machine| !machine.is_in_maintenance()).count();
+        let too_many =
+            |silent: usize| silent * 100 > counted * settings.panic_threshold_percent as usize;
         let mut onsets: Vec<Uptime> = machines.iter().filter_map(Machine::fell_silent).collect();
         if let Some(from) = self.silent_from {
             let silent = onsets.iter().filter(|onset| **onset >= from).count();

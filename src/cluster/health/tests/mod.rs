@@ -2,6 +2,7 @@
 
 mod detection;
 mod documents;
+mod maintenance;
 mod recovery;
 mod scores;
 mod suspicions;
