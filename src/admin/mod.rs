@@ -14,6 +14,7 @@
 //! | `POST /v1/servers/NAME/return`, `/v1/users/NAME/return` | brings home by hand |
 //! | `POST /v1/users/NAME/home` `{"home": "ucs2"}` | another home by hand (D7) |
 //! | `POST /v1/servers/NAME/maintenance` `{"on": true}` | maintenance, on or off (H3) |
+//! | `POST /v1/suspicion/end` | it is not our network (H5) |
 //!
 //! Whatever changes something is a `POST` and needs `Authorization: Bearer TOKEN`: 202 when it is
 //! done or under way, 401 and 403 without the right token, 404 where there is no such user or server,

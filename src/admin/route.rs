@@ -132,6 +132,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         }
         "/v1/recovery" => Route::Recovery,
         "/v1/recovery/pause" => Route::Order(Command::PauseRecovery),
+        "/v1/suspicion/end" => Route::Order(Command::EndSuspicion),
         "/v1/recovery/resume" => Route::Order(Command::ResumeRecovery),
         _ => named(path)?,
     };
@@ -275,6 +276,7 @@ mod tests {
         let post = |path| route(&Method::POST, path, None);
         let order = |command| Ok(Route::Order(command));
         assert_eq!(post("/v1/recovery/pause"), order(Command::PauseRecovery));
+        assert_eq!(post("/v1/suspicion/end"), order(Command::EndSuspicion));
         assert_eq!(
             post("/v1/servers/ucs%202/return"),
             order(Command::ReturnServer("ucs 2".into()))

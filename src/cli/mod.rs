@@ -53,6 +53,8 @@ enum Command {
     Home(orders::HomeArgs),
     /// Puts a server under maintenance, or ends that
     Maintenance(orders::MaintenanceArgs),
+    /// Ends the door's suspicion of its own network
+    Panic(orders::PanicArgs),
     /// Plays a failover on this machine: simulated servers, simulated phones, a real door
     Demo(demo::DemoArgs),
     /// Runs one simulated UCServer
@@ -118,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Recovery(args) => recovery::run(&args),
         Command::Home(args) => orders::home(&args),
         Command::Maintenance(args) => orders::maintenance(&args),
+        Command::Panic(args) => orders::panic(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Load(args) => load::run(args),
         Command::Ucserver(args) => {

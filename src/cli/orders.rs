@@ -1,10 +1,10 @@
-//! `frontdoor home`, `frontdoor maintenance`: what an operator tells a running door.
+//! `frontdoor home`, `frontdoor maintenance`, `frontdoor panic`: what an operator tells a running door.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::cli::{CliError, http, out, status};
@@ -85,4 +85,25 @@ pub(super) fn maintenance(args: &MaintenanceArgs) -> Result<ExitCode, CliError> 
          `frontdoor maintenance --off`, or until the door restarts: then it is forgotten"
     };
     args.desk.tell(&path, Some(&json!({ "on": !args.off })), then)
+}
+
+/// Arguments of `panic`.
+#[derive(Debug, Args)]
+pub(super) struct PanicArgs {
+    #[command(subcommand)]
+    order: PanicOrder,
+}
+
+#[derive(Debug, Subcommand)]
+enum PanicOrder {
+    /// The network is well: servers that are silent are failed, and their users are moved
+    End(Desk),
+}
+
+/// Tells the door that its network is well.
+pub(super) fn panic(args: &PanicArgs) -> Result<ExitCode, CliError> {
+    let PanicOrder::End(desk) = &args.order;
+    let then = "done: users of silent servers are moved after the hold, where distribution is \
+                enabled. Another server that falls silent is a new reason to suspect the network";
+    desk.tell("/v1/suspicion/end", None, then)
 }

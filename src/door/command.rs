@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Suspect;
 use crate::door::Door;
 use crate::door::homecoming::NoReturn;
 use crate::now::Now;
@@ -34,6 +35,8 @@ pub enum Command {
         /// Or off.
         on: bool,
     },
+    /// It is not our network (H5): servers that are silent are failed, and their users are moved.
+    EndSuspicion,
 }
 
 /// An order was taken.
@@ -106,8 +109,23 @@ impl Door {
                     return Err(Refused::NothingToDo);
                 }
             }
+            Command::EndSuspicion => self.end_suspicion(now)?,
         }
         self.look_after(now);
         Ok(done)
+    }
+
+    fn end_suspicion(&mut self, now: Now) -> Result<(), Refused> {
+        if self.health.end_suspicion(now.uptime) {
+            return Ok(());
+        }
+        Err(Refused::NotNow(match self.health.view().suspicion.map(|suspicion| suspicion.of) {
+            Some(Suspect::SharedBackend) => {
+                "all servers give the same error: moving users helps nobody; it ends when one of \
+                 them is well again"
+                    .to_owned()
+            }
+            Some(Suspect::OwnNetwork) | None => "nothing is suspected now".to_owned(),
+        }))
     }
 }

@@ -337,3 +337,24 @@ fn a_door_that_restarts_has_forgotten_maintenance() {
     let no_server = maintenance(&mut world, "ucs9", true).unwrap_err().to_string();
     assert_eq!(no_server, "there is no such server; there are ucs1, ucs2, ucs3");
 }
+
+#[test]
+fn a_suspicion_that_an_operator_ends_lets_the_users_of_silent_servers_go() {
+    let mut world = registered(30);
+    let nothing = order(&mut world, &Command::EndSuspicion).unwrap_err().to_string();
+    assert_eq!(nothing, "nothing is suspected now");
+    for server in [0, 1] {
+        world.set_mood(server, Mood::Hung);
+    }
+    world.run_for(Duration::from_secs(60));
+    let status = world.door().status(world.now);
+    assert_eq!((status.suspicion.as_deref(), status.relocated), (Some("own_network"), 0));
+    assert_eq!(order(&mut world, &Command::EndSuspicion), Ok(Done::Now));
+    assert_eq!((world.door().status(world.now).suspicion, relocated(&world)), (None, 0), "a hold");
+    world.run_until(Duration::from_secs(7), |world| relocated(world) > 0);
+    world.run_until(Duration::from_secs(60), |world| {
+        let status = world.door().status(world.now);
+        status.servers[2].assigned == USERS as u32 && status.progress.settled == USERS as u64
+    });
+    world.check_reachable();
+}

@@ -39,3 +39,34 @@ fn a_home_is_changed_by_hand_and_counts_at_the_next_login() {
     assert!(code == Some(1) && err.contains("no such user"), "{err}");
     drop(servers);
 }
+
+#[test]
+fn a_server_under_maintenance_may_die_and_come_back_without_anybody_being_moved() {
+    let [one, two] = ["ucs1", "ucs2"].map(|name| Server::start(name, free(LOCALHOST)));
+    let door = Setup::with([&one, &two]).start();
+    let phones = Phones::at(free(LOCALHOST), door.phones);
+    phones.register(&(0..20).map(|number| format!("user{number}")).collect::<Vec<_>>());
+    let (code, out, err) = order(&door, &["maintenance", "ucs2"]);
+    assert!(code == Some(0) && out.contains("until the door restarts"), "{out}{err}");
+    let (code, _, err) = order(&door, &["maintenance", "ucs2"]);
+    assert!(code == Some(1) && err.contains("already"), "{err}");
+    door.server_in("ucs2", "maintenance");
+    assert!(door.log().contains("until that is ended"), "{}", door.log());
+
+    let at = two.sip;
+    drop(two);
+    soon("the door sees it", || door.server("ucs2").proof);
+    let two = Server::start("ucs2", at);
+    soon("its users are registered there again", || {
+        (door.status().progress.settled == 20 && door.server("ucs2").proof.is_none()).then_some(())
+    });
+    assert_eq!((door.status().relocated, &*door.server("ucs2").state), (0, "maintenance"));
+    let (code, _, err) = order(&door, &["maintenance", "ucs2", "--off"]);
+    assert_eq!(code, Some(0), "{err}");
+    door.server_in("ucs2", "up");
+    assert_eq!(door.status().relocated, 0);
+
+    let (code, _, err) = order(&door, &["panic", "end"]);
+    assert!(code == Some(1) && err.contains("nothing is suspected"), "{err}");
+    drop((one, two));
+}

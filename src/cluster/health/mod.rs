@@ -191,6 +191,19 @@ impl Health {
         self.publish(now);
     }
 
+    /// An operator says that our network is well, and the servers are silent themselves (H5): the
+    /// suspicion is lifted until another server falls silent, or one of them anew. Their users
+    /// have a hold once more. `false` if our network is not what is suspected.
+    pub fn end_suspicion(&mut self, now: Uptime) -> bool {
+        self.void_if_late(now);
+        if !self.watch.excuse(&self.machines) {
+            return false;
+        }
+        self.look_at_all(now);
+        self.publish(now);
+        true
+    }
+
     /// Puts a server under maintenance, or back among the others, where it is judged anew (H3). The
     /// door forgets it when it restarts. `false` if that is so already, or there is no such server.
     pub fn maintain(&mut self, now: Uptime, server: ServerId, on: bool) -> bool {

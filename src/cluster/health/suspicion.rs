@@ -14,7 +14,13 @@ pub(super) struct Watch {
     current: Option<Suspicion>,
     /// Servers that fell silent earlier have nothing to do with the current suspicion.
     silent_from: Option<Uptime>,
+    /// Who was silent, and since when, as an operator said that it is not our network. As long as
+    /// nobody else falls silent, or somebody anew, that is believed.
+    excused: Option<Vec<Silence>>,
 }
+
+/// A server, by place, and when it fell silent.
+type Silence = (usize, Uptime);
 
 impl Watch {
     /// What is suspected.
@@ -27,10 +33,22 @@ impl Watch {
         self.current.map(|suspicion| suspicion.of)
     }
 
+    /// An operator says that it is not our network. `false` if that is not what is suspected.
+    pub(super) fn excuse(&mut self, machines: &[Machine]) -> bool {
+        if self.suspect() != Some(Suspect::OwnNetwork) {
+            return false;
+        }
+        self.excused = Some(silences(machines).collect());
+        true
+    }
+
     /// Looks again; `true` if the suspicion began, ended or turned.
     pub(super) fn look(&mut self, now: Uptime, machines: &[Machine], settings: &Settings) -> bool {
         self.silent_from = self.silent_from(machines, settings);
-        let suspect = if self.silent_from.is_some() {
+        if self.silent_from.is_none() {
+            self.excused = None;
+        }
+        let suspect = if self.silent_from.is_some() && !self.is_excused(machines) {
             Some(Suspect::OwnNetwork)
         } else if self.errors_are_shared(machines, settings) {
             Some(Suspect::SharedBackend)
@@ -42,6 +60,12 @@ impl Watch {
         }
         self.current = suspect.map(|of| Suspicion { of, since: now });
         true
+    }
+
+    fn is_excused(&self, machines: &[Machine]) -> bool {
+        self.excused
+            .as_ref()
+            .is_some_and(|excused| silences(machines).all(|silence| excused.contains(&silence)))
     }
 
     fn silent_from(&self, machines: &[Machine], settings: &Settings) -> Option<Uptime> {
@@ -81,4 +105,10 @@ impl Watch {
         let lasts = self.suspect() == Some(Suspect::SharedBackend) && !one_recovered;
         count >= 2 && (all_same || lasts)
     }
+}
+
+/// Who is silent.
+fn silences(machines: &[Machine]) -> impl Iterator<Item = Silence> {
+    let machines = machines.iter().enumerate();
+    machines.filter_map(|(place, machine)| Some((place, machine.fell_silent()?)))
 }

@@ -273,3 +273,73 @@ fn a_driver_that_is_a_little_late_changes_nothing() {
     assert_eq!(world.health.late_ticks(), 0);
     assert_eq!(world.changes, []);
 }
+
+fn end_suspicion(world: &mut World) -> bool {
+    let ended = world.health.end_suspicion(world.now);
+    world.drain();
+    ended
+}
+
+#[test]
+fn an_operator_ends_a_suspicion_until_another_server_falls_silent() {
+    let mut world = World::settled(4);
+    for id in [FIRST, SECOND, THIRD] {
+        world.set(id, Host::Silent);
+    }
+    world.run(ms(60_000));
+    assert_eq!(world.suspect(), Some(Suspect::OwnNetwork));
+    assert!(end_suspicion(&mut world));
+    assert_eq!(world.suspect(), None);
+    let hold_until = world.server(FIRST).failure.unwrap().hold_until;
+    assert_eq!(hold_until, world.now + Settings::default().hold_silence, "a hold once more");
+    assert!(!end_suspicion(&mut world), "it has ended already");
+    world.run(ms(60_000));
+    assert_eq!(world.suspicions.len(), 2, "began once, ended once");
+
+    let fourth = ServerId(3);
+    world.set(fourth, Host::Silent);
+    world.run(ms(5_000));
+    assert_eq!(world.suspect(), Some(Suspect::OwnNetwork), "the set is another one");
+    assert!(end_suspicion(&mut world));
+    assert_eq!(world.suspect(), None);
+}
+
+#[test]
+fn who_comes_back_does_not_bring_an_ended_suspicion_back_but_who_goes_again_does() {
+    let mut world = World::settled(5);
+    let fourth = ServerId(3);
+    for id in [FIRST, SECOND, THIRD, fourth] {
+        world.set(id, Host::Silent);
+    }
+    world.run(ms(10_000));
+    assert!(end_suspicion(&mut world));
+    world.set(fourth, Host::Answers(200));
+    world.run(ms(3_000));
+    assert_eq!(world.suspect(), None, "three of five are silent, as they were");
+    world.set(fourth, Host::Silent);
+    world.run(ms(5_000));
+    assert_eq!(world.suspect(), Some(Suspect::OwnNetwork));
+}
+
+#[test]
+fn a_new_outage_is_suspected_anew_after_an_ended_one() {
+    let mut world = World::settled(3);
+    world.set_all(Host::Silent);
+    world.run(ms(5_000));
+    assert!(end_suspicion(&mut world));
+    world.set_all(Host::Answers(200));
+    world.run(ms(60_000));
+    world.set_all(Host::Silent);
+    world.run(ms(5_000));
+    assert_eq!(world.suspect(), Some(Suspect::OwnNetwork));
+}
+
+#[test]
+fn shared_errors_are_not_ended_by_saying_so() {
+    let mut world = World::settled(3);
+    assert!(!end_suspicion(&mut world), "nothing is suspected");
+    world.set_all(Host::Answers(500));
+    world.run(ms(5_000));
+    assert!(!end_suspicion(&mut world));
+    assert_eq!(world.suspect(), Some(Suspect::SharedBackend));
+}
