@@ -181,6 +181,18 @@ impl Desk {
                 Ok(None) => text(StatusCode::NOT_FOUND, "there is no such user\n"),
                 Err(why) => unanswered(why),
             },
+            Route::Explain { name } => match self.door.explain(name).await {
+                Ok(Some(explanation)) => json(&explanation),
+                Ok(None) => refused(&Refused::NoSuchUser),
+                Err(why) => unanswered(why),
+            },
+            Route::WhatIf { killed, from, count } => {
+                match self.door.what_if(killed, (from, count)).await {
+                    Ok(Ok(what_if)) => json(&what_if),
+                    Ok(Err(why)) => refused(&why),
+                    Err(why) => unanswered(why),
+                }
+            }
             Route::Recovery => match snapshot {
                 Some(snapshot) => json(&snapshot.status.recovery),
                 None => unavailable("the door is starting"),
@@ -193,13 +205,7 @@ impl Desk {
                 // Names of users stay out of the log.
                 match self.door.command(command).await {
                     Ok(Ok(())) => text(StatusCode::ACCEPTED, "so be it\n"),
-                    Ok(Err(refused)) => {
-                        let status = match refused {
-                            Refused::NoSuchUser | Refused::NoSuchServer(_) => StatusCode::NOT_FOUND,
-                            Refused::NotNow(_) => StatusCode::CONFLICT,
-                        };
-                        text(status, format!("{refused}\n"))
-                    }
+                    Ok(Err(why)) => refused(&why),
                     Err(why) => unanswered(why),
                 }
             }
@@ -212,6 +218,14 @@ fn json(value: &impl Serialize) -> Answer {
         Ok(body) => answer(StatusCode::OK, JSON, body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
+}
+
+fn refused(why: &Refused) -> Answer {
+    let status = match why {
+        Refused::NoSuchUser | Refused::NoSuchServer(_) => StatusCode::NOT_FOUND,
+        Refused::NotNow(_) => StatusCode::CONFLICT,
+    };
+    text(status, format!("{why}\n"))
 }
 
 fn unanswered(why: Unanswered) -> Answer {

@@ -12,6 +12,7 @@
 
 mod along_the_path;
 mod desk;
+mod explain;
 mod failover;
 mod fuzz;
 mod homecoming;
