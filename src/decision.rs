@@ -86,6 +86,20 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The word in status and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accept(_) => "accept",
+            Self::Forward(_) => "forward",
+            Self::AssignHome(_) => "assign_home",
+            Self::Relocate(_) => "relocate",
+            Self::Hold => "hold",
+            Self::Block { .. } => "block",
+        }
+    }
+}
+
 /// Why a verdict is what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -137,6 +151,47 @@ impl Reason {
             Self::PoolUnknown => "pool_unknown",
             Self::NoRoom => "no_room",
             Self::UserDisabled => "user_disabled",
+        }
+    }
+
+    /// The same for a person.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::CurrentServes => "the current server serves its users",
+            Self::ReachedAnother => {
+                "another server was named; the session is carried to the current one"
+            }
+            Self::FirstHome => "the user has no home yet, and this is the best server",
+            Self::CurrentFailed => "the current server failed, and this is the best of the others",
+            Self::WithinHold => {
+                "the current server failed a moment ago; it is waited for until the hold is over"
+            }
+            Self::DistributionDisabledGrace => {
+                "the current server failed and automatic distribution is disabled; the door answers \
+                 for it until the grace time is over"
+            }
+            Self::DistributionDisabled => {
+                "the current server failed, automatic distribution is disabled, and the grace time is \
+                 over; set failover.disable_automatic_user_distribution = false to have users moved"
+            }
+            Self::CurrentInProbation => {
+                "the current server answers again and is being cleaned and watched before it counts"
+            }
+            Self::InMaintenance => {
+                "the current server does not answer and is under maintenance, so nobody is moved; \
+                 frontdoor maintenance SERVER --off has it judged anew"
+            }
+            Self::Suspicion => {
+                "so much failed at once that the door suspects its own network, or something all \
+                 servers share; nobody is moved"
+            }
+            Self::SuspicionTooLong => {
+                "the door still suspects its own network, or something all servers share, and the \
+                 grace time is over"
+            }
+            Self::PoolUnknown => "some servers have not been heard of yet",
+            Self::NoRoom => "no server has room",
+            Self::UserDisabled => "the user is disabled",
         }
     }
 }
@@ -417,112 +472,120 @@ mod tests {
         decide(&login, &view, &directory, &policy, case.now)
     }
 
-    /// Its name, what it says, and when it fits.
-    type Rule = (&'static str, Verdict, fn(&Case) -> bool);
+    /// A row of the table in ARCHITECTURE.md.
+    struct Row<'t> {
+        conditions: Vec<(&'t str, &'t str)>,
+        verdict: &'t str,
+        reason: &'t str,
+    }
 
-    /// The rules once more, each complete in itself: no rule leans on an earlier one having been
-    /// asked, so exactly one fits every case.
-    fn rules() -> Vec<Rule> {
-        fn placed(case: &Case) -> bool {
-            case.enabled && case.belongs != Belongs::Nowhere
+    impl Row<'_> {
+        fn fits(&self, case: &Case) -> bool {
+            self.conditions.iter().all(|(column, cell)| holds(case, column, cell))
         }
-        fn served(case: &Case) -> bool {
-            placed(case)
-                && ([State::Unknown, State::Up, State::Degraded, State::Ramp].contains(&case.state)
-                    || (case.state == State::Maintenance && case.proof.is_none()))
-        }
-        fn dead_in_maintenance(case: &Case) -> bool {
-            placed(case) && case.state == State::Maintenance && case.proof.is_some()
-        }
-        fn down(case: &Case) -> bool {
-            placed(case) && case.state == State::Down
-        }
-        fn after_hold(case: &Case) -> bool {
-            down(case) && case.proof.is_some() && case.now >= HOLD_ENDS
-        }
-        fn doubted(case: &Case) -> bool {
-            match case.suspect {
-                None => false,
-                Some(Suspect::SharedBackend) => true,
-                Some(Suspect::OwnNetwork) => case.proof != Some(Proof::Refused),
+    }
+
+    /// Whether what a cell says is so.
+    fn holds(case: &Case, column: &str, cell: &str) -> bool {
+        let serves = [State::Unknown, State::Up, State::Degraded, State::Ramp];
+        let hold_over = case.proof.is_some() && case.now >= HOLD_ENDS;
+        let doubt = match case.suspect {
+            None => false,
+            Some(Suspect::SharedBackend) => true,
+            Some(Suspect::OwnNetwork) => case.proof != Some(Proof::Refused),
+        };
+        match (column, cell) {
+            (_, "") => true,
+            ("enabled", "yes") => case.enabled,
+            ("enabled", "no") => !case.enabled,
+            ("belongs", "nowhere") => case.belongs == Belongs::Nowhere,
+            ("belongs", "somewhere") => case.belongs != Belongs::Nowhere,
+            ("current", "serves") => {
+                let maintained = case.state == State::Maintenance && case.proof.is_none();
+                maintained || serves.contains(&case.state)
             }
+            ("current", "dead in maintenance") => {
+                case.state == State::Maintenance && case.proof.is_some()
+            }
+            ("current", "probation") => case.state == State::Probation,
+            ("current", "down") => case.state == State::Down,
+            ("current", "unknown") => case.state == State::Unknown,
+            ("current", "not unknown") => case.state != State::Unknown,
+            ("hold", "running") => !hold_over,
+            ("hold", "over") => hold_over,
+            ("doubt", "yes") => doubt,
+            ("doubt", "no") => !doubt,
+            ("distribution", "disabled") => case.disabled,
+            ("distribution", "enabled") => !case.disabled,
+            ("grace", "running") => case.now < GRACE_ENDS,
+            ("grace", "over") => case.now >= GRACE_ENDS,
+            ("room", "yes") => case.room,
+            ("room", "no") => !case.room,
+            ("reached", "another") => case.reached == Some(OTHER),
+            ("reached", "not another") => case.reached != Some(OTHER),
+            _ => unreachable!("nobody knows what {cell:?} means under {column:?}"),
         }
-        fn may_move(case: &Case) -> bool {
-            after_hold(case) && !doubted(case) && !case.disabled
+    }
+
+    /// The document's table.
+    fn table() -> Vec<Row<'static>> {
+        let text = include_str!("../ARCHITECTURE.md");
+        let (_, section) = text.split_once("\n## The decision\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let cells = |line: &'static str| {
+            let line = line.trim().trim_start_matches('|').trim_end_matches('|');
+            line.split('|').map(str::trim).collect::<Vec<_>>()
+        };
+        let mut lines = section.lines().filter(|line| line.starts_with('|'));
+        let columns = cells(lines.next().unwrap());
+        lines
+            .skip(1)
+            .map(|line| {
+                let cells = cells(line);
+                assert_eq!(cells.len(), columns.len(), "{line}");
+                let mut conditions: Vec<_> = columns.iter().copied().zip(cells).collect();
+                let (_, reason) = conditions.pop().unwrap();
+                let (_, verdict) = conditions.pop().unwrap();
+                Row { conditions, verdict, reason }
+            })
+            .collect()
+    }
+
+    /// What a verdict is called in the table, and on which server it must be.
+    fn called(verdict: Verdict) -> (String, Option<ServerId>) {
+        let name = verdict.outcome.name().to_owned();
+        match verdict.outcome {
+            Outcome::Accept(server) | Outcome::Forward(server) => (name, Some(server)),
+            Outcome::AssignHome(server) | Outcome::Relocate(server) => (name, Some(server)),
+            Outcome::Block { retry: false } => (format!("{name} for good"), None),
+            Outcome::Hold | Outcome::Block { retry: true } => (name, None),
         }
-        let verdict = |outcome, because| Verdict { outcome, because };
-        let again = Outcome::Block { retry: true };
-        vec![
-            (
-                "D6: disabled",
-                verdict(Outcome::Block { retry: false }, Reason::UserDisabled),
-                |case| !case.enabled,
-            ),
-            ("first home", verdict(Outcome::AssignHome(OTHER), Reason::FirstHome), |case| {
-                case.enabled && case.belongs == Belongs::Nowhere && case.room
-            }),
-            ("D4: no room for a first home", verdict(again, Reason::NoRoom), |case| {
-                let heard = case.state != State::Unknown;
-                case.enabled && case.belongs == Belongs::Nowhere && !case.room && heard
-            }),
-            ("H3: not heard yet", verdict(Outcome::Hold, Reason::PoolUnknown), |case| {
-                let heard = case.state != State::Unknown;
-                case.enabled && case.belongs == Belongs::Nowhere && !case.room && !heard
-            }),
-            ("D2: accept", verdict(Outcome::Accept(CURRENT), Reason::CurrentServes), |case| {
-                served(case) && case.reached != Some(OTHER)
-            }),
-            ("D2: forward", verdict(Outcome::Forward(CURRENT), Reason::ReachedAnother), |case| {
-                served(case) && case.reached == Some(OTHER)
-            }),
-            ("probation", verdict(Outcome::Hold, Reason::CurrentInProbation), |case| {
-                placed(case) && case.state == State::Probation
-            }),
-            ("H3: maintenance", verdict(Outcome::Hold, Reason::InMaintenance), |case| {
-                dead_in_maintenance(case) && case.now < GRACE_ENDS
-            }),
-            ("H3: for too long", verdict(again, Reason::InMaintenance), |case| {
-                dead_in_maintenance(case) && case.now >= GRACE_ENDS
-            }),
-            ("H2: hold", verdict(Outcome::Hold, Reason::WithinHold), |case| {
-                down(case) && (case.proof.is_none() || case.now < HOLD_ENDS)
-            }),
-            ("H5: suspicion", verdict(Outcome::Hold, Reason::Suspicion), |case| {
-                after_hold(case) && doubted(case) && case.now < GRACE_ENDS
-            }),
-            ("H5: too long", verdict(again, Reason::SuspicionTooLong), |case| {
-                after_hold(case) && doubted(case) && case.now >= GRACE_ENDS
-            }),
-            ("D1: grace", verdict(Outcome::Hold, Reason::DistributionDisabledGrace), |case| {
-                after_hold(case) && !doubted(case) && case.disabled && case.now < GRACE_ENDS
-            }),
-            ("D1: block", verdict(again, Reason::DistributionDisabled), |case| {
-                after_hold(case) && !doubted(case) && case.disabled && case.now >= GRACE_ENDS
-            }),
-            ("D3: relocate", verdict(Outcome::Relocate(OTHER), Reason::CurrentFailed), |case| {
-                may_move(case) && case.room
-            }),
-            ("D4: no room", verdict(again, Reason::NoRoom), |case| may_move(case) && !case.room),
-        ]
     }
 
     #[test]
-    fn every_case_gets_the_verdict_of_the_one_rule_that_fits_it() {
-        let rules = rules();
-        let mut used = vec![0u32; rules.len()];
+    fn every_case_gets_the_verdict_of_the_one_row_that_fits_it() {
+        let rows = table();
+        let mut used = vec![0u32; rows.len()];
         for case in all_cases() {
             let fitting: Vec<usize> =
-                (0..rules.len()).filter(|rule| (rules[*rule].2)(&case)).collect();
-            let [rule] = fitting[..] else {
-                let names: Vec<_> = fitting.iter().map(|rule| rules[*rule].0).collect();
-                unreachable!("{case:?} fits {names:?}");
+                (0..rows.len()).filter(|row| rows[*row].fits(&case)).collect();
+            let [row] = fitting[..] else { unreachable!("{case:?} fits rows {fitting:?}") };
+            used[row] += 1;
+            let verdict = verdict_of(&case);
+            let (name, server) = called(verdict);
+            assert_eq!(
+                (&*name, verdict.because.name()),
+                (rows[row].verdict, rows[row].reason),
+                "{case:?}"
+            );
+            let expected = match rows[row].verdict {
+                "accept" | "forward" => Some(CURRENT),
+                "assign_home" | "relocate" => Some(OTHER),
+                _ => None,
             };
-            used[rule] += 1;
-            assert_eq!(verdict_of(&case), rules[rule].1, "{}: {case:?}", rules[rule].0);
+            assert_eq!(server, expected, "{case:?}");
         }
-        for (uses, (name, ..)) in used.iter().zip(&rules) {
-            assert!(*uses > 0, "no case for {name}");
-        }
+        assert!(used.iter().all(|uses| *uses > 0), "no case for a row: {used:?}");
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! | `GET /v1/status` | [`crate::door::Status`] as JSON |
 //! | `GET /v1/users?from=&count=` | up to 1000 [`crate::door::UserStatus`] as JSON |
 //! | `GET /v1/users/NAME` | one user, by login name or AoR |
+//! | `GET /v1/explain/NAME` | [`crate::door::Explanation`]: what a login of this user gets, and why |
+//! | `GET /v1/what-if?kill=NAME&kill=…&from=&count=` | [`crate::door::WhatIf`]: what would happen |
 //! | `GET /v1/relocations?from=&count=` | up to 1000 [`crate::door::RelocationStatus`]: who is away |
 //! | `GET /v1/recovery` | [`crate::door::RecoveryStatus`]: the way home |
 //! | `POST /v1/recovery/pause`, `…/resume` | stops all returns, lets them go on |

@@ -14,6 +14,9 @@ use crate::private::Private;
 /// Users an answer holds if nobody says how many.
 const USERS_PAGE_DEFAULT: usize = 100;
 
+/// Servers that may be asked about at once.
+const KILLS_MAX: usize = 64;
+
 /// A question, or an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
@@ -27,6 +30,14 @@ pub(super) enum Route {
     },
     User {
         name: String,
+    },
+    Explain {
+        name: String,
+    },
+    WhatIf {
+        killed: Vec<String>,
+        from: usize,
+        count: usize,
     },
     Recovery,
     Relocations {
@@ -44,7 +55,7 @@ pub(super) enum Route {
 pub(super) enum Refusal {
     #[error(
         "there is no such endpoint; see /healthz /readyz /metrics /v1/status /v1/users \
-         /v1/relocations /v1/recovery"
+         /v1/relocations /v1/recovery /v1/explain/USER /v1/what-if"
     )]
     NotFound,
     #[error("only GET and HEAD are answered here")]
@@ -74,6 +85,11 @@ pub(super) enum Refusal {
     ForeignHost,
     #[error("\"from\" and \"count\" are whole numbers; count is at most {USERS_PAGE_LIMIT}")]
     Page,
+    #[error(
+        "name who dies: /v1/what-if?kill=NAME, up to 64 times; \"from\" and \"count\" are whole \
+         numbers, count at most {USERS_PAGE_LIMIT}"
+    )]
+    WhatIf,
     #[error("the user's name is not properly %-encoded UTF-8")]
     Name,
 }
@@ -87,9 +103,12 @@ impl Refusal {
             Self::WrongToken => StatusCode::FORBIDDEN,
             Self::Body | Self::BodyLength => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken | Self::BodyKind(_) | Self::NoHost | Self::Page | Self::Name => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::BodyBroken
+            | Self::BodyKind(_)
+            | Self::NoHost
+            | Self::Page
+            | Self::WhatIf
+            | Self::Name => StatusCode::BAD_REQUEST,
             Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
         }
     }
@@ -110,6 +129,7 @@ impl Refusal {
             | Self::NoHost
             | Self::ForeignHost
             | Self::Page
+            | Self::WhatIf
             | Self::Name => None,
         }
     }
@@ -130,6 +150,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
             let (from, count) = page(query.unwrap_or_default())?;
             Route::Relocations { from, count }
         }
+        "/v1/what-if" => what_if(query.unwrap_or_default())?,
         "/v1/recovery" => Route::Recovery,
         "/v1/recovery/pause" => Route::Order(Command::PauseRecovery),
         "/v1/suspicion/end" => Route::Order(Command::EndSuspicion),
@@ -155,6 +176,9 @@ fn named(path: &str) -> Result<Route, Refusal> {
             Some(name) if !name.is_empty() => Ok(Route::Order(Command::ReturnUser(decoded(name)?))),
             _ => Ok(Route::User { name: decoded(rest)? }),
         };
+    }
+    if let Some(name) = inside("/v1/explain/") {
+        return Ok(Route::Explain { name: decoded(name)? });
     }
     let server = |order| {
         let rest = inside("/v1/servers/").and_then(|rest| rest.strip_suffix(order));
@@ -200,6 +224,22 @@ pub(super) fn check_host(host: Option<&str>, names: &[String]) -> Result<(), Ref
         || name.eq_ignore_ascii_case("localhost")
         || names.iter().any(|it| it.eq_ignore_ascii_case(name));
     if ours { Ok(()) } else { Err(Refusal::ForeignHost) }
+}
+
+/// Who dies, and which moves are listed.
+fn what_if(query: &str) -> Result<Route, Refusal> {
+    let (mut killed, mut rest) = (Vec::new(), Vec::new());
+    for pair in query.split('&') {
+        match pair.strip_prefix("kill=") {
+            Some(name) => killed.push(decoded(name)?),
+            None => rest.push(pair),
+        }
+    }
+    if killed.is_empty() || killed.len() > KILLS_MAX {
+        return Err(Refusal::WhatIf);
+    }
+    let (from, count) = page(&rest.join("&")).map_err(|_| Refusal::WhatIf)?;
+    Ok(Route::WhatIf { killed, from, count })
 }
 
 fn page(query: &str) -> Result<(usize, usize), Refusal> {
@@ -302,6 +342,20 @@ mod tests {
         assert_eq!(get("/v1/users/x/home", None), Err(Refusal::OrderMethod));
         assert_eq!(post("/v1/users/%zz/home"), Err(Refusal::Name));
         assert_eq!(post("/v1/users//home"), Err(Refusal::Method), "a user who is called that");
+    }
+
+    #[test]
+    fn a_what_if_names_who_dies() {
+        let asked = |query| get("/v1/what-if", Some(query));
+        let killed = vec!["ucs1".to_owned(), "ucs 2".to_owned()];
+        let whole = Ok(Route::WhatIf { killed, from: 5, count: 7 });
+        assert_eq!(asked("kill=ucs1&from=5&kill=ucs%202&count=7"), whole);
+        let many = "kill=x&".repeat(65);
+        for query in ["", "from=1", "kill=x&count=1001", "kill=x&cuont=1", &many] {
+            assert_eq!(asked(query), Err(Refusal::WhatIf), "{query}");
+        }
+        assert_eq!(asked("kill=%zz"), Err(Refusal::Name));
+        assert_eq!(get("/v1/explain/anna", None), Ok(Route::Explain { name: "anna".into() }));
     }
 
     #[test]

@@ -199,6 +199,18 @@ impl Desk {
                 Ok(None) => text(StatusCode::NOT_FOUND, "there is no such user\n"),
                 Err(why) => unanswered(why),
             },
+            Route::Explain { name } => match self.door.explain(name).await {
+                Ok(Some(explanation)) => json(&explanation),
+                Ok(None) => refused(&Refused::NoSuchUser),
+                Err(why) => unanswered(why),
+            },
+            Route::WhatIf { killed, from, count } => {
+                match self.door.what_if(killed, (from, count)).await {
+                    Ok(Ok(what_if)) => json(&what_if),
+                    Ok(Err(why)) => refused(&why),
+                    Err(why) => unanswered(why),
+                }
+            }
             Route::Recovery => match snapshot {
                 Some(snapshot) => json(&snapshot.status.recovery),
                 None => unavailable("the door is starting"),
@@ -215,17 +227,11 @@ impl Desk {
 
     /// Names of users stay out of the log.
     async fn order(&self, command: Command) -> Answer {
-        let refused = match self.door.command(command).await {
-            Ok(Ok(())) => return text(StatusCode::ACCEPTED, "so be it\n"),
-            Ok(Err(refused)) => refused,
-            Err(why) => return unanswered(why),
-        };
-        let status = match refused {
-            Refused::NoSuchUser | Refused::NoSuchServer(_) => StatusCode::NOT_FOUND,
-            Refused::NothingToDo | Refused::Busy | Refused::NotNow(_) => StatusCode::CONFLICT,
-            Refused::NotWritten(_) => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        text(status, format!("{refused}\n"))
+        match self.door.command(command).await {
+            Ok(Ok(())) => text(StatusCode::ACCEPTED, "so be it\n"),
+            Ok(Err(why)) => refused(&why),
+            Err(why) => unanswered(why),
+        }
     }
 }
 
@@ -234,6 +240,15 @@ fn json(value: &impl Serialize) -> Answer {
         Ok(body) => answer(StatusCode::OK, JSON, body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
+}
+
+fn refused(why: &Refused) -> Answer {
+    let status = match why {
+        Refused::NoSuchUser | Refused::NoSuchServer(_) => StatusCode::NOT_FOUND,
+        Refused::NothingToDo | Refused::Busy | Refused::NotNow(_) => StatusCode::CONFLICT,
+        Refused::NotWritten(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    text(status, format!("{why}\n"))
 }
 
 fn unanswered(why: Unanswered) -> Answer {

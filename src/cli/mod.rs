@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod http;
 mod import;
 mod load;
@@ -45,6 +46,10 @@ enum Command {
     Status(status::StatusArgs),
     /// Shows the users: where they are and where they belong
     Users(users::UsersArgs),
+    /// Shows what a login of a user gets now, and why
+    Explain(explain::ExplainArgs),
+    /// Shows who would go where if servers died; changes nothing
+    WhatIf(explain::WhatIfArgs),
     /// Shows who is away from home, and why
     Relocations(recovery::RelocationsArgs),
     /// Shows how users come home again; pauses, resumes and sends them
@@ -116,6 +121,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Users(args) => users::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::WhatIf(args) => explain::what_if(&args),
         Command::Relocations(args) => recovery::relocations(&args),
         Command::Recovery(args) => recovery::run(&args),
         Command::Home(args) => orders::home(&args),

@@ -17,6 +17,7 @@
 //! | `pool` | health: probes, documents, states |
 //! | `sample` | whether a server still holds what it granted |
 //! | `rehome` | a server failed: plan, record, enqueue |
+//! | `explain` | why a user is where they are, and what would happen if |
 //! | `command` | what an operator tells it |
 //! | `rehoming` | another home by hand |
 //! | `homecoming` | users who were moved are brought home, in stages |
@@ -28,6 +29,7 @@ mod admission;
 mod binding;
 mod command;
 mod edge;
+mod explain;
 mod homecoming;
 mod lane;
 mod ledger;
@@ -87,6 +89,7 @@ use crate::sip::{ConnectionId, Flow, Transport};
 use crate::timers::Timers;
 
 pub use command::{Command, Done, Refused};
+pub use explain::{Candidate, Explanation, PlannedMove, ServerLoad, WhatIf};
 pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
 pub use stats::Stats;
 pub use status::{

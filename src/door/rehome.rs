@@ -196,11 +196,7 @@ impl Door {
 
     fn plan_failover(&mut self, now: Now, failed: &[ServerId]) {
         let view = self.view();
-        let mut users: Vec<UserId> = failed
-            .iter()
-            .flat_map(|&server| self.directory.on_server(server))
-            .filter(|&user| self.directory.get(user).enabled)
-            .collect();
+        let mut users = self.users_to_leave(failed);
         let all = users.len();
         users.retain(|&user| !self.ledger.is_recording(user));
         if users.len() < all {

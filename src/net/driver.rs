@@ -24,7 +24,8 @@ use crate::cluster::ServerId;
 use crate::cluster::document::{Document, DocumentFault};
 use crate::directory::record::{Record, Recorded};
 use crate::door::{
-    Command, Done, Door, Event, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
+    Command, Done, Door, Event, Explanation, Input, Output, Refused, RelocationStatus, Stats,
+    Status, UserStatus, WhatIf,
 };
 use crate::net::arrival::Arrival;
 use crate::net::clock::Clock;
@@ -74,6 +75,11 @@ pub trait Core {
     fn user(&self, now: Now, name: &str) -> Option<UserStatus>;
     /// See [`Door::relocations`].
     fn relocations(&self, from: usize, count: usize) -> Vec<RelocationStatus>;
+    /// See [`Door::explain`].
+    fn explain(&self, now: Now, name: &str) -> Option<Explanation>;
+    /// See [`Door::what_if`].
+    fn what_if(&self, now: Now, killed: &[String], page: (usize, usize))
+    -> Result<WhatIf, Refused>;
     /// See [`Door::command`].
     fn command(&mut self, now: Now, command: &Command) -> Result<Done, Refused>;
     /// See [`Door::stats`].
@@ -111,6 +117,19 @@ impl Core for Door {
 
     fn relocations(&self, from: usize, count: usize) -> Vec<RelocationStatus> {
         Self::relocations(self, from, count)
+    }
+
+    fn explain(&self, now: Now, name: &str) -> Option<Explanation> {
+        Self::explain(self, now, name)
+    }
+
+    fn what_if(
+        &self,
+        now: Now,
+        killed: &[String],
+        page: (usize, usize),
+    ) -> Result<WhatIf, Refused> {
+        Self::what_if(self, now, killed, page)
     }
 
     fn command(&mut self, now: Now, command: &Command) -> Result<Done, Refused> {
@@ -352,6 +371,12 @@ impl<C: Core> Driver<C> {
             }
             Query::Relocations { from, count, reply } => {
                 let _ = reply.send(self.core.relocations(from, count));
+            }
+            Query::Explain { name, reply } => {
+                let _ = reply.send(self.core.explain(now, &name));
+            }
+            Query::WhatIf { killed, page, reply } => {
+                let _ = reply.send(self.core.what_if(now, &killed, page));
             }
             Query::Command { command, reply } => {
                 let result = match self.core.command(now, &command) {

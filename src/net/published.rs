@@ -6,7 +6,9 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-use crate::door::{Command, Refused, RelocationStatus, Stats, Status, UserStatus};
+use crate::door::{
+    Command, Explanation, Refused, RelocationStatus, Stats, Status, UserStatus, WhatIf,
+};
 use crate::net::counters::Counters;
 use crate::now::Uptime;
 
@@ -36,10 +38,33 @@ pub struct Snapshot {
 /// A question about users, which no snapshot holds.
 #[derive(Debug)]
 pub(super) enum Query {
-    Users { from: usize, count: usize, reply: oneshot::Sender<Vec<UserStatus>> },
-    User { name: String, reply: oneshot::Sender<Option<UserStatus>> },
-    Relocations { from: usize, count: usize, reply: oneshot::Sender<Vec<RelocationStatus>> },
-    Command { command: Command, reply: oneshot::Sender<Result<(), Refused>> },
+    Users {
+        from: usize,
+        count: usize,
+        reply: oneshot::Sender<Vec<UserStatus>>,
+    },
+    User {
+        name: String,
+        reply: oneshot::Sender<Option<UserStatus>>,
+    },
+    Relocations {
+        from: usize,
+        count: usize,
+        reply: oneshot::Sender<Vec<RelocationStatus>>,
+    },
+    Explain {
+        name: String,
+        reply: oneshot::Sender<Option<Explanation>>,
+    },
+    WhatIf {
+        killed: Vec<String>,
+        page: (usize, usize),
+        reply: oneshot::Sender<Result<WhatIf, Refused>>,
+    },
+    Command {
+        command: Command,
+        reply: oneshot::Sender<Result<(), Refused>>,
+    },
 }
 
 /// The driver does not answer now.
@@ -105,6 +130,32 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let count = count.min(USERS_PAGE_LIMIT);
         self.ask(Query::Relocations { from, count, reply })?;
+        answer.await.map_err(|_| Unanswered::Stopping)
+    }
+
+    /// What a login of this user would get now.
+    ///
+    /// # Errors
+    /// The driver is busy or has ended.
+    pub async fn explain(&self, name: String) -> Result<Option<Explanation>, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Query::Explain { name, reply })?;
+        answer.await.map_err(|_| Unanswered::Stopping)
+    }
+
+    /// What would happen if these servers died; `page` is the first move listed, and how many (at
+    /// most [`USERS_PAGE_LIMIT`]).
+    ///
+    /// # Errors
+    /// The driver is busy or has ended; within, there is no such server.
+    pub async fn what_if(
+        &self,
+        killed: Vec<String>,
+        (from, count): (usize, usize),
+    ) -> Result<Result<WhatIf, Refused>, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        let page = (from, count.min(USERS_PAGE_LIMIT));
+        self.ask(Query::WhatIf { killed, page, reply })?;
         answer.await.map_err(|_| Unanswered::Stopping)
     }
 

@@ -139,6 +139,11 @@ pub fn takes_stranger(
     takes_guests(seen, false, policy).is_ok() && free(server, seen, directory) > 0
 }
 
+/// For how many more users a server has room.
+pub fn room(server: ServerId, view: &ClusterView, directory: &Directory) -> u32 {
+    free(server, view.server(server), directory)
+}
+
 /// Whether a server has a place for one more user, `taken` of those that are free being promised.
 pub fn has_room(server: ServerId, view: &ClusterView, directory: &Directory, taken: u32) -> bool {
     free(server, view.server(server), directory) > taken

@@ -263,6 +263,17 @@ fn nobody_is_moved_for_the_health_of_a_server_under_maintenance() {
     };
     assert_eq!(world.events.iter().filter(|(_, event)| withheld(event)).count(), 1, "said once");
 
+    let killed = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        world.door().what_if(world.now, &names, (0, USERS)).unwrap()
+    };
+    let alone = killed(&["ucs2"]);
+    assert_eq!((alone.acts, alone.because.as_deref()), (false, Some("in_maintenance")));
+    let with_another = killed(&["ucs1", "ucs2"]);
+    assert!(with_another.acts && with_another.moves.iter().all(|step| &*step.from == "ucs1"));
+    let explained = world.door().explain(world.now, &aor(there)).unwrap();
+    assert_eq!((&*explained.outcome, &*explained.because), ("hold", "in_maintenance"));
+
     // After the grace it is said that nobody serves them.
     world.run_for(Duration::from_secs(300));
     let before = answers(&world);

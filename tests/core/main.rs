@@ -13,6 +13,7 @@
 mod along_the_path;
 mod commands;
 mod desk;
+mod explain;
 mod failover;
 mod fuzz;
 mod homecoming;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use frontdoor::door::{Command, Refused};
 use frontdoor::ucserver::Mood;
 
 use crate::desk::{Ask, Desk, Plan, plan};
@@ -201,4 +202,16 @@ fn what_a_phone_says_to_a_server_that_never_asked_teaches_nothing() {
         assert_eq!(desk.status(&ask), 200);
     }
     assert_eq!(desk.door.status(desk.now).servers[0].realms, []);
+}
+
+#[test]
+fn nobody_gets_a_home_by_hand_where_their_password_does_not_count() {
+    let mut desk = mixed(3, 2).open();
+    everybody_logs_in(&mut desk);
+    let name = names().find(|name| desk.current(&aor(name)) == 0).unwrap();
+    let home = |home: &str| Command::SetHome { user: aor(&name), home: home.into() };
+    let refused = desk.door.command(desk.now, &home("ucs3")).unwrap_err();
+    assert!(matches!(refused, Refused::NotNow(_)), "{refused}");
+    assert!(refused.to_string().contains("another realm"), "{refused}");
+    assert!(desk.door.command(desk.now, &home("ucs2")).is_ok());
 }

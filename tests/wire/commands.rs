@@ -120,6 +120,33 @@ fn status_and_users_show_a_running_door_to_people_and_to_programs() {
 }
 
 #[test]
+fn explain_and_what_if_say_what_a_running_door_would_do() {
+    let (_servers, door, _phones) = door_with_three_users();
+    let admin = door.admin.to_string();
+    let ask = |arguments: &[&str]| frontdoor(&[arguments, &["--admin", &admin]].concat());
+
+    let anna = "sip:anna@wire.example";
+    let (code, out, err) = ask(&["explain", anna]);
+    assert_eq!((code, &*err), (Some(0), ""));
+    assert!(out.contains("accept ucs1") && out.contains("no: current"), "{out}");
+    let (_, out, _) = ask(&["explain", anna, "--json"]);
+    let explanation: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(explanation["because"], "current_serves");
+
+    let (code, out, err) = ask(&["what-if", "--kill", "ucs1", "--users"]);
+    assert_eq!((code, &*err), (Some(0), ""));
+    assert!(out.contains("3 of them would have nowhere to go"), "{out}");
+    let (_, out, _) = ask(&["what-if", "--kill", "ucs1", "--json"]);
+    let foretold: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&foretold["users"], &foretold["unplaced"]), (&3.into(), &3.into()));
+
+    let (code, _, err) = ask(&["explain", "nobody"]);
+    assert!(code == Some(1) && err.contains("no such user"), "{err}");
+    let (code, _, err) = ask(&["what-if", "--kill", "ucs9"]);
+    assert!(code == Some(1) && err.contains("there are ucs1"), "{err}");
+}
+
+#[test]
 fn without_a_door_status_and_users_say_what_to_do() {
     let nobody = free(LOCALHOST).to_string();
     for command in ["status", "users"] {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use frontdoor::directory::record::{Record, Recorded};
 use frontdoor::door::{
-    Command, Done, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
+    Command, Done, Explanation, Input, Output, Refused, RelocationStatus, Stats, Status,
+    UserStatus, WhatIf,
 };
 use frontdoor::net::{Arrival, Clock, Core, Ledger, Limits, Listen, Sockets};
 use frontdoor::now::{Now, Uptime};
@@ -465,6 +466,19 @@ impl Core for Careful {
 
     fn relocations(&self, _from: usize, _count: usize) -> Vec<RelocationStatus> {
         Vec::new()
+    }
+
+    fn explain(&self, _now: Now, _name: &str) -> Option<Explanation> {
+        None
+    }
+
+    fn what_if(
+        &self,
+        _now: Now,
+        _killed: &[String],
+        _page: (usize, usize),
+    ) -> Result<WhatIf, Refused> {
+        Err(Refused::NoSuchServer(Vec::new()))
     }
 
     fn command(&mut self, _now: Now, _command: &Command) -> Result<Done, Refused> {

@@ -7,7 +7,8 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use frontdoor::door::{
-    Command, Done, Input, Output, Refused, RelocationStatus, Stats, Status, UserStatus,
+    Command, Done, Explanation, Input, Output, Refused, RelocationStatus, Stats, Status,
+    UserStatus, WhatIf,
 };
 use frontdoor::net::{
     Arrival, Core, Handle, Ledger, Limits, Listen, Net, Settings, Sockets, Stopped,
@@ -156,6 +157,19 @@ impl Core for Echo {
 
     fn relocations(&self, _from: usize, _count: usize) -> Vec<RelocationStatus> {
         Vec::new()
+    }
+
+    fn explain(&self, _now: Now, _name: &str) -> Option<Explanation> {
+        None
+    }
+
+    fn what_if(
+        &self,
+        _now: Now,
+        _killed: &[String],
+        _page: (usize, usize),
+    ) -> Result<WhatIf, Refused> {
+        Err(Refused::NoSuchServer(Vec::new()))
     }
 
     fn command(&mut self, _now: Now, _command: &Command) -> Result<Done, Refused> {
