@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use frontdoor::door::{Command, Done, Event, Refused, UserStatus};
+use frontdoor::door::{Command, Done, Event, Refused, Settings, UserStatus};
 use frontdoor::ucserver::Mood;
 
 use crate::phone::Act;
@@ -12,7 +12,11 @@ const USERS: usize = 30;
 
 /// Three servers, and everybody registered.
 fn registered(seed: u64) -> World {
-    let mut world = World::new(settings(3, 1000), Weather::CALM, seed);
+    registered_with(settings(3, 1000), seed)
+}
+
+fn registered_with(settings: Settings, seed: u64) -> World {
+    let mut world = World::new(settings, Weather::CALM, seed);
     world.run_for(Duration::from_secs(3));
     for number in 0..USERS {
         world.add_phone(&format!("sip:u{number}@example.com"));
@@ -367,5 +371,53 @@ fn a_suspicion_that_an_operator_ends_lets_the_users_of_silent_servers_go() {
         let status = world.door().status(world.now);
         status.servers[2].assigned == USERS as u32 && status.progress.settled == USERS as u64
     });
+    world.check_reachable();
+}
+
+#[test]
+fn guests_of_a_server_under_maintenance_stay_whatever_it_answers() {
+    let mut world = registered(24);
+    world.set_mood(1, Mood::Dead);
+    world.run_until(Duration::from_secs(10), |world| {
+        let status = world.door().status(world.now);
+        status.relocated > 0 && status.progress.settled == USERS as u64
+    });
+    let is_guest = |number: &usize| {
+        let user = user(&world, &aor(*number));
+        user.home.as_deref() == Some("ucs2") && user.current.as_deref() == Some("ucs3")
+    };
+    let guest = (0..USERS).find(is_guest).expect("somebody is a guest there");
+    maintenance(&mut world, "ucs3", true).unwrap();
+    // It restarts, so the door tells it of everybody again, and is refused again and again.
+    let restarts = |world: &World| {
+        let restarted = |event: &Event| matches!(event, Event::ServerRestarted { .. });
+        world.events.iter().filter(|(_, event)| restarted(event)).count()
+    };
+    let before = restarts(&world);
+    world.set_mood(2, Mood::Amnesia);
+    world.run_until(Duration::from_secs(60), |world| restarts(world) > before);
+    world.set_mood(2, Mood::Refusing);
+    world.run_for(Duration::from_secs(120));
+    assert_eq!(places(&world, &aor(guest)), as_is("ucs2", "ucs3", Some("failover")));
+    world.set_mood(2, Mood::Healthy);
+    world.run_for(Duration::from_secs(120));
+    assert_eq!(places(&world, &aor(guest)), as_is("ucs2", "ucs3", Some("failover")));
+}
+
+#[test]
+fn who_was_silent_under_maintenance_is_told_of_its_users_again() {
+    let mut plain = settings(3, 1000);
+    // Nothing else tells that it is another process.
+    plain.servers.iter_mut().for_each(|server| server.health_url = None);
+    let mut world = registered_with(plain, 25);
+    maintenance(&mut world, "ucs2", true).unwrap();
+    world.set_mood(1, Mood::Hung);
+    world.run_for(Duration::from_secs(10));
+    assert_eq!(world.door().status(world.now).servers[1].proof.as_deref(), Some("silence"));
+    world.set_mood(1, Mood::Dead);
+    world.set_mood(1, Mood::Healthy);
+    assert!(world.held_by(1).is_empty(), "it has lost everybody");
+    world.run_for(Duration::from_secs(5));
+    assert_eq!((relocated(&world), &*state(&world, 1)), (0, "maintenance"));
     world.check_reachable();
 }

@@ -112,10 +112,12 @@ fn what_is_under_maintenance_does_not_count_for_a_suspicion() {
     assert_eq!(world.suspect(), None, "one of the two that count");
     assert_eq!(world.state(ServerId(2)), State::Down);
 
-    let mut world = World::settled(3);
-    maintain(&mut world, FIRST, true);
-    world.set(SECOND, Host::Silent);
+    let mut world = World::settled(4);
+    for id in [FIRST, SECOND] {
+        maintain(&mut world, id, true);
+    }
     world.set(ServerId(2), Host::Silent);
+    world.set(ServerId(3), Host::Silent);
     world.run(ms(5_000));
     assert_eq!(world.suspect(), Some(Suspect::OwnNetwork), "both that count");
 }
