@@ -417,6 +417,13 @@ fn who_was_silent_under_maintenance_is_told_of_its_users_again() {
     world.set_mood(1, Mood::Dead);
     world.set_mood(1, Mood::Healthy);
     assert!(world.held_by(1).is_empty(), "it has lost everybody");
+    world.run_until(Duration::from_secs(2), |world| {
+        world.door().status(world.now).servers[1].proof.is_none()
+    });
+    // At once, before a question to the server would show that it knows nobody (H8).
+    world.run_for(Duration::from_millis(200));
+    let served = world.door().status(world.now).servers[1].assigned;
+    assert_eq!(world.held_by(1).len(), served as usize);
     world.run_for(Duration::from_secs(5));
     assert_eq!((relocated(&world), &*state(&world, 1)), (0, "maintenance"));
     world.check_reachable();
