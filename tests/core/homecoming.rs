@@ -42,7 +42,7 @@ fn away(recovery: Policy, seed: u64) -> (World, usize) {
 }
 
 fn order(world: &mut World, command: Command) -> Result<(), Refused> {
-    world.operate(|door, now| door.command(now, &command))
+    world.order(&command)
 }
 
 fn relocated(world: &World) -> usize {
