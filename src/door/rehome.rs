@@ -288,9 +288,11 @@ impl Door {
         self.record_moves(vec![step], run);
     }
 
-    /// A backup that does not take its guest: another one is looked for (M5).
+    /// A backup that does not take its guest: another one is looked for (M5), unless nobody is to be
+    /// moved at all (D1).
     pub(super) fn replan_user(&mut self, now: Now, user: UserId) {
-        if self.ledger.is_recording(user) {
+        let disabled = self.settings.decision.disable_automatic_user_distribution;
+        if disabled || self.ledger.is_recording(user) {
             return;
         }
         let Some(from) = self.current(user) else { return };

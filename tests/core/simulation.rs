@@ -10,6 +10,8 @@
 //!
 //! `FRONTDOOR_SEED=n` replays one seed with a timeline; `FRONTDOOR_SEEDS=n` sets how many are played.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use frontdoor::door::{Command, Settings};
@@ -21,6 +23,8 @@ use crate::world::{Weather, World, settings};
 
 /// A few for whoever changes something; `tests/run` plays thousands, optimised.
 const SEEDS: u64 = 24;
+/// Failed seeds after which no more are played.
+const FAILURES_MAX: u32 = 3;
 /// What a health document may say that is not so.
 const LIES: [&str; 6] = [
     "I feel fine",
@@ -39,10 +43,18 @@ fn nobody_acknowledged_is_lost_whatever_happens() {
         None => 1..=number_from_environment("FRONTDOOR_SEEDS").unwrap_or(SEEDS),
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let failures = Arc::new(AtomicU32::new(0));
     let players: Vec<_> = (0..cores)
         .map(|player| {
             let seeds = seeds.clone().filter(move |seed| seed % cores == player);
-            std::thread::spawn(move || seeds.map(|seed| play_guarded(seed, one.is_some())).sum())
+            let failures = Arc::clone(&failures);
+            std::thread::spawn(move || {
+                let go_on = |_: &u64| failures.load(Ordering::Relaxed) < FAILURES_MAX;
+                seeds
+                    .take_while(go_on)
+                    .map(|seed| play_guarded(seed, one.is_some(), &failures))
+                    .sum()
+            })
         })
         .collect();
     let mut total = Tally::default();
@@ -89,11 +101,12 @@ fn number_from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn play_guarded(seed: u64, verbose: bool) -> Tally {
+fn play_guarded(seed: u64, verbose: bool, failures: &AtomicU32) -> Tally {
     match std::panic::catch_unwind(|| play(seed, verbose)) {
         Ok(tally) => tally,
         Err(_) => {
             eprintln!("replay with FRONTDOOR_SEED={seed}");
+            failures.fetch_add(1, Ordering::Relaxed);
             Tally { failed: 1, ..Tally::default() }
         }
     }
@@ -150,7 +163,6 @@ fn plot(seed: u64, rng: &mut fastrand::Rng) -> Plot {
 fn play(seed: u64, verbose: bool) -> Tally {
     let mut rng = fastrand::Rng::with_seed(seed);
     let Plot { settings, users, storm, pause_max_ms, roomy } = plot(seed, &mut rng);
-    let disabled = settings.decision.disable_automatic_user_distribution;
     let mut world = World::new(settings, Weather::ROUGH, seed);
     let begun = world.now.uptime;
     for user in 0..users {
@@ -165,6 +177,7 @@ fn play(seed: u64, verbose: bool) -> Tally {
         if world.door.is_some() {
             let phone = rng.usize(0..world.phones.len());
             world.check_explained(&world.phones[phone].aor.clone());
+            world.check_left(roomy);
         }
         let fault = misfortune(&mut world, &mut rng, &mut tally);
         if verbose {
@@ -172,6 +185,7 @@ fn play(seed: u64, verbose: bool) -> Tally {
         }
     }
     calm(&mut world);
+    let disabled = world.settings.decision.disable_automatic_user_distribution;
     if verbose {
         println!("calm: {:#?}", world.summary());
     }
@@ -246,8 +260,11 @@ fn misfortune(world: &mut World, rng: &mut fastrand::Rng, tally: &mut Tally) -> 
         7..=10 => mood(world, server, Mood::Healthy),
         11 if world.door.is_some() => {
             tally.count(world);
+            let disabled = &mut world.settings.decision.disable_automatic_user_distribution;
+            *disabled ^= rng.u32(0..4) == 0;
+            let told = format!("the door restarts, distribution disabled: {disabled}");
             world.restart_door();
-            "the door restarts".into()
+            told
         }
         12 => {
             if world.door.is_some() {

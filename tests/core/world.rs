@@ -105,6 +105,10 @@ pub(crate) struct World {
     sequence: u64,
     /// Lives of the door: what was meant for an earlier one is lost.
     life: u32,
+    /// Since when each server gives no sign of life.
+    gone_since: Vec<Option<Uptime>>,
+    /// Since when neither door, disk nor clock had anything.
+    calm_since: Uptime,
     /// Servers that were unwell at some time, and until when: only their users may move.
     unwell_until: Vec<Option<Uptime>>,
 }
@@ -190,6 +194,8 @@ impl World {
         let mut world = Self {
             now,
             door: None,
+            gone_since: vec![None; count],
+            calm_since: START,
             unwell_until: vec![None; count],
             servers,
             phones: Vec::new(),
@@ -246,6 +252,10 @@ impl World {
 
     pub(crate) fn set_mood(&mut self, server: usize, mood: Mood) {
         self.servers[server].set_mood(self.now.uptime, mood);
+        self.gone_since[server] = match (mood, self.gone_since[server]) {
+            (Mood::Dead | Mood::Hung, since) => since.or(Some(self.now.uptime)),
+            _ => None,
+        };
         self.unwell_until[server] = match mood {
             Mood::Healthy => Some(self.now.uptime + Duration::from_secs(60)),
             Mood::Slow { .. }
@@ -271,6 +281,7 @@ impl World {
         let mut settings = self.settings.clone();
         settings.seed = u64::from(self.life) + 1;
         self.door = Some(Door::new(settings, loaded, self.now));
+        self.calm_since = self.now.uptime;
         self.drain_door();
     }
 
@@ -494,6 +505,7 @@ impl World {
     fn commit(&mut self, record: Record) {
         let ticket = record.ticket;
         let outcome = if self.disk_full {
+            self.calm_since = self.now.uptime;
             Recorded::Failed(Failed::DiskFull)
         } else {
             let mut outcomes = self.store.commit(std::slice::from_ref(&record));
@@ -509,6 +521,7 @@ impl World {
     /// The machine stands still: whatever is due meanwhile is late.
     pub(crate) fn stall(&mut self, time: Duration) {
         self.advance(self.now.uptime + time);
+        self.calm_since = self.now.uptime;
     }
 
     /// Somebody sets the wall clock.
@@ -596,6 +609,27 @@ impl World {
         }
     }
 
+    /// Who is dead or silent serves nobody a minute later, where the others have room and nothing
+    /// else is wrong.
+    pub(crate) fn check_left(&self, roomy: bool) {
+        let status = self.door().status(self.now);
+        let long = |since: Option<Uptime>| {
+            since.is_some_and(|since| self.now.uptime.since(since) > Duration::from_secs(60))
+        };
+        let disabled = self.settings.decision.disable_automatic_user_distribution;
+        if disabled || !roomy || status.suspicion.is_some() || !long(Some(self.calm_since)) {
+            return;
+        }
+        let takes = status.servers.iter().any(|server| {
+            &*server.state == "up" && long(Some(Uptime::from_nanos(server.since_nanos)))
+        });
+        for (server, gone_since) in self.gone_since.iter().enumerate() {
+            if takes && long(*gone_since) {
+                assert_eq!(status.servers[server].assigned, 0, "ucs{} {status:#?}", server + 1);
+            }
+        }
+    }
+
     /// What the door says of a login is so: whoever it takes for failed was unwell lately, and
     /// whoever it takes for well may serve.
     pub(crate) fn check_explained(&self, aor: &str) {
@@ -633,13 +667,17 @@ impl World {
             }
             assert_eq!(record.epoch, before.epoch + 1, "every change of current raises the epoch");
             let Some(from) = from else { continue };
+            let ordered = self.ordered.contains(&*record.name)
+                || record.home.as_ref().is_some_and(|home| self.ordered.contains(&**home));
+            let goes_home = before.relocation.is_some() && to == record.home;
             assert!(
-                !self.settings.decision.disable_automatic_user_distribution,
+                !self.settings.decision.disable_automatic_user_distribution
+                    || (goes_home && ordered),
                 "nobody is relocated while distribution is disabled"
             );
             let index = self.settings.servers.iter().position(|s| s.name == from).unwrap();
             let unwell = self.unwell_until[index].is_some_and(|until| until > self.now.uptime);
-            if !unwell && before.relocation.is_some() && to == record.home {
+            if goes_home && !unwell {
                 let home = to.expect("where somebody is at home");
                 self.homeward.push((self.now.uptime, home));
                 continue;
