@@ -173,7 +173,7 @@ impl Door {
         if self.failovers.withheld.insert(server, said) == Some(said) {
             return;
         }
-        let would_move = u64::from(self.directory.assigned(server));
+        let would_move = self.users_to_leave(&[server]).len() as u64;
         let (number, name) = self.begin_failover(server, failure);
         if let Some(run) = self.failovers.run(number) {
             run.status.users = would_move;

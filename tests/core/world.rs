@@ -285,6 +285,19 @@ impl World {
         self.drain_door();
     }
 
+    /// The door restarts, and finds users changed by somebody else.
+    pub(crate) fn restart_with_users(&mut self, change: impl Fn(&mut UserRecord)) {
+        self.kill_door();
+        for mut record in self.store.load().expect("memory can be read").users {
+            let replaces = Some(record.epoch);
+            change(&mut record);
+            let changes = vec![Change::User { record, replaces }];
+            let done = self.store.commit(&[Record { ticket: 0, changes }]);
+            assert_eq!(done, [Recorded::Done]);
+        }
+        self.start_door();
+    }
+
     pub(crate) fn restart_door(&mut self) {
         self.kill_door();
         self.start_door();
