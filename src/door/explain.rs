@@ -166,6 +166,9 @@ impl Door {
     /// Who would go where if these servers died at once, refused by their own hosts: the plan a
     /// failover would make of the same facts. `count` of the moves are listed, from the `from`-th.
     ///
+    /// Of several it is the plan for all together. Where the door sees one fail before the others, it
+    /// plans that one first, and some users land elsewhere than told here.
+    ///
     /// # Errors
     ///
     /// One of them is not configured.
