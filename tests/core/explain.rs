@@ -148,9 +148,12 @@ fn whoever_is_disabled_is_not_counted_among_those_who_would_move() {
     assert_eq!(foretold.users, on_ucs1 - 1);
     world.set_mood(0, Mood::Dead);
     world.run_for(Duration::from_secs(4));
-    let withheld = |(_, event): &_| match event {
-        Event::FailoverWithheld { would_move, .. } => Some(*would_move),
-        _ => None,
+    let withheld = |(_, event): &(_, Event)| {
+        if let Event::FailoverWithheld { would_move, .. } = event {
+            Some(*would_move)
+        } else {
+            None
+        }
     };
     let said: Vec<u64> = world.events.iter().filter_map(withheld).collect();
     assert_eq!(said, [foretold.users], "{:#?}", world.summary());
