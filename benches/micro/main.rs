@@ -10,15 +10,17 @@ mod station;
 use std::alloc::System;
 use std::hint::black_box;
 use std::io::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use frontdoor::cluster::ServerId;
 use frontdoor::cluster::health::Health;
+use frontdoor::cluster::{ClusterView, ServerId, ServerView, State, Version};
 use frontdoor::decision::{Login, Outcome, Plane, decide};
 use frontdoor::directory::{Aor, Directory, User, UserId};
 use frontdoor::door::Settings;
 use frontdoor::net::Clock;
 use frontdoor::now::Uptime;
+use frontdoor::placement;
 use frontdoor::sip::Message;
 use smallvec::smallvec;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -31,12 +33,15 @@ static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Of each; the best of [`ROUNDS`] counts, since others use this machine too.
 const TIMES: u32 = 20_000;
 const ROUNDS: usize = 5;
+/// Users of the server that fails.
+const LEAVING: u32 = 100_000;
 
 fn main() {
     let message = Bytes::from(register(1, ""));
     measure("parse a REGISTER", || (), |()| Message::parse(message.clone()).is_ok());
 
     measure_decisions();
+    measure_plan();
 
     let mut door = Station::open();
     let first = door.register("");
@@ -81,6 +86,50 @@ fn measure_decisions() {
         let verdict = decide(&login, health.view(), &directory, &decision, Uptime::ZERO);
         verdict.outcome == Outcome::Accept(ServerId(0))
     });
+}
+
+/// A server of ten fails, and a hundred thousand users have to go.
+fn measure_plan() {
+    let server = |number: u16| ServerView {
+        name: format!("ucs{number}").into(),
+        state: if number == 0 { State::Down } else { State::Up },
+        score: if number == 0 { 0 } else { 100 },
+        capacity: 200_000,
+        version: Some(Version::FIRST_WITH_DISTRIBUTION),
+        site: None,
+        realms: Arc::default(),
+        failure: None,
+        incarnation: 0,
+        since: Uptime::ZERO,
+    };
+    let view = ClusterView { servers: (0..10).map(server).collect(), suspicion: None };
+    let mut directory = Directory::new(view.servers.len());
+    for number in 0..LEAVING {
+        let user = User {
+            name: format!("user{number}").into(),
+            aors: smallvec![Aor::from_canonical(format!("sip:user{number}@example.com"))],
+            lines: Vec::new(),
+            home: Some(ServerId(0)),
+            enabled: true,
+            relocation: None,
+            epoch: 1,
+            left_at: Vec::new(),
+        };
+        assert!(directory.insert(user).is_ok(), "they differ");
+    }
+    let policy = placement::Policy::default();
+    let mut best = f64::MAX;
+    for _ in 0..ROUNDS {
+        let start = Clock.uptime();
+        let users = directory.on_server(ServerId(0));
+        let plan = placement::plan(&users, &view, &directory, &policy);
+        best = best.min(Clock.uptime().since(start).as_secs_f64() * 1e3);
+        assert_eq!(black_box(plan).moves.len(), LEAVING as usize, "everybody has a place");
+    }
+    let _closed = writeln!(
+        std::io::stdout().lock(),
+        "{best:9.1} ms  plan the failover of {LEAVING} users to nine servers"
+    );
 }
 
 /// Prepares each outside of what is measured.

@@ -46,7 +46,8 @@ fn explained(it: &Explanation) -> String {
     let _ok = writeln!(text, "home {}, current {}", place(&it.home), place(&it.current));
     if let (Some(why), Some(at)) = (&it.relocated_why, it.relocated_at) {
         let date = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(at);
-        let _ok = writeln!(text, "away since {}: {why}", httpdate::fmt_http_date(date));
+        let date = httpdate::fmt_http_date(date);
+        let _ok = writeln!(text, "away from {} since {date}: {why}", place(&it.relocated_from));
     }
     text.push('\n');
     let header = ["CANDIDATE", "STATE", "WOULD IT TAKE THEM", "SCORE", "ROOM"];
@@ -182,6 +183,9 @@ mod tests {
             sentence: "the current server failed".into(),
             home: Some("ucs1".into()),
             current: Some("ucs1".into()),
+            relocated_from: Some("ucs9".into()),
+            relocated_why: Some("failover".into()),
+            relocated_at: Some(0),
             candidates: vec![
                 Candidate {
                     server: "ucs2".into(),
@@ -209,6 +213,8 @@ mod tests {
             ),
             "{text}"
         );
+        let away = "away from ucs9 since Thu, 01 Jan 1970 00:00:00 GMT: failover";
+        assert!(text.contains(away), "{text}");
         assert!(text.contains("ucs2       up     no: full               90     0"), "{text}");
         assert!(text.contains("ucs3       up     yes, first of all     100     7"), "{text}");
     }

@@ -31,6 +31,8 @@ pub struct Explanation {
     pub home: Option<Arc<str>>,
     /// Current server.
     pub current: Option<Arc<str>>,
+    /// `RelocationHomeserverOrigin`: where they were first moved away from, while they are away.
+    pub relocated_from: Option<Arc<str>>,
     /// Why they are away, while they are.
     pub relocated_why: Option<Arc<str>>,
     /// `RelocationDate`, seconds since 1970, while they are away.
@@ -137,6 +139,7 @@ impl Door {
             sentence: verdict.because.sentence().into(),
             home: user.home.map(name_of),
             current: user.current().map(name_of),
+            relocated_from: relocation.map(|it| name_of(it.origin)),
             relocated_why: relocation.map(|it| it.why.name().into()),
             relocated_at: relocation.map(|it| {
                 let since = it.date.duration_since(SystemTime::UNIX_EPOCH);
@@ -162,6 +165,9 @@ impl Door {
 
     /// Who would go where if these servers died at once, refused by their own hosts: the plan a
     /// failover would make of the same facts. `count` of the moves are listed, from the `from`-th.
+    ///
+    /// Of several it is the plan for all together. Where the door sees one fail before the others, it
+    /// plans that one first, and some users land elsewhere than told here.
     ///
     /// # Errors
     ///

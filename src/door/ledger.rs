@@ -105,6 +105,11 @@ impl Ledger {
         self.pending.len()
     }
 
+    /// Whether the store still holds bindings that are no more.
+    pub(crate) fn has_unwritten_removals(&self) -> bool {
+        !self.unforgotten.is_empty()
+    }
+
     pub(crate) fn is_recording(&self, user: UserId) -> bool {
         self.recording.contains(&user)
     }

@@ -173,7 +173,7 @@ impl Door {
         if self.failovers.withheld.insert(server, said) == Some(said) {
             return;
         }
-        let would_move = u64::from(self.directory.assigned(server));
+        let would_move = self.users_to_leave(&[server]).len() as u64;
         let (number, name) = self.begin_failover(server, failure);
         if let Some(run) = self.failovers.run(number) {
             run.status.users = would_move;
@@ -288,9 +288,11 @@ impl Door {
         self.record_moves(vec![step], run);
     }
 
-    /// A backup that does not take its guest: another one is looked for (M5).
+    /// A backup that does not take its guest: another one is looked for (M5), unless nobody is to be
+    /// moved at all (D1).
     pub(super) fn replan_user(&mut self, now: Now, user: UserId) {
-        if self.ledger.is_recording(user) {
+        let disabled = self.settings.decision.disable_automatic_user_distribution;
+        if disabled || self.ledger.is_recording(user) {
             return;
         }
         let Some(from) = self.current(user) else { return };

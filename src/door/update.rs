@@ -195,6 +195,15 @@ impl Door {
         })
     }
 
+    /// Whether a REGISTER asks for a binding to be removed.
+    pub(super) fn asks_for_a_removal(&self, id: SlotId) -> bool {
+        self.waiting.get(id).is_some_and(|waiting| {
+            Wish::read(&waiting.request, &self.settings.sip).is_ok_and(|wish| {
+                wish.star || wish.contacts.iter().any(|wanted| wanted.lease.is_zero())
+            })
+        })
+    }
+
     /// One update is settled; the last one settles the REGISTER.
     pub(super) fn update_settled(&mut self, now: Now, id: SlotId, index: usize, granted: Upstream) {
         let Some(waiting) = self.waiting.get_mut(id) else { return };

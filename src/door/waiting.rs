@@ -304,6 +304,11 @@ impl Door {
             }
         }
         if changes.is_empty() {
+            // A removal that could not be written may be just the one that is asked for: a 200 would
+            // be forgotten by a restart, and the binding would be back.
+            if self.ledger.has_unwritten_removals() && self.asks_for_a_removal(id) {
+                return self.block_waiting(now, id, true);
+            }
             return self.answer_waiting(now, id);
         }
         self.record_changes(changes, Continuation::Answer { waiting: id, written });

@@ -99,6 +99,26 @@ fn the_architecture_names_every_module_and_every_file_of_the_core() {
 }
 
 #[test]
+fn every_fault_that_can_be_planted_has_its_place() {
+    let table = read(&root().join("tests/mutations/table"));
+    let mut faults = 0;
+    for fault in table.split("\n== ").skip(1) {
+        let (name, rest) = fault.split_once('\n').expect("a name and more");
+        let (file, rest) = rest.split_once('\n').expect("a file and more");
+        let lines = |sign: char| {
+            let lines = rest.lines().filter_map(move |line| line.strip_prefix(sign));
+            lines.map(|line| format!("{line}\n")).collect::<String>()
+        };
+        let (old, new) = (lines('-'), lines('+'));
+        let places = read(&root().join(file)).matches(&old).count();
+        assert_eq!(places, 1, "{name}: {file} must hold once what is to be replaced:\n{old}");
+        assert_ne!(old, new, "{name}");
+        faults += 1;
+    }
+    assert!(faults >= 20, "{faults} faults");
+}
+
+#[test]
 fn the_repository_names_nothing_outside_itself() {
     for path in texts() {
         let name = path.strip_prefix(root()).expect("inside").display().to_string();

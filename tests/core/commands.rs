@@ -28,7 +28,7 @@ fn registered_with(settings: Settings, seed: u64) -> World {
 }
 
 fn order(world: &mut World, command: &Command) -> Result<Done, Refused> {
-    world.operate(|door, now| door.command(now, command))
+    world.order(command)
 }
 
 fn home(user: &str, home: &str) -> Command {
@@ -40,9 +40,9 @@ fn set_home(world: &mut World, user: &str, server: &str) -> Result<(), Refused> 
     let Done::WhenDurable(ticket) = order(world, &home(user, server))? else {
         panic!("told before it is durable");
     };
-    assert!(!world.ordered.contains_key(&ticket), "told before it is durable");
-    world.run_until(Duration::from_secs(5), |world| world.ordered.contains_key(&ticket));
-    world.ordered.remove(&ticket).unwrap()
+    assert!(!world.told.contains_key(&ticket), "told before it is durable");
+    world.run_until(Duration::from_secs(5), |world| world.told.contains_key(&ticket));
+    world.told.remove(&ticket).unwrap()
 }
 
 fn user(world: &World, name: &str) -> UserStatus {

@@ -81,6 +81,30 @@ fn it_holds_where_servers_are_unequal_stand_apart_and_do_not_suffice() {
     }
 }
 
+/// The failover of both is made as one when nothing can be written before both are seen.
+#[test]
+fn what_is_foretold_of_two_happens_user_by_user() {
+    for seed in 1..=6 {
+        for (one, other) in [(0, 1), (1, 2), (0, 3)] {
+            let mut world = settled(settings(4, 1_000), seed);
+            let mut expected = current(&world);
+            let names = [one, other].map(|victim| format!("ucs{}", victim + 1));
+            let foretold = what_if(&world, &[&names[0], &names[1]]);
+            assert!(foretold.acts && foretold.unplaced == 0, "{foretold:?}");
+            for step in &foretold.moves {
+                expected.insert(step.user.to_string(), step.to.to_string());
+            }
+            world.disk_full = true;
+            world.set_mood(one, Mood::Dead);
+            world.set_mood(other, Mood::Dead);
+            world.run_for(Duration::from_secs(4));
+            world.disk_full = false;
+            world.run_for(Duration::from_secs(10));
+            assert_eq!(current(&world), expected, "seed {seed}, {names:?}");
+        }
+    }
+}
+
 #[test]
 fn two_that_die_together_leave_nobody_on_either() {
     let world = settled(settings(4, 1_000), 1);
@@ -109,6 +133,30 @@ fn while_distribution_is_disabled_it_says_that_nobody_would_move() {
     };
     assert!(world.events.iter().any(|(_, event)| *event == said), "{:#?}", world.summary());
     assert_eq!(world.door().status(world.now).relocated, 0);
+}
+
+#[test]
+fn whoever_is_disabled_is_not_counted_among_those_who_would_move() {
+    let mut disabled = settings(3, 1_000);
+    disabled.decision.disable_automatic_user_distribution = true;
+    let mut world = settled(disabled, 2);
+    let on_ucs1 = current(&world).into_values().filter(|server| server == "ucs1").count() as u64;
+    let (victim, _) = current(&world).into_iter().find(|(_, server)| server == "ucs1").unwrap();
+    world.restart_with_users(|user| user.enabled = *user.name != *victim);
+    world.run_for(Duration::from_secs(5));
+    let foretold = what_if(&world, &["ucs1"]);
+    assert_eq!(foretold.users, on_ucs1 - 1);
+    world.set_mood(0, Mood::Dead);
+    world.run_for(Duration::from_secs(4));
+    let withheld = |(_, event): &(_, Event)| {
+        if let Event::FailoverWithheld { would_move, .. } = event {
+            Some(*would_move)
+        } else {
+            None
+        }
+    };
+    let said: Vec<u64> = world.events.iter().filter_map(withheld).collect();
+    assert_eq!(said, [foretold.users], "{:#?}", world.summary());
 }
 
 #[test]
@@ -152,6 +200,7 @@ fn an_explanation_is_what_then_happens() {
     world.run_for(Duration::from_secs(1));
     let away = explain(&world);
     assert_eq!((&*away.outcome, away.relocated_why.as_deref()), ("accept", Some("failover")));
+    assert_eq!(away.relocated_from.as_ref(), Some(&home));
     assert_ne!(away.current.as_ref(), Some(&home));
     assert_eq!(away.candidates[victim].refuses.as_deref(), Some("state"));
     assert!(world.door().explain(world.now, "nobody").is_none());

@@ -42,7 +42,7 @@ fn away(recovery: Policy, seed: u64) -> (World, usize) {
 }
 
 fn order(world: &mut World, command: Command) -> Result<(), Refused> {
-    world.operate(|door, now| door.command(now, &command)).map(drop)
+    world.order(&command).map(drop)
 }
 
 fn relocated(world: &World) -> usize {
@@ -166,7 +166,6 @@ fn while_distribution_is_disabled_users_stay_unless_they_are_sent() {
     world.run_for(Duration::from_secs(900));
     assert_eq!(relocated(&world), away);
     assert_eq!(stay_because(&world).as_deref(), Some("distribution_disabled"));
-    world.settings.decision.disable_automatic_user_distribution = false; // what the world checks
     order(&mut world, Command::ReturnServer("ucs2".into())).unwrap();
     let over = run_return(&mut world);
     assert_eq!((&*over.state, over.by_hand, over.returned), ("done", true, away as u64));

@@ -141,3 +141,29 @@ fn a_longer_lease_that_was_only_absorbed_outlives_a_restart() {
     desk.pass(Duration::from_secs(290));
     assert_eq!(desk.user("sip:alice@example.com").bindings.len(), 1);
 }
+
+#[test]
+fn a_removal_is_not_acknowledged_while_one_cannot_be_written() {
+    let mut world = World::new(settings(2, 100), Weather::CALM, 1);
+    world.run_for(Duration::from_secs(3));
+    let phone = world.add_phone("sip:anna@example.com");
+    world.run_for(Duration::from_secs(3));
+    assert!(world.phones[phone].is_acknowledged(world.now.uptime));
+    // Its lease lapses while the disk is full: the door has forgotten it, the store has not.
+    world.phones[phone].off = true;
+    world.disk_full = true;
+    world.run_for(Duration::from_secs(200));
+    world.phones[phone].off = false;
+    world.phone_acts(phone, Act::Unregister);
+    world.run_for(Duration::from_secs(3));
+    assert_eq!(world.phones[phone].answers.last().map(|answer| answer.1), Some(503));
+    world.disk_full = false;
+    world.run_for(Duration::from_secs(120));
+    world.phone_acts(phone, Act::Unregister);
+    world.run_for(Duration::from_secs(3));
+    assert_eq!(world.phones[phone].answers.last().map(|answer| answer.1), Some(200));
+    world.restart_door();
+    world.run_for(Duration::from_secs(5));
+    world.check_reachable();
+    assert_eq!(world.door().status(world.now).bindings, 0);
+}

@@ -12,8 +12,8 @@ use frontdoor::cluster::{BindingAddress, HealthDocumentUse, Server, ServerId, Ve
 use frontdoor::decision;
 use frontdoor::directory::record::{Change, Failed, Record, Recorded, UserRecord};
 use frontdoor::door::{
-    Auth, Door, Event, Input, Limits, Listener, Output, Pace, Refused, Settings, Side, SipSettings,
-    UnknownUsers,
+    Auth, BindingStatus, Command, Done, Door, Event, Input, Limits, Listener, Output, Pace,
+    Refused, Settings, Side, SipSettings, Status, UnknownUsers,
 };
 use frontdoor::now::{Now, Uptime};
 use frontdoor::private::Private;
@@ -87,11 +87,16 @@ pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) events: Vec<(Uptime, Event)>,
     /// What became of orders that waited for the store, by ticket.
-    pub(crate) ordered: BTreeMap<u64, Result<(), Refused>>,
+    pub(crate) told: BTreeMap<u64, Result<(), Refused>>,
     pub(crate) disk_full: bool,
+    died_on_full_disk: bool,
+    /// What each server's health document is instead of the truth.
+    pub(crate) lies: Vec<Option<&'static str>>,
     pub(crate) steps: u64,
     /// The ledger as durable, user by user, to check every change of it.
     pub(crate) ledger: BTreeMap<Arc<str>, UserRecord>,
+    /// Users and servers of whom an operator has said that they, or theirs, go home.
+    pub(crate) ordered: BTreeSet<String>,
     /// Who went home, when: not because the server where they were had failed.
     pub(crate) homeward: Vec<(Uptime, Arc<str>)>,
     store: Memory,
@@ -102,11 +107,20 @@ pub(crate) struct World {
     sequence: u64,
     /// Lives of the door: what was meant for an earlier one is lost.
     life: u32,
+    /// Since when each server gives no sign of life.
+    gone_since: Vec<Option<Uptime>>,
+    /// Since when neither door, disk nor clock had anything.
+    calm_since: Uptime,
     /// Servers that were unwell at some time, and until when: only their users may move.
     unwell_until: Vec<Option<Uptime>>,
 }
 
 const START: Uptime = Uptime::from_secs(1_000);
+
+/// Where a record says that a user is served.
+fn current(user: &UserRecord) -> Option<Arc<str>> {
+    user.relocation.as_ref().map(|away| Arc::clone(&away.target)).or_else(|| user.home.clone())
+}
 
 pub(crate) fn server_addr(server: usize) -> SocketAddr {
     format!("10.0.0.{}:5060", server + 1).parse().unwrap()
@@ -178,19 +192,25 @@ impl World {
                 UcServer::new(settings, now.uptime, seed ^ index as u64)
             })
             .collect::<Vec<_>>();
+        let count = servers.len();
         let mut world = Self {
             now,
             door: None,
-            unwell_until: vec![None; servers.len()],
+            gone_since: vec![None; count],
+            calm_since: START,
+            unwell_until: vec![None; count],
             servers,
             phones: Vec::new(),
             weather,
             settings,
             events: Vec::new(),
-            ordered: BTreeMap::new(),
+            told: BTreeMap::new(),
             disk_full: false,
+            died_on_full_disk: false,
+            lies: vec![None; count],
             steps: 0,
             ledger: BTreeMap::new(),
+            ordered: BTreeSet::new(),
             homeward: Vec::new(),
             store: Memory::new(),
             rng: fastrand::Rng::with_seed(seed),
@@ -235,6 +255,10 @@ impl World {
 
     pub(crate) fn set_mood(&mut self, server: usize, mood: Mood) {
         self.servers[server].set_mood(self.now.uptime, mood);
+        self.gone_since[server] = match (mood, self.gone_since[server]) {
+            (Mood::Dead | Mood::Hung, since) => since.or(Some(self.now.uptime)),
+            _ => None,
+        };
         self.unwell_until[server] = match mood {
             Mood::Healthy => Some(self.now.uptime + Duration::from_secs(60)),
             Mood::Slow { .. }
@@ -252,6 +276,7 @@ impl World {
     pub(crate) fn kill_door(&mut self) {
         self.door = None;
         self.life += 1;
+        self.died_on_full_disk |= self.disk_full;
     }
 
     pub(crate) fn start_door(&mut self) {
@@ -259,7 +284,21 @@ impl World {
         let mut settings = self.settings.clone();
         settings.seed = u64::from(self.life) + 1;
         self.door = Some(Door::new(settings, loaded, self.now));
+        self.calm_since = self.now.uptime;
         self.drain_door();
+    }
+
+    /// The door restarts, and finds users changed by somebody else.
+    pub(crate) fn restart_with_users(&mut self, change: impl Fn(&mut UserRecord)) {
+        self.kill_door();
+        for mut record in self.store.load().expect("memory can be read").users {
+            let replaces = Some(record.epoch);
+            change(&mut record);
+            let changes = vec![Change::User { record, replaces }];
+            let done = self.store.commit(&[Record { ticket: 0, changes }]);
+            assert_eq!(done, [Recorded::Done]);
+        }
+        self.start_door();
     }
 
     pub(crate) fn restart_door(&mut self) {
@@ -374,7 +413,8 @@ impl World {
                 self.tell_door(Input::Recorded { ticket, outcome });
             }
             Happening::Fetch { server, life } if life == self.life => {
-                let document = match self.servers[server].health(self.now.uptime) {
+                let truth = self.servers[server].health(self.now.uptime);
+                let document = match truth.map(|it| self.lies[server].map_or(it, str::to_owned)) {
                     Some(text) => Document::parse(text.as_bytes()),
                     None => Err(DocumentFault::Missing("no answer".into())),
                 };
@@ -387,9 +427,19 @@ impl World {
         }
     }
 
-    /// An operator does something.
-    pub(crate) fn operate<T>(&mut self, act: impl FnOnce(&mut Door, Now) -> T) -> T {
-        let done = act(self.door.as_mut().expect("the door runs"), self.now);
+    /// An operator says something.
+    pub(crate) fn order(&mut self, command: &Command) -> Result<Done, Refused> {
+        if let Command::ReturnServer(name)
+        | Command::ReturnUser(name)
+        | Command::SetHome { user: name, .. } = command
+        {
+            self.ordered.insert(name.clone());
+        }
+        if let Command::Maintenance { on: false, .. } = command {
+            // It is judged from now on.
+            self.calm_since = self.now.uptime;
+        }
+        let done = self.door.as_mut().expect("the door runs").command(self.now, command);
         self.drain_door();
         done
     }
@@ -414,6 +464,7 @@ impl World {
                     self.transmit(|_| Happening::ToServer { server, bytes: bytes.clone() });
                 }
                 Output::Record(record) => {
+                    self.check_asked(&record);
                     let life = self.life;
                     let disk = self.weather.disk;
                     self.later(disk, Happening::Commit { record, life });
@@ -423,7 +474,7 @@ impl World {
                     self.later(Duration::from_millis(3), Happening::Fetch { server, life });
                 }
                 Output::Ordered { ticket, result } => {
-                    self.ordered.insert(ticket, result);
+                    self.told.insert(ticket, result);
                 }
                 Output::Event(event) => self.events.push((self.now.uptime, event)),
             }
@@ -480,6 +531,7 @@ impl World {
     fn commit(&mut self, record: Record) {
         let ticket = record.ticket;
         let outcome = if self.disk_full {
+            self.calm_since = self.now.uptime;
             Recorded::Failed(Failed::DiskFull)
         } else {
             let mut outcomes = self.store.commit(std::slice::from_ref(&record));
@@ -492,6 +544,145 @@ impl World {
         self.later(Duration::from_micros(50), Happening::Recorded { ticket, outcome, life });
     }
 
+    /// The machine stands still: whatever is due meanwhile is late.
+    pub(crate) fn stall(&mut self, time: Duration) {
+        self.advance(self.now.uptime + time);
+        self.calm_since = self.now.uptime;
+    }
+
+    /// Somebody sets the wall clock.
+    pub(crate) fn set_clock(&mut self, wall: SystemTime) {
+        self.now.wall = wall;
+    }
+
+    /// What the door asks to be written, by what it knows at this moment.
+    fn check_asked(&self, record: &Record) {
+        let moved = record.changes.iter().filter_map(|change| {
+            let Change::User { record, .. } = change else { return None };
+            let before = self.ledger.get(&record.name)?;
+            (current(before) != current(record)).then_some((before, record))
+        });
+        let moved: Vec<(&UserRecord, &UserRecord)> = moved.collect();
+        if moved.is_empty() {
+            return;
+        }
+        let status = self.door().status(self.now);
+        let panic = status.suspicion.as_deref() == Some("own_network");
+        for &(before, after) in &moved {
+            let from = current(before).and_then(|from| self.server_called(&from));
+            // Of a server whose own host refuses it is known that it is not our network (H5).
+            let proof = from.and_then(|from| status.servers[from].proof.as_deref());
+            let refuses = proof == Some("refused");
+            let many = moved.len() > 1;
+            assert!(!panic || !many || refuses, "{} moves in a panic {status:#?}", after.name);
+            let went_home = before.relocation.is_some() && after.relocation.is_none();
+            // A backup that fails, or refuses its guests, sends them on, and be it home (P1, M5).
+            let unwell = from.is_some_and(|from| {
+                self.unwell_until[from].is_some_and(|until| until > self.now.uptime)
+            });
+            if went_home && !unwell {
+                self.check_homebound(&status, after, many);
+            }
+        }
+    }
+
+    /// Somebody is sent home who could stay: only to a home that is up, by a return whose stage it
+    /// is, and not in the middle of a move (B1, B2).
+    fn check_homebound(&self, status: &Status, user: &UserRecord, many: bool) {
+        let (name, home) = (&*user.name, user.home.as_deref().expect("they go there"));
+        let at = self.server_called(home).expect("it is configured");
+        assert_eq!(&*status.servers[at].state, "up", "{name} goes home to {status:#?}");
+        if self.ordered.contains(name) {
+            return;
+        }
+        let busy = self.door().user(self.now, name).expect("they exist").bindings;
+        let moves = |b: &BindingStatus| &*b.standing == "moving" && b.because.is_none();
+        let busy = busy.iter().any(moves);
+        assert!(!busy, "{name} goes home in the middle of a move {status:#?}");
+        let run =
+            status.recovery.returns.iter().find(|run| &*run.home == home && run.ended_nanos == 0);
+        let Some(run) = run else {
+            // A backup that refused one guest twice sends that one on (M5).
+            return assert!(!many, "{name} goes home without a return {status:#?}");
+        };
+        let since = self.now.uptime.since(Uptime::from_nanos(run.began_nanos));
+        let looked = self.settings.recovery.look * (run.stage - 1);
+        assert!(since >= looked, "{name} goes home before the look was over {status:#?}");
+        // One of a hundred is one of less, too.
+        let one = self.settings.recovery.stages.first() == Some(&1);
+        assert!(
+            !one || run.stage > 1 || run.returned == 0,
+            "{name} goes home too soon {status:#?}"
+        );
+        if !self.ordered.contains(home) {
+            let disabled = self.settings.decision.disable_automatic_user_distribution;
+            assert!(!disabled && !status.recovery.paused, "nobody has said so {status:#?}");
+            let well = self.now.uptime.since(Uptime::from_nanos(status.servers[at].since_nanos));
+            assert!(well >= self.settings.recovery.hold, "{name} within the hold {status:#?}");
+        }
+    }
+
+    fn server_called(&self, name: &str) -> Option<usize> {
+        self.settings.servers.iter().position(|server| &*server.name == name)
+    }
+
+    /// What the door shows is what is written (V).
+    pub(crate) fn check_shown(&self) {
+        for record in self.ledger.values() {
+            let shown = self.door().user(self.now, &record.name).expect("who is written is known");
+            assert_eq!(shown.current, current(record), "{record:?} {:#?}", self.summary());
+            assert_eq!((&shown.home, shown.epoch), (&record.home, record.epoch));
+        }
+    }
+
+    /// Who is dead or silent serves nobody a minute later, where the others have room and nothing
+    /// else is wrong.
+    pub(crate) fn check_left(&self, roomy: bool) {
+        let status = self.door().status(self.now);
+        let long = |since: Option<Uptime>| {
+            since.is_some_and(|since| self.now.uptime.since(since) > Duration::from_secs(60))
+        };
+        let disabled = self.settings.decision.disable_automatic_user_distribution;
+        if disabled || !roomy || status.suspicion.is_some() || !long(Some(self.calm_since)) {
+            return;
+        }
+        let takes = status.servers.iter().any(|server| {
+            &*server.state == "up" && long(Some(Uptime::from_nanos(server.since_nanos)))
+        });
+        for (server, gone_since) in self.gone_since.iter().enumerate() {
+            // Under maintenance nobody is moved.
+            if takes && long(*gone_since) && &*status.servers[server].state != "maintenance" {
+                assert_eq!(status.servers[server].assigned, 0, "ucs{} {status:#?}", server + 1);
+            }
+        }
+    }
+
+    /// What the door says of a login is so: whoever it takes for failed was unwell lately, and
+    /// whoever it takes for well may serve.
+    pub(crate) fn check_explained(&self, aor: &str) {
+        let Some(explained) = self.door().explain(self.now, aor) else { return };
+        let Some(name) = explained.current.clone() else { return };
+        let server = self.settings.servers.iter().position(|server| server.name == name).unwrap();
+        let unwell = self.unwell_until[server].is_some_and(|until| until > self.now.uptime);
+        let state = self.door().status(self.now).servers[server].state.to_string();
+        let true_ = match &*explained.because {
+            "current_serves" => {
+                ["unknown", "up", "degraded", "ramp", "maintenance"].contains(&&*state)
+            }
+            "in_maintenance" => unwell && state == "maintenance",
+            "current_in_probation" => state == "probation",
+            "within_hold" | "current_failed" | "suspicion" | "suspicion_too_long" | "no_room"
+            | "pool_unknown" => unwell && state == "down",
+            "distribution_disabled" | "distribution_disabled_grace" => {
+                unwell
+                    && state == "down"
+                    && self.settings.decision.disable_automatic_user_distribution
+            }
+            _ => false,
+        };
+        assert!(true_, "{explained:?} {state} {:#?}", self.summary());
+    }
+
     /// Every change of the ledger: epochs rise by one, only users of unwell servers move, nobody
     /// is moved while distribution is disabled, nobody is put where there is no room (P1, D1, L1).
     fn check_written(&mut self, record: &Record) {
@@ -499,12 +690,6 @@ impl World {
             let Change::User { record, .. } = change else { continue };
             let before = self.ledger.insert(Arc::clone(&record.name), record.clone());
             let Some(before) = before else { continue };
-            let current = |user: &UserRecord| {
-                user.relocation
-                    .as_ref()
-                    .map(|away| Arc::clone(&away.target))
-                    .or_else(|| user.home.clone())
-            };
             let (from, to) = (current(&before), current(record));
             if from == to {
                 assert_eq!(before.epoch, record.epoch, "current did not change");
@@ -516,15 +701,22 @@ impl World {
                 // An operator's order.
                 continue;
             }
+            let ordered = self.ordered.contains(&*record.name)
+                || record.home.as_ref().is_some_and(|home| self.ordered.contains(&**home));
+            let goes_home = before.relocation.is_some() && to == record.home;
             assert!(
-                !self.settings.decision.disable_automatic_user_distribution,
+                !self.settings.decision.disable_automatic_user_distribution
+                    || (goes_home && ordered),
                 "nobody is relocated while distribution is disabled"
             );
             let index = self.settings.servers.iter().position(|s| s.name == from).unwrap();
             let unwell = self.unwell_until[index].is_some_and(|until| until > self.now.uptime);
-            if !unwell && before.relocation.is_some() && to == record.home {
+            if goes_home && !unwell {
                 let home = to.expect("where somebody is at home");
-                self.homeward.push((self.now.uptime, home));
+                // Who was sent one by one has been asked for one by one.
+                if !self.ordered.contains(&*record.name) {
+                    self.homeward.push((self.now.uptime, home));
+                }
                 continue;
             }
             assert!(unwell, "{} left {from}, which was never unwell", record.name);
@@ -595,7 +787,8 @@ impl World {
                 let held = (0..self.servers.len())
                     .filter(|&s| !self.servers[s].is_silent(self.now.uptime))
                     .any(|s| self.held_by(s).contains(&(aor.clone(), contact.clone())));
-                assert!(!held, "{contact} was removed: {:#?}", self.summary());
+                let answers = &phone.answers;
+                assert!(!held, "{contact} was removed: {answers:?} {:#?}", self.summary());
                 continue;
             }
             if phone.off || !phone.is_acknowledged(self.now.uptime) {
@@ -625,7 +818,23 @@ impl World {
                 .filter(|&s| !self.servers[s].is_silent(self.now.uptime))
                 .filter(|&s| self.held_by(s).contains(&(aor.clone(), contact.clone())))
                 .collect();
-            assert_eq!(holders, [server], "{contact} is held by exactly the server that serves it");
+            if self.died_on_full_disk && holders.contains(&server) {
+                // What was registered while nothing could be written, and never acknowledged, is
+                // unknown to the next door: it stays at its server until it expires there.
+                continue;
+            }
+            let journal = |s: usize| {
+                let entries = self.servers[s].journal().entries();
+                let of_it = entries.filter(|entry| format!("{entry:?}").contains(&contact));
+                of_it.cloned().collect::<Vec<_>>()
+            };
+            assert_eq!(
+                holders,
+                [server],
+                "{contact} is held by exactly the server that serves it: {:#?} {:#?}",
+                holders.iter().map(|&server| journal(server)).collect::<Vec<_>>(),
+                self.summary()
+            );
         }
     }
 
