@@ -487,7 +487,7 @@ mod tests {
 
     /// Whether what a cell says is so.
     fn holds(case: &Case, column: &str, cell: &str) -> bool {
-        let serves = [State::Unknown, State::Up, State::Degraded, State::Ramp];
+        let serves = [State::Unknown, State::Up, State::Degraded, State::Ramp, State::Drain];
         let hold_over = case.proof.is_some() && case.now >= HOLD_ENDS;
         let doubt = match case.suspect {
             None => false,

@@ -127,6 +127,7 @@ impl Stay {
             Self::HomeState(State::Down) => "home_down",
             Self::HomeState(State::Probation) => "home_in_probation",
             Self::HomeState(State::Ramp) => "home_ramping",
+            Self::HomeState(State::Drain) => "home_draining",
             Self::HomeState(State::Maintenance) => "home_in_maintenance",
             Self::WithinHold => "within_hold",
             Self::HomeScore => "home_score",

@@ -162,6 +162,17 @@ fn write(event: &Event, unlogged: u64) {
             warn!(unlogged, %server, because, returned, stay, "users do not go on home: \
                 frontdoor recovery says who is away and why");
         }
+        Event::DepartureBegan { cause, server, users } => {
+            let server = server.as_deref().unwrap_or("all");
+            info!(unlogged, %cause, server, users, "users leave by order");
+        }
+        Event::DepartureDone { cause, server, moved } => {
+            let server = server.as_deref().unwrap_or("all");
+            info!(unlogged, %cause, server, moved, "everybody who was to leave has left");
+        }
+        Event::DepartureStopped { cause, because, moved, stayed } => {
+            warn!(unlogged, %cause, because, moved, stayed, "the others keep their home");
+        }
         Event::StoreFailed { why } => {
             error!(unlogged, %why, "the store failed: nothing is moved or acknowledged");
         }
@@ -184,8 +195,7 @@ fn write_maintenance(unlogged: u64, server: &str, from: State, proof: Option<Pro
                 unlogged,
                 server,
                 from,
-                "server under maintenance: nobody is moved for its \
-                health, until that is ended, or until this door restarts and forgets it"
+                "server under maintenance: its health counts for nothing, until that is ended, or until this door restarts and forgets it"
             );
         }
     }
@@ -198,11 +208,12 @@ enum Kind {
     Suspicion,
     Failover,
     Return,
+    Departure,
     Store,
 }
 
 impl Kind {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 
     const fn of(event: &Event) -> Self {
         match event {
@@ -216,6 +227,9 @@ impl Kind {
             Event::ReturnBegan { .. } | Event::ReturnDone { .. } | Event::ReturnStopped { .. } => {
                 Self::Return
             }
+            Event::DepartureBegan { .. }
+            | Event::DepartureDone { .. }
+            | Event::DepartureStopped { .. } => Self::Departure,
             Event::StoreFailed { .. } | Event::StoreRecovered => Self::Store,
         }
     }

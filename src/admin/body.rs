@@ -21,6 +21,8 @@ const BODY_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) enum Wanted {
     /// Another home.
     Home { user: String },
+    /// A drain, on or off.
+    Drain { server: String },
     /// Maintenance, on or off.
     Maintenance { server: String },
 }
@@ -37,6 +39,14 @@ struct Switch {
     on: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Maintenance {
+    on: bool,
+    #[serde(default)]
+    stay: bool,
+}
+
 impl Wanted {
     /// The order, once its body is read.
     pub(super) fn read(self, body: &[u8]) -> Result<Command, Refusal> {
@@ -46,10 +56,16 @@ impl Wanted {
                 let Home { home } = serde_json::from_slice(body).map_err(|_| expected)?;
                 Ok(Command::SetHome { user, home })
             }
-            Self::Maintenance { server } => {
+            Self::Drain { server } => {
                 let expected = Refusal::BodyKind("{\"on\": true}");
                 let Switch { on } = serde_json::from_slice(body).map_err(|_| expected)?;
-                Ok(Command::Maintenance { server, on })
+                Ok(Command::Drain { server, on })
+            }
+            Self::Maintenance { server } => {
+                let expected = Refusal::BodyKind("{\"on\": true, \"stay\": false}");
+                let Maintenance { on, stay } =
+                    serde_json::from_slice(body).map_err(|_| expected)?;
+                Ok(Command::Maintenance { server, on, stay })
             }
         }
     }

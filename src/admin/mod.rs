@@ -10,12 +10,15 @@
 //! | `GET /v1/users/NAME` | one user, by login name or AoR |
 //! | `GET /v1/explain/NAME` | [`crate::door::Explanation`]: what a login of this user gets, and why |
 //! | `GET /v1/what-if?kill=NAME&kill=…&from=&count=` | [`crate::door::WhatIf`]: what would happen |
+//! | `GET /v1/rebalance?from=&count=` | [`crate::door::RebalancePlan`]: who would get another home |
 //! | `GET /v1/relocations?from=&count=` | up to 1000 [`crate::door::RelocationStatus`]: who is away |
 //! | `GET /v1/recovery` | [`crate::door::RecoveryStatus`]: the way home |
 //! | `POST /v1/recovery/pause`, `…/resume` | stops all returns, lets them go on |
 //! | `POST /v1/servers/NAME/return`, `/v1/users/NAME/return` | brings home by hand |
 //! | `POST /v1/users/NAME/home` `{"home": "ucs2"}` | another home by hand (D7) |
-//! | `POST /v1/servers/NAME/maintenance` `{"on": true}` | maintenance, on or off (H3) |
+//! | `POST /v1/servers/NAME/drain` `{"on": true}` | its users leave; or no longer (H3) |
+//! | `POST /v1/servers/NAME/maintenance` `{"on": true, "stay": false}` | they leave, unless they are to stay, and its health counts for nothing; or no longer (H3) |
+//! | `POST /v1/rebalance/start`, `…/stop` | homes are spread anew, or no further |
 //! | `POST /v1/suspicion/end` | it is not our network (H5) |
 //!
 //! Whatever changes something is a `POST` and needs `Authorization: Bearer TOKEN`: 202 when it is

@@ -39,6 +39,10 @@ pub(super) enum Route {
         from: usize,
         count: usize,
     },
+    Rebalance {
+        from: usize,
+        count: usize,
+    },
     Recovery,
     Relocations {
         from: usize,
@@ -55,7 +59,7 @@ pub(super) enum Route {
 pub(super) enum Refusal {
     #[error(
         "there is no such endpoint; see /healthz /readyz /metrics /v1/status /v1/users \
-         /v1/relocations /v1/recovery /v1/explain/USER /v1/what-if"
+         /v1/relocations /v1/recovery /v1/explain/USER /v1/what-if /v1/rebalance"
     )]
     NotFound,
     #[error("only GET and HEAD are answered here")]
@@ -151,6 +155,12 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
             Route::Relocations { from, count }
         }
         "/v1/what-if" => what_if(query.unwrap_or_default())?,
+        "/v1/rebalance" => {
+            let (from, count) = page(query.unwrap_or_default())?;
+            Route::Rebalance { from, count }
+        }
+        "/v1/rebalance/start" => Route::Order(Command::Rebalance),
+        "/v1/rebalance/stop" => Route::Order(Command::StopRebalance),
         "/v1/recovery" => Route::Recovery,
         "/v1/recovery/pause" => Route::Order(Command::PauseRecovery),
         "/v1/suspicion/end" => Route::Order(Command::EndSuspicion),
@@ -184,6 +194,9 @@ fn named(path: &str) -> Result<Route, Refusal> {
         let rest = inside("/v1/servers/").and_then(|rest| rest.strip_suffix(order));
         rest.filter(|name| !name.is_empty())
     };
+    if let Some(name) = server("/drain") {
+        return Ok(Route::OrderWith(Wanted::Drain { server: decoded(name)? }));
+    }
     if let Some(name) = server("/maintenance") {
         return Ok(Route::OrderWith(Wanted::Maintenance { server: decoded(name)? }));
     }

@@ -211,6 +211,11 @@ impl Desk {
                     Err(why) => unanswered(why),
                 }
             }
+            Route::Rebalance { from, count } => match self.door.rebalance_plan((from, count)).await
+            {
+                Ok(plan) => json(&plan),
+                Err(why) => unanswered(why),
+            },
             Route::Recovery => match snapshot {
                 Some(snapshot) => json(&snapshot.status.recovery),
                 None => unavailable("the door is starting"),

@@ -154,7 +154,7 @@ fn foretold(it: &WhatIf) -> String {
     text
 }
 
-fn moves(page: &[PlannedMove], first: bool) -> String {
+pub(super) fn moves(page: &[PlannedMove], first: bool) -> String {
     let mut rows = vec![["USER", "FROM", "TO"].map(str::to_owned).to_vec()];
     rows.extend(
         page.iter()

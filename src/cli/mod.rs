@@ -9,6 +9,7 @@ mod import;
 mod load;
 mod orders;
 mod out;
+mod rebalance;
 mod recovery;
 mod run;
 mod status;
@@ -56,8 +57,12 @@ enum Command {
     Recovery(recovery::RecoveryArgs),
     /// Gives a user another home
     Home(orders::HomeArgs),
+    /// Lets the users of a server leave it, or ends that
+    Drain(orders::DrainArgs),
     /// Puts a server under maintenance, or ends that
     Maintenance(orders::MaintenanceArgs),
+    /// Shows how homes would be spread over the servers anew; begins and stops it
+    Rebalance(rebalance::RebalanceArgs),
     /// Ends the door's suspicion of its own network
     Panic(orders::PanicArgs),
     /// Plays a failover on this machine: simulated servers, simulated phones, a real door
@@ -126,6 +131,8 @@ pub fn main() -> ExitCode {
         Command::Relocations(args) => recovery::relocations(&args),
         Command::Recovery(args) => recovery::run(&args),
         Command::Home(args) => orders::home(&args),
+        Command::Drain(args) => orders::drain(&args),
+        Command::Rebalance(args) => rebalance::run(&args),
         Command::Maintenance(args) => orders::maintenance(&args),
         Command::Panic(args) => orders::panic(&args),
         Command::Demo(args) => demo::run(&args),

@@ -1,4 +1,5 @@
-//! `frontdoor home`, `frontdoor maintenance`, `frontdoor panic`: what an operator tells a running door.
+//! `frontdoor home`, `frontdoor drain`, `frontdoor maintenance`, `frontdoor panic`: what an operator
+//! tells a running door.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,21 +13,21 @@ use crate::config::token::{self, TokenFault};
 
 /// Whom to tell, and as whom.
 #[derive(Debug, Args)]
-struct Desk {
+pub(super) struct Desk {
     /// The door's admin address
     #[arg(long, value_name = "ADDRESS", default_value = status::ADMIN)]
-    admin: SocketAddr,
+    pub(super) admin: SocketAddr,
     /// The file with the door's admin token
     #[arg(long, value_name = "FILE", default_value = "admin-token.key")]
     token_file: PathBuf,
     /// One JSON object on stdout
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Desk {
     /// Tells the door, and says what that means.
-    fn tell(
+    pub(super) fn tell(
         &self,
         path: &str,
         body: Option<&serde_json::Value>,
@@ -63,6 +64,31 @@ pub(super) fn home(args: &HomeArgs) -> Result<ExitCode, CliError> {
     args.desk.tell(&path, Some(&json!({ "home": args.server })), then)
 }
 
+/// Arguments of `drain`.
+#[derive(Debug, Args)]
+pub(super) struct DrainArgs {
+    /// The server
+    server: String,
+    /// Ends it: the server takes users again, and those who left come home
+    #[arg(long)]
+    off: bool,
+    #[command(flatten)]
+    desk: Desk,
+}
+
+/// Lets the users of a server leave it, or ends that.
+pub(super) fn drain(args: &DrainArgs) -> Result<ExitCode, CliError> {
+    let path = format!("/v1/servers/{}/drain", http::escaped(&args.server));
+    let then = if args.off {
+        "done: it takes users again, first a growing share; those who left come home by the rules \
+         of the way home (frontdoor recovery)"
+    } else {
+        "done: it takes nobody new and its users leave, idle ones first; frontdoor status shows how \
+         many are left. It lasts until `frontdoor drain --off`, or until the door restarts"
+    };
+    args.desk.tell(&path, Some(&json!({ "on": !args.off })), then)
+}
+
 /// Arguments of `maintenance`.
 #[derive(Debug, Args)]
 pub(super) struct MaintenanceArgs {
@@ -71,6 +97,9 @@ pub(super) struct MaintenanceArgs {
     /// Ends it: the server is judged anew
     #[arg(long)]
     off: bool,
+    /// Its users stay and wait for it: for a restart of a minute
+    #[arg(long, conflicts_with = "off")]
+    stay: bool,
     #[command(flatten)]
     desk: Desk,
 }
@@ -80,11 +109,15 @@ pub(super) fn maintenance(args: &MaintenanceArgs) -> Result<ExitCode, CliError> 
     let path = format!("/v1/servers/{}/maintenance", http::escaped(&args.server));
     let then = if args.off {
         "done: it is judged anew, as if the door had just started"
-    } else {
+    } else if args.stay {
         "done: nobody is moved for its health, nobody goes there, and its users stay, until \
          `frontdoor maintenance --off`, or until the door restarts: then it is forgotten"
+    } else {
+        "done: its users leave (frontdoor status shows how many are left), its health counts for \
+         nothing and nobody goes there, until `frontdoor maintenance --off`, or until the door \
+         restarts: then it is forgotten"
     };
-    args.desk.tell(&path, Some(&json!({ "on": !args.off })), then)
+    args.desk.tell(&path, Some(&json!({ "on": !args.off, "stay": args.stay })), then)
 }
 
 /// Arguments of `panic`.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::door::{FailoverStatus, ReturnStatus, Status};
+use crate::door::{DepartureStatus, FailoverStatus, ReturnStatus, Status};
 use crate::now::Uptime;
 
 /// Cells of a progress bar.
@@ -34,6 +34,9 @@ pub(super) fn render(status: &Status) -> String {
     }
     for run in &status.recovery.returns {
         text.push_str(&render_return(run, status.at_nanos));
+    }
+    for run in &status.departures {
+        text.push_str(&render_departure(run, status.at_nanos));
     }
     if status.recovery.paused {
         text.push_str("the way home is paused: frontdoor recovery resume\n");
@@ -147,6 +150,31 @@ pub(super) fn render_return(run: &ReturnStatus, at_nanos: u64) -> String {
     }
     if run.active > 0 {
         let _ok = write!(text, ", {} more were in the middle of something", run.active);
+    }
+    let _ok = writeln!(text, "; {} of {} bindings arrived", run.arrived, run.bindings);
+    text
+}
+
+/// A drain or a rebalance.
+fn render_departure(run: &DepartureStatus, at_nanos: u64) -> String {
+    let mut text = String::new();
+    let begun = ago(run.began_nanos, at_nanos);
+    let server = run.server.as_deref().map(|server| format!(" of {server}")).unwrap_or_default();
+    let because = run.because.as_deref().map(|it| format!(" ({it})")).unwrap_or_default();
+    let _ok = write!(
+        text,
+        "\n{}{server}, ordered {begun} ago: {}{because}; {} of {} users have gone",
+        run.cause, run.state, run.moved, run.users
+    );
+    for (many, what) in [
+        (run.left, "are left"),
+        (run.active, "are in the middle of something"),
+        (run.unplaced, "have nowhere to go"),
+        (run.stayed, "keep their home"),
+    ] {
+        if many > 0 {
+            let _ok = write!(text, ", {many} {what}");
+        }
     }
     let _ok = writeln!(text, "; {} of {} bindings arrived", run.arrived, run.bindings);
     text

@@ -59,7 +59,12 @@ impl ServerView {
         match self.state {
             State::Down => true,
             State::Maintenance => self.failure.is_some(),
-            State::Unknown | State::Up | State::Degraded | State::Probation | State::Ramp => false,
+            State::Unknown
+            | State::Up
+            | State::Degraded
+            | State::Probation
+            | State::Ramp
+            | State::Drain => false,
         }
     }
 
@@ -84,6 +89,8 @@ pub enum State {
     Probation,
     /// Healthy again, taking a growing share.
     Ramp,
+    /// By command: it serves its users, who leave it, and takes nobody. It fails like any other.
+    Drain,
     /// By command: whatever its health, nobody is moved for it, nobody is placed there and nobody
     /// returns. It serves its users while it lives.
     Maintenance,
@@ -93,7 +100,15 @@ impl State {
     /// Whether users whose current server this is are served there; under maintenance, while it
     /// lives ([`ServerView::serves_its_users`]).
     pub const fn serves_its_users(self) -> bool {
-        matches!(self, Self::Unknown | Self::Up | Self::Degraded | Self::Ramp | Self::Maintenance)
+        matches!(
+            self,
+            Self::Unknown
+                | Self::Up
+                | Self::Degraded
+                | Self::Ramp
+                | Self::Drain
+                | Self::Maintenance
+        )
     }
 
     /// Whether users may be placed here.
@@ -110,18 +125,20 @@ impl State {
             Self::Down => "down",
             Self::Probation => "probation",
             Self::Ramp => "ramp",
+            Self::Drain => "drain",
             Self::Maintenance => "maintenance",
         }
     }
 
     /// Every state, for label sets.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Unknown,
         Self::Up,
         Self::Degraded,
         Self::Down,
         Self::Probation,
         Self::Ramp,
+        Self::Drain,
         Self::Maintenance,
     ];
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::Suspect;
+use crate::cluster::{State, Suspect};
 use crate::door::Door;
 use crate::door::homecoming::NoReturn;
 use crate::now::Now;
@@ -27,14 +27,28 @@ pub enum Command {
         /// The server.
         home: String,
     },
-    /// A server is under maintenance from now on, or not any longer (H3). It lasts until the door
-    /// restarts.
-    Maintenance {
+    /// A server takes nobody new from now on, and its users leave; or like any other again (H3). It
+    /// lasts until the door restarts.
+    Drain {
         /// Its name.
         server: String,
         /// Or off.
         on: bool,
     },
+    /// A server is under maintenance from now on: its users leave and its health counts for nothing;
+    /// or it is not any longer (H3). It lasts until the door restarts.
+    Maintenance {
+        /// Its name.
+        server: String,
+        /// Or off.
+        on: bool,
+        /// Its users do not leave: it will be back in a moment.
+        stay: bool,
+    },
+    /// Homes are spread over the pool anew.
+    Rebalance,
+    /// No further.
+    StopRebalance,
     /// It is not our network (H5): servers that are silent are failed, and their users are moved.
     EndSuspicion,
 }
@@ -103,16 +117,53 @@ impl Door {
             Command::SetHome { user, home } => {
                 done = Done::WhenDurable(self.order_home(now, user, home)?);
             }
-            Command::Maintenance { server, on } => {
-                let server = self.server_ordered(server)?;
-                if !self.health.maintain(now.uptime, server, *on) {
-                    return Err(Refused::NothingToDo);
-                }
+            Command::Drain { server, on } => self.order_drain(now, server, *on)?,
+            Command::Maintenance { server, on, stay } => {
+                self.order_maintenance(now, server, *on, *stay)?;
             }
+            Command::Rebalance => self.begin_rebalance(now)?,
+            Command::StopRebalance => self.stop_rebalance(now)?,
             Command::EndSuspicion => self.end_suspicion(now)?,
         }
         self.look_after(now);
         Ok(done)
+    }
+
+    fn order_drain(&mut self, now: Now, name: &str, on: bool) -> Result<(), Refused> {
+        let server = self.server_ordered(name)?;
+        if !self.health.drain(now.uptime, server, on) {
+            if self.health.view().server(server).state == State::Maintenance {
+                return Err(Refused::NotNow(format!("{name} is under maintenance")));
+            }
+            return Err(Refused::NothingToDo);
+        }
+        if on {
+            self.begin_leaving(now, server, "drain");
+        } else {
+            self.end_leaving(now, server);
+        }
+        Ok(())
+    }
+
+    fn order_maintenance(
+        &mut self,
+        now: Now,
+        name: &str,
+        on: bool,
+        stay: bool,
+    ) -> Result<(), Refused> {
+        let server = self.server_ordered(name)?;
+        let changed = self.health.maintain(now.uptime, server, on);
+        let leaves = on && !stay;
+        if !changed && leaves == self.is_leaving(server) {
+            return Err(Refused::NothingToDo);
+        }
+        if leaves {
+            self.begin_leaving(now, server, "maintenance");
+        } else {
+            self.end_leaving(now, server);
+        }
+        Ok(())
     }
 
     fn end_suspicion(&mut self, now: Now) -> Result<(), Refused> {

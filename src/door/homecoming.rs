@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use crate::cluster::ServerId;
 use crate::directory::UserId;
 use crate::door::binding::{Step, Trouble};
-use crate::door::rehome::Move;
+use crate::door::rehome::{Move, Toward};
 use crate::door::status::{AwayStatus, RecoveryStatus, RelocationStatus, ReturnStatus};
 use crate::door::{Door, Event, Timer};
 use crate::now::{Now, Uptime};
@@ -325,7 +325,14 @@ impl Door {
                 let known = self.directory.get(user);
                 let Some(from) = known.current() else { continue };
                 let epoch = known.epoch;
-                moves.push(Move { user, from, to: home, epoch, why: None, date: now.wall });
+                moves.push(Move {
+                    user,
+                    from,
+                    to: home,
+                    epoch,
+                    toward: Toward::Home,
+                    date: now.wall,
+                });
                 next_at += gap;
             }
             sent += 1;
@@ -443,7 +450,7 @@ impl Door {
     /// Whether a user is in the middle of something that a return would cut or disturb (B1). Each
     /// plane answers for its own; of phones it is whatever the door has under way for them. Calls do
     /// not pass the door yet.
-    fn has_active_session(&self, now: Uptime, user: UserId) -> bool {
+    pub(super) fn has_active_session(&self, now: Uptime, user: UserId) -> bool {
         let any = self.settings.recovery.active_session == ActiveSession::Any;
         self.bindings_of(user).iter().any(|&id| {
             self.bindings.get(id).is_some_and(|binding| {
@@ -516,7 +523,7 @@ impl Door {
             return Err(NoReturn::AllActive);
         }
         let epoch = known.epoch;
-        let step = Move { user, from, to: home, epoch, why: None, date: now.wall };
+        let step = Move { user, from, to: home, epoch, toward: Toward::Home, date: now.wall };
         self.record_moves(vec![step], None);
         Ok(())
     }

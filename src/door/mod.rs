@@ -28,6 +28,7 @@ mod absorb;
 mod admission;
 mod binding;
 mod command;
+mod departure;
 mod edge;
 mod explain;
 mod homecoming;
@@ -70,6 +71,7 @@ use crate::directory::record::{Loaded, Record, Recorded};
 use crate::directory::{Aor, Directory, UserId};
 use crate::door::admission::Admission;
 use crate::door::binding::{Binding, BindingsOfUser};
+use crate::door::departure::Departures;
 use crate::door::homecoming::Homecomings;
 use crate::door::lane::Lane;
 use crate::door::ledger::Ledger;
@@ -89,12 +91,13 @@ use crate::sip::{ConnectionId, Flow, Transport};
 use crate::timers::Timers;
 
 pub use command::{Command, Done, Refused};
+pub use departure::RebalancePlan;
 pub use explain::{Candidate, Explanation, PlannedMove, ServerLoad, WhatIf};
 pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
 pub use stats::Stats;
 pub use status::{
-    AwayStatus, BindingStatus, FailoverStatus, Progress, RecoveryStatus, RelocationStatus,
-    ReturnStatus, ServerStatus, Status, UserStatus,
+    AwayStatus, BindingStatus, DepartureStatus, FailoverStatus, Progress, RecoveryStatus,
+    RelocationStatus, ReturnStatus, ServerStatus, Status, UserStatus,
 };
 
 /// What reaches the door.
@@ -254,6 +257,35 @@ pub enum Event {
         /// How many had not.
         stay: u64,
     },
+    /// Users leave by order.
+    DepartureBegan {
+        /// `drain`, `maintenance` or `rebalance`.
+        cause: &'static str,
+        /// What they leave; a rebalance has no one server.
+        server: Option<Arc<str>>,
+        /// How many there are.
+        users: u64,
+    },
+    /// A server that is drained is empty, or a rebalance done.
+    DepartureDone {
+        /// As when it began.
+        cause: Arc<str>,
+        /// What they left.
+        server: Option<Arc<str>>,
+        /// How many.
+        moved: u64,
+    },
+    /// A rebalance was stopped.
+    DepartureStopped {
+        /// As when it began.
+        cause: Arc<str>,
+        /// Why, in one word.
+        because: &'static str,
+        /// How many have another home.
+        moved: u64,
+        /// How many keep theirs.
+        stayed: u64,
+    },
     /// The store failed; nothing was moved or acknowledged.
     StoreFailed {
         /// In words.
@@ -297,6 +329,7 @@ pub struct Door {
     nonces: Nonces,
     failovers: Failovers,
     homecomings: Homecomings,
+    departures: Departures,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
     /// Where answers are put together that no transaction keeps, and where they stay until sent.
@@ -338,6 +371,7 @@ enum Timer {
     Failover,
     /// When users may go home.
     Homecoming,
+    Departure,
 }
 
 impl Door {
@@ -422,6 +456,7 @@ impl Door {
                 Timer::Removals => self.write_removals_again(now),
                 Timer::Failover => self.wake_planner(now),
                 Timer::Homecoming => self.wake_homecomings(now),
+                Timer::Departure => self.wake_departures(now),
             }
         }
     }

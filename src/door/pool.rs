@@ -73,6 +73,7 @@ impl Door {
         }
         self.seen = self.view();
         self.watch_homecomings(now);
+        self.watch_departures(now);
         let holds: Vec<Uptime> = self
             .seen
             .servers
@@ -176,7 +177,12 @@ impl Door {
             State::Maintenance if dead && !was_dead => self.on_server_down(now, server),
             State::Maintenance if dead => {}
             State::Probation => self.on_server_back(now, server),
-            State::Up | State::Ramp | State::Degraded | State::Unknown | State::Maintenance => {
+            State::Up
+            | State::Ramp
+            | State::Degraded
+            | State::Unknown
+            | State::Drain
+            | State::Maintenance => {
                 if was_dead {
                     self.on_server_back(now, server);
                 }

@@ -35,9 +35,19 @@ pub(crate) struct Move {
     pub(crate) to: ServerId,
     /// The user's epoch before the move.
     pub(crate) epoch: u64,
-    /// `None`: home, where nobody is relocated.
-    pub(crate) why: Option<RelocationReason>,
+    pub(crate) toward: Toward,
     pub(crate) date: SystemTime,
+}
+
+/// What the place somebody goes to is to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Toward {
+    /// A backup, and why; or home, if that is where it is.
+    Backup(RelocationReason),
+    /// Home, where nobody is relocated.
+    Home,
+    /// Home from now on.
+    NewHome,
 }
 
 impl Move {
@@ -50,10 +60,15 @@ impl Move {
         }
         left_at.retain(|&server| server != self.to);
         let origin = before.map(|before| before.origin).or(user.home).unwrap_or(self.from);
-        let why = self.why.filter(|_| user.home != Some(self.to));
-        let relocation =
-            why.map(|why| Relocation { origin, date: self.date, target: self.to, why });
-        User { relocation, left_at, epoch: self.epoch + 1, ..user.clone() }
+        let (mut home, mut relocation) = (user.home, None);
+        match self.toward {
+            Toward::Backup(why) if home != Some(self.to) => {
+                relocation = Some(Relocation { origin, date: self.date, target: self.to, why });
+            }
+            Toward::Backup(_) | Toward::Home => {}
+            Toward::NewHome => home = Some(self.to),
+        }
+        User { home, relocation, left_at, epoch: self.epoch + 1, ..user.clone() }
     }
 }
 
@@ -221,7 +236,7 @@ impl Door {
                 from: planned.from,
                 to: planned.to,
                 epoch: planned.epoch,
-                why: Some(RelocationReason::Failover),
+                toward: Toward::Backup(RelocationReason::Failover),
                 date: now.wall,
             });
         }
@@ -278,8 +293,8 @@ impl Door {
     pub(super) fn record_relocation(&mut self, now: Now, user: UserId, to: ServerId) {
         let Some(from) = self.current(user) else { return };
         let epoch = self.directory.get(user).epoch;
-        let why = Some(RelocationReason::Failover);
-        let step = Move { user, from, to, epoch, why, date: now.wall };
+        let toward = Toward::Backup(RelocationReason::Failover);
+        let step = Move { user, from, to, epoch, toward, date: now.wall };
         let run = Some(self.run_of(from)).filter(|&number| number != 0);
         if let Some(run) = run.and_then(|number| self.failovers.run(number)) {
             run.recording += 1;
@@ -302,8 +317,8 @@ impl Door {
         let policy = &self.settings.decision.placement;
         let Ok(to) = placement::place(user, &self.view(), &self.directory, policy) else { return };
         let epoch = self.directory.get(user).epoch;
-        let why = Some(RelocationReason::Replanned);
-        self.record_moves(vec![Move { user, from, to, epoch, why, date: now.wall }], None);
+        let toward = Toward::Backup(RelocationReason::Replanned);
+        self.record_moves(vec![Move { user, from, to, epoch, toward, date: now.wall }], None);
     }
 
     /// The relocations are durable: now, and not before, they are carried out.
@@ -318,6 +333,9 @@ impl Door {
                 continue;
             }
             let after = step.apply(known);
+            if let Some(home) = after.home.filter(|&home| known.home != Some(home)) {
+                self.directory.set_home(step.user, home, after.epoch);
+            }
             match after.relocation {
                 Some(relocation) => self.directory.relocate(step.user, relocation, after.epoch),
                 None => self.directory.clear_relocation(step.user, after.epoch),
@@ -336,6 +354,7 @@ impl Door {
         }
         if let Some(number) = run {
             self.homecomings.recorded(number, moves.len(), moved.len(), bindings);
+            self.departures.recorded(number, moves.len(), moved.len(), bindings);
         }
         for user in moved {
             self.reconcile_user(now, user);
@@ -353,11 +372,9 @@ impl Door {
     fn join_run(&mut self, now: Now, id: SlotId, run: Option<u32>) -> bool {
         let Some(binding) = self.bindings.get_mut(id) else { return false };
         binding.trouble = None;
-        if !binding.is_live(now.uptime) {
-            return false;
-        }
-        let goes_home = |run: Option<u32>| run.is_some_and(|run| self.homecomings.is_run(run));
-        if binding.run.is_some() && !goes_home(binding.run) && !goes_home(run) {
+        let (live, joined) = (binding.is_live(now.uptime), binding.run);
+        let failover = |run: Option<u32>| run.is_some_and(|run| !self.is_in_peace(run));
+        if !live || (failover(joined) && (run.is_none() || failover(run))) {
             return false;
         }
         self.leave_run(id);
@@ -367,10 +384,16 @@ impl Door {
         run.is_some()
     }
 
+    /// Whether this run is no failover: a return, or a departure.
+    pub(super) fn is_in_peace(&self, run: u32) -> bool {
+        self.homecomings.is_run(run) || self.departures.is_run(run)
+    }
+
     /// The moves could not be recorded, so nobody has moved; the planner tries again.
     pub(super) fn on_moves_not_recorded(&mut self, now: Now, moves: &[Move], run: Option<u32>) {
         if let Some(number) = run {
             self.stop_homecoming_unrecorded(now, number, moves.len());
+            self.departures.unrecorded(number, moves.len());
         }
         if let Some(run) = run.and_then(|number| self.failovers.run(number)) {
             run.recording = run.recording.saturating_sub(moves.len());
@@ -402,6 +425,10 @@ impl Door {
             self.stats.returned += 1;
             return self.homecomings.arrived(now, number);
         }
+        if self.departures.is_run(number) {
+            self.stats.departed += 1;
+            return self.departures.arrived(number);
+        }
         self.stats.rehomed += 1;
         if let Some(run) = self.failovers.run(number) {
             run.status.rehomed += 1;
@@ -418,6 +445,7 @@ impl Door {
         let Some(binding) = self.bindings.get_mut(id) else { return };
         let Some(number) = binding.run.take() else { return };
         self.homecomings.left(number);
+        self.departures.left(number);
         if let Some(run) = self.failovers.run(number) {
             run.status.bindings = run.status.bindings.saturating_sub(1);
         }

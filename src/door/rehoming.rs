@@ -16,7 +16,7 @@ use crate::directory::record::{Change, RelocationReason};
 use crate::directory::{Relocation, User, UserId};
 use crate::door::command::Refused;
 use crate::door::ledger::Continuation;
-use crate::door::rehome::Move;
+use crate::door::rehome::{Move, Toward};
 use crate::door::{Door, Output};
 use crate::now::Now;
 use crate::placement;
@@ -149,7 +149,7 @@ impl Door {
         if !known.enabled || self.bindings_of(user).iter().any(is_live) || !self.takes_back(home) {
             return false;
         }
-        let step = Move { user, from, to: home, epoch, why: None, date: now.wall };
+        let step = Move { user, from, to: home, epoch, toward: Toward::Home, date: now.wall };
         self.record_moves(vec![step], None);
         true
     }

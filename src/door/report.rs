@@ -86,6 +86,7 @@ impl Door {
             progress: self.tally.progress,
             failovers: self.failovers.statuses(),
             recovery: self.recovery_status(now),
+            departures: self.departures.statuses(),
             store: self.ledger.trouble.clone(),
         }
     }

@@ -18,6 +18,7 @@ use crate::directory::record::{BindingRecord, Loaded};
 use crate::directory::{Directory, User};
 use crate::door::admission::Admission;
 use crate::door::binding::{Binding, Said, Standing, Step, Upstream};
+use crate::door::departure::Departures;
 use crate::door::homecoming::Homecomings;
 use crate::door::lane::Lane;
 use crate::door::ledger::Ledger;
@@ -70,6 +71,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         nonces: Nonces::default(),
         failovers: Failovers::default(),
         homecomings: Homecomings::new(now.uptime),
+        departures: Departures::default(),
         timers: Timers::default(),
         outputs: VecDeque::new(),
         scratch: Vec::new(),

@@ -89,6 +89,8 @@ stats! {
     rehomed,
     /// Bindings registered at home again.
     returned,
+    /// Bindings registered elsewhere because their users left by order.
+    departed,
     /// Returns that were stopped before everybody was at home.
     returns_stopped,
     /// Steps dropped because the user or the binding had changed meanwhile (M4).

@@ -31,8 +31,46 @@ pub struct Status {
     /// Who is away from home, why, and the returns there were.
     #[serde(default)]
     pub recovery: RecoveryStatus,
+    /// Drains and rebalances, newest last, at most 16 that are over.
+    #[serde(default)]
+    pub departures: Vec<DepartureStatus>,
     /// Store trouble, in words, while it lasts.
     pub store: Option<Arc<str>>,
+}
+
+/// Users who leave servers by order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepartureStatus {
+    /// `drain`, `maintenance` or `rebalance`.
+    pub cause: Arc<str>,
+    /// The server they leave; a rebalance has none.
+    pub server: Option<Arc<str>>,
+    /// Monotonic nanoseconds of the order.
+    pub began_nanos: u64,
+    /// Of its end; 0 while it lasts.
+    pub ended_nanos: u64,
+    /// `going`, `waiting`, `empty` (a drain lasts on), `ended`, `done` or `stopped`.
+    pub state: Arc<str>,
+    /// Why it waits or was stopped.
+    pub because: Option<Arc<str>>,
+    /// Users who are to go, those included who have gone.
+    pub users: u64,
+    /// Users who have gone.
+    pub moved: u64,
+    /// Bindings of theirs that go with them, and how many are registered there.
+    pub bindings: u64,
+    /// See `bindings`.
+    pub arrived: u64,
+    /// Users whose current server it still is; of a rebalance nobody is counted.
+    pub left: u64,
+    /// Users who are in the middle of something, and go last.
+    pub active: u64,
+    /// Users who have nowhere to go.
+    pub unplaced: u64,
+    /// How many of them for which reason.
+    pub unplaced_because: BTreeMap<Arc<str>, u64>,
+    /// Users of a rebalance who keep their home after all.
+    pub stayed: u64,
 }
 
 /// Bindings by where they stand (M12).

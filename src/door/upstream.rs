@@ -107,7 +107,7 @@ impl Door {
             .and_then(|server| binding.at(server))
             .is_some_and(|upstream| upstream.expires_at > now);
         // Nobody waits for those who go home: whoever lost their server goes first.
-        let goes_home = binding.run.is_some_and(|run| self.homecomings.is_run(run));
+        let goes_home = binding.run.is_some_and(|run| self.is_in_peace(run));
         if goes_home || (known_there && binding.run.is_none()) {
             return Urgency::Background;
         }

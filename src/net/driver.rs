@@ -24,8 +24,8 @@ use crate::cluster::ServerId;
 use crate::cluster::document::{Document, DocumentFault};
 use crate::directory::record::{Record, Recorded};
 use crate::door::{
-    Command, Done, Door, Event, Explanation, Input, Output, Refused, RelocationStatus, Stats,
-    Status, UserStatus, WhatIf,
+    Command, Done, Door, Event, Explanation, Input, Output, RebalancePlan, Refused,
+    RelocationStatus, Stats, Status, UserStatus, WhatIf,
 };
 use crate::net::arrival::Arrival;
 use crate::net::clock::Clock;
@@ -80,6 +80,8 @@ pub trait Core {
     /// See [`Door::what_if`].
     fn what_if(&self, now: Now, killed: &[String], page: (usize, usize))
     -> Result<WhatIf, Refused>;
+    /// See [`Door::rebalance_plan`].
+    fn rebalance_plan(&self, page: (usize, usize)) -> RebalancePlan;
     /// See [`Door::command`].
     fn command(&mut self, now: Now, command: &Command) -> Result<Done, Refused>;
     /// See [`Door::stats`].
@@ -130,6 +132,10 @@ impl Core for Door {
         page: (usize, usize),
     ) -> Result<WhatIf, Refused> {
         Self::what_if(self, now, killed, page)
+    }
+
+    fn rebalance_plan(&self, page: (usize, usize)) -> RebalancePlan {
+        Self::rebalance_plan(self, page)
     }
 
     fn command(&mut self, now: Now, command: &Command) -> Result<Done, Refused> {
@@ -375,6 +381,9 @@ impl<C: Core> Driver<C> {
             Query::Explain { name, reply } => {
                 let _ = reply.send(self.core.explain(now, &name));
             }
+            Query::RebalancePlan { page, reply } => {
+                let _ = reply.send(self.core.rebalance_plan(page));
+            }
             Query::WhatIf { killed, page, reply } => {
                 let _ = reply.send(self.core.what_if(now, &killed, page));
             }
@@ -446,6 +455,9 @@ const fn matters_at_once(event: &Event) -> bool {
         | Event::ReturnBegan { .. }
         | Event::ReturnDone { .. }
         | Event::ReturnStopped { .. }
+        | Event::DepartureBegan { .. }
+        | Event::DepartureDone { .. }
+        | Event::DepartureStopped { .. }
         | Event::StoreFailed { .. }
         | Event::StoreRecovered => true,
     }

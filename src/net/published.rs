@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::door::{
-    Command, Explanation, Refused, RelocationStatus, Stats, Status, UserStatus, WhatIf,
+    Command, Explanation, RebalancePlan, Refused, RelocationStatus, Stats, Status, UserStatus,
+    WhatIf,
 };
 use crate::net::counters::Counters;
 use crate::now::Uptime;
@@ -60,6 +61,10 @@ pub(super) enum Query {
         killed: Vec<String>,
         page: (usize, usize),
         reply: oneshot::Sender<Result<WhatIf, Refused>>,
+    },
+    RebalancePlan {
+        page: (usize, usize),
+        reply: oneshot::Sender<RebalancePlan>,
     },
     Command {
         command: Command,
@@ -156,6 +161,21 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let page = (from, count.min(USERS_PAGE_LIMIT));
         self.ask(Query::WhatIf { killed, page, reply })?;
+        answer.await.map_err(|_| Unanswered::Stopping)
+    }
+
+    /// What a rebalance would do; `page` is the first move listed, and how many (at most
+    /// [`USERS_PAGE_LIMIT`]).
+    ///
+    /// # Errors
+    /// The driver is busy or has ended.
+    pub async fn rebalance_plan(
+        &self,
+        (from, count): (usize, usize),
+    ) -> Result<RebalancePlan, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        let page = (from, count.min(USERS_PAGE_LIMIT));
+        self.ask(Query::RebalancePlan { page, reply })?;
         answer.await.map_err(|_| Unanswered::Stopping)
     }
 

@@ -39,7 +39,7 @@ pub fn plan(users: &[UserId], view: &ClusterView, directory: &Directory, policy:
                 // Where to is not known yet.
                 planned: go(from),
                 name: NameHash::of(&user.name),
-                kind: batch.ask(user, from, 1),
+                kind: batch.ask(user, Some(from), 1),
             }),
         }
     }
@@ -71,11 +71,11 @@ struct Guest {
 }
 
 /// A server that takes guests.
-struct Host<'v> {
-    id: ServerId,
-    name: &'v str,
+pub(super) struct Host<'v> {
+    pub(super) id: ServerId,
+    pub(super) name: &'v str,
     site: Option<&'v str>,
-    attraction: Attraction,
+    pub(super) attraction: Attraction,
     tier: u8,
 }
 
@@ -86,9 +86,9 @@ pub(super) struct Batch<'v> {
     /// By [`ServerId`]; falls as users are planned.
     free: Vec<u32>,
     /// Servers that take guests, by name.
-    hosts: Vec<Host<'v>>,
+    pub(super) hosts: Vec<Host<'v>>,
     /// Users who may go to the same hosts are of one kind.
-    kinds: Vec<Demand>,
+    pub(super) kinds: Vec<Demand>,
     by_constraint: BTreeMap<(Option<ServerId>, Option<ServerId>), usize>,
 }
 
@@ -97,9 +97,19 @@ pub(super) type Seats = Vec<u64>;
 
 impl<'v> Batch<'v> {
     pub(super) fn new(view: &'v ClusterView, directory: &Directory, policy: &'v Policy) -> Self {
+        Self::with_hosts(view, directory, policy, true)
+    }
+
+    /// For first homes, or for relocations.
+    pub(super) fn with_hosts(
+        view: &'v ClusterView,
+        directory: &Directory,
+        policy: &'v Policy,
+        relocation: bool,
+    ) -> Self {
         let mut hosts: Vec<Host<'v>> = view
             .iter()
-            .filter(|(_, server)| takes_guests(server, true, policy).is_ok())
+            .filter(|(_, server)| takes_guests(server, relocation, policy).is_ok())
             .map(|(id, server)| Host {
                 id,
                 name: &server.name,
@@ -130,10 +140,11 @@ impl<'v> Batch<'v> {
         Some((home, taken))
     }
 
-    /// Asks for places for `users` users like this one; the kind they are of.
-    pub(super) fn ask(&mut self, user: &User, from: ServerId, users: u32) -> usize {
+    /// Asks for places for `users` users like this one, anywhere but where they leave; the kind they
+    /// are of.
+    pub(super) fn ask(&mut self, user: &User, from: Option<ServerId>, users: u32) -> usize {
         // Leaving a server that takes no guests excludes nothing that is not excluded already.
-        let from = self.hosts.iter().any(|host| host.id == from).then_some(from);
+        let from = from.filter(|from| self.hosts.iter().any(|host| host.id == *from));
         // Site and realm are those of the server where they belong.
         let belongs = belongs(user);
         let kind = *self.by_constraint.entry((from, belongs)).or_insert_with(|| {
@@ -168,7 +179,7 @@ impl<'v> Batch<'v> {
     }
 
     /// The nearest host with a seat left; takes the seat.
-    fn take_best(&self, name: NameHash, seats: &mut Seats) -> Option<ServerId> {
+    pub(super) fn take_best(&self, name: NameHash, seats: &mut Seats) -> Option<ServerId> {
         let mut best: Option<(u128, usize)> = None;
         for (place, (host, left)) in self.hosts.iter().zip(seats.iter()).enumerate() {
             if *left > 0 {

@@ -58,7 +58,7 @@ fn lose<'v>(
     let (mut users, mut placed) = (0, 0);
     for (user, many) in leaving {
         let at_home = batch.go_home(user, many).map_or(0, |(_, taken)| taken);
-        batch.ask(user, lost, many - at_home);
+        batch.ask(user, Some(lost), many - at_home);
         users += u64::from(many);
         placed += u64::from(at_home);
     }

@@ -8,6 +8,7 @@ mod batch;
 mod guard;
 mod quota;
 mod rank;
+mod rebalance;
 
 use crate::cluster::{ClusterView, ServerId, ServerView, State, Version};
 use crate::directory::{Directory, User, UserId};
@@ -15,6 +16,7 @@ use crate::placement::rank::{Attraction, NameHash};
 
 pub use batch::plan;
 pub use guard::{Shortfall, one_more_failure};
+pub use rebalance::rebalance;
 
 /// Where everybody of one batch goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -118,8 +118,94 @@ fn named(pool: &[(u8, u32, u32)]) -> (ClusterView, Directory) {
     (view(servers.collect()), directory(&users))
 }
 
+/// Gives everybody of a rebalance their new home.
+fn settle(moves: &[Planned], directory: &mut Directory) {
+    for planned in moves {
+        directory.set_home(planned.user, planned.to, planned.epoch + 1);
+    }
+}
+
+#[test]
+fn a_server_that_joins_gets_its_share_and_nobody_else_moves() {
+    let servers = ["ucs0", "ucs1", "ucs2"].map(|name| server(name, 90, 1_000));
+    let mut view = view(servers.to_vec());
+    let mut directory = directory(&[300, 300, 0]);
+    let moves = rebalance(&view, &directory, &POLICY);
+    assert_eq!(moves.len(), 200);
+    assert!(moves.iter().all(|planned| planned.to == ServerId(2)));
+    for from in [ServerId(0), ServerId(1)] {
+        assert_eq!(moves.iter().filter(|planned| planned.from == from).count(), 100);
+    }
+    settle(&moves, &mut directory);
+    assert_eq!(rebalance(&view, &directory, &POLICY), [], "once is enough");
+    // Load of the hour moves nobody.
+    view.servers[0].score = 30;
+    assert_eq!(rebalance(&view, &directory, &POLICY), []);
+}
+
+#[test]
+fn a_rebalance_leaves_out_who_is_away_disabled_or_on_a_server_that_takes_nobody() {
+    let servers = ["ucs0", "ucs1", "ucs2"].map(|name| server(name, 90, 1_000));
+    let mut view = view(servers.to_vec());
+    let mut directory = directory(&[10, 90, 0]);
+    let away = directory.by_name("u1-0").unwrap();
+    let relocation = Relocation {
+        origin: ServerId(1),
+        date: SystemTime::UNIX_EPOCH,
+        target: ServerId(0),
+        why: RelocationReason::Failover,
+    };
+    directory.relocate(away, relocation, 8);
+    let mut disabled = directory.get(directory.by_name("u1-1").unwrap()).clone();
+    disabled.enabled = false;
+    directory.replace(directory.by_name("u1-1").unwrap(), disabled).unwrap();
+    view.servers[0].state = State::Drain;
+    let moves = rebalance(&view, &directory, &POLICY);
+    assert_eq!(moves.len(), 44, "half of the 88 that can go");
+    for planned in moves {
+        assert_eq!((planned.from, planned.to), (ServerId(1), ServerId(2)));
+        assert!(!["u1-0", "u1-1"].contains(&&*directory.get(planned.user).name));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_rebalance_is_the_least_there_is_stays_within_site_and_capacity_and_is_done_once(
+        pool in proptest::collection::vec((0u8..=100, 0u32..1000, 0u32..400, 0u8..3), 2..=10),
+    ) {
+        let plain: Vec<(u8, u32, u32)> = pool.iter().map(|it| (it.0, it.1, it.2)).collect();
+        let (mut view, mut directory) = named(&plain);
+        for (server, (_, _, _, site)) in view.servers.iter_mut().zip(&pool) {
+            server.site = (*site > 0).then(|| Arc::from(format!("site {site}")));
+        }
+        let moves = rebalance(&view, &directory, &POLICY);
+        let hosts = |id: ServerId| view.server(id).score >= POLICY.score_min;
+        let gives: Vec<ServerId> = moves.iter().map(|planned| planned.from).collect();
+        for planned in &moves {
+            prop_assert!(hosts(planned.from) && hosts(planned.to));
+            let [from, to] = [planned.from, planned.to].map(|id| view.server(id).site.as_deref());
+            prop_assert!(same_site(from, to));
+        }
+        // The least: within one site's servers nobody both gives and takes.
+        let one_site = pool.iter().all(|it| it.3 == 0);
+        prop_assert!(!one_site || moves.iter().all(|planned| !gives.contains(&planned.to)));
+        settle(&moves, &mut directory);
+        for (id, server) in view.iter() {
+            prop_assert!(directory.assigned(id) <= server.capacity, "{}", server.name);
+        }
+        if one_site {
+            prop_assert_eq!(rebalance(&view, &directory, &POLICY), vec![]);
+            let capacity: u64 = view.iter().filter(|(id, _)| hosts(*id)).map(|(_, it)| u64::from(it.capacity)).sum();
+            let users: u64 = view.iter().filter(|(id, _)| hosts(*id)).map(|(id, _)| u64::from(directory.assigned(id))).sum();
+            for (id, server) in view.iter().filter(|(id, _)| hosts(*id)) {
+                let share = u64::from(server.capacity) as f64 * users as f64 / capacity.max(1) as f64;
+                let off = (f64::from(directory.assigned(id)) - share).abs();
+                prop_assert!(off < 1.0, "{} has {off} too many or too few", server.name);
+            }
+        }
+    }
 
     #[test]
     fn every_server_gets_its_share_within_five_per_cent_and_nobody_too_many(

@@ -222,7 +222,7 @@ fn a_full_disk_changes_nobodys_home_and_it_is_said() {
 }
 
 fn maintenance(world: &mut World, server: &str, on: bool) -> Result<Done, Refused> {
-    order(world, &Command::Maintenance { server: server.into(), on })
+    order(world, &Command::Maintenance { server: server.into(), on, stay: true })
 }
 
 fn relocated(world: &World) -> u64 {

@@ -244,7 +244,7 @@ fn calm(world: &mut World) {
     let _already = world.order(&Command::ResumeRecovery);
     for number in 1..=world.servers.len() {
         let server = format!("ucs{number}");
-        let _already = world.order(&Command::Maintenance { server, on: false });
+        let _already = world.order(&Command::Maintenance { server, on: false, stay: false });
     }
 }
 
@@ -338,8 +338,8 @@ fn order(world: &mut World, rng: &mut fastrand::Rng, server: usize, phone: usize
         3 => Command::ReturnServer(server),
         4 => Command::ReturnUser(user),
         5 => Command::SetHome { user, home: server },
-        6 => Command::Maintenance { server, on: true },
-        7 => Command::Maintenance { server, on: false },
+        6 => Command::Maintenance { server, on: true, stay: true },
+        7 => Command::Maintenance { server, on: false, stay: false },
         _ => Command::EndSuspicion,
     };
     let done = world.order(&command);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use frontdoor::directory::record::{Record, Recorded};
 use frontdoor::door::{
-    Command, Done, Explanation, Input, Output, Refused, RelocationStatus, Stats, Status,
-    UserStatus, WhatIf,
+    Command, Done, Explanation, Input, Output, RebalancePlan, Refused, RelocationStatus, Stats,
+    Status, UserStatus, WhatIf,
 };
 use frontdoor::net::{Arrival, Clock, Core, Ledger, Limits, Listen, Sockets};
 use frontdoor::now::{Now, Uptime};
@@ -470,6 +470,10 @@ impl Core for Careful {
 
     fn explain(&self, _now: Now, _name: &str) -> Option<Explanation> {
         None
+    }
+
+    fn rebalance_plan(&self, _page: (usize, usize)) -> RebalancePlan {
+        RebalancePlan::default()
     }
 
     fn what_if(

@@ -7,8 +7,8 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use frontdoor::door::{
-    Command, Done, Explanation, Input, Output, Refused, RelocationStatus, Stats, Status,
-    UserStatus, WhatIf,
+    Command, Done, Explanation, Input, Output, RebalancePlan, Refused, RelocationStatus, Stats,
+    Status, UserStatus, WhatIf,
 };
 use frontdoor::net::{
     Arrival, Core, Handle, Ledger, Limits, Listen, Net, Settings, Sockets, Stopped,
@@ -161,6 +161,10 @@ impl Core for Echo {
 
     fn explain(&self, _now: Now, _name: &str) -> Option<Explanation> {
         None
+    }
+
+    fn rebalance_plan(&self, _page: (usize, usize)) -> RebalancePlan {
+        RebalancePlan::default()
     }
 
     fn what_if(

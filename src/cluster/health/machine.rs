@@ -33,7 +33,8 @@ const FLAPS_MAX: u32 = 5;
 /// *Trouble* is silence beyond a stall, soft failures in a row, a 503's time, a missing document;
 /// `rise` good answers end it. In probation and ramp it starts the dwell anew. A server that never
 /// was up in this life of the door needs no dwell and no ramp, only the sweep: a whole pool that
-/// starts after its door must not wait a minute and a half.
+/// starts after its door must not wait a minute and a half. Under a drain, `Drain` stands for up,
+/// degraded and ramp; under maintenance there is one state, whatever is seen.
 #[derive(Debug)]
 pub(super) struct Machine {
     name: Arc<str>,
@@ -55,6 +56,8 @@ pub(super) struct Machine {
     flaps: u32,
     /// When it was last back from a failure; `None` while it is not.
     returned_at: Option<Uptime>,
+    /// By command: whenever it would serve, it drains.
+    drains: bool,
     failed_before: bool,
     incarnation: u32,
     score: u8,
@@ -86,6 +89,7 @@ impl Machine {
             swept: false,
             flaps: 0,
             returned_at: None,
+            drains: false,
             failed_before: false,
             incarnation: 0,
             score: 0,
@@ -130,10 +134,27 @@ impl Machine {
         }
         self.signs.forget_verdicts();
         self.rounds.restart(now);
+        self.drains = false;
         self.failed_before = false;
         self.flaps = 0;
         self.returned_at = None;
         Some(self.enter(now, State::Unknown))
+    }
+
+    /// By command: it serves whom it has and takes nobody, while it lives; or again like any other,
+    /// with a growing share. `None` if that is so already, or under maintenance; within, the change of
+    /// state, if there is one now.
+    pub(super) fn drain(&mut self, now: Uptime, on: bool) -> Option<Option<Change>> {
+        if on == self.drains || self.is_in_maintenance() {
+            return None;
+        }
+        self.drains = on;
+        Some(match self.state {
+            State::Unknown | State::Up | State::Degraded | State::Ramp | State::Drain => {
+                Some(self.enter(now, if on { State::Drain } else { State::Ramp }))
+            }
+            State::Down | State::Probation | State::Maintenance => None,
+        })
     }
 
     /// Whether its health is nobody's business now.
@@ -146,7 +167,12 @@ impl Machine {
         match self.state {
             State::Down => true,
             State::Maintenance => self.failure.is_some(),
-            State::Unknown | State::Up | State::Degraded | State::Probation | State::Ramp => false,
+            State::Unknown
+            | State::Up
+            | State::Degraded
+            | State::Probation
+            | State::Ramp
+            | State::Drain => false,
         }
     }
 
@@ -330,6 +356,7 @@ impl Machine {
             | State::Down
             | State::Probation
             | State::Ramp
+            | State::Drain
             | State::Maintenance => None,
         }
     }
@@ -464,6 +491,12 @@ impl Machine {
 
     fn enter(&mut self, now: Uptime, state: State) -> Change {
         let from = self.state;
+        let state = match state {
+            State::Up | State::Degraded | State::Ramp if self.drains => State::Drain,
+            // What it was before it failed, and is not to be any longer.
+            State::Drain if !self.drains => State::Ramp,
+            state => state,
+        };
         if from == State::Down && state != State::Maintenance {
             self.forget_realms();
         }
@@ -472,7 +505,7 @@ impl Machine {
         self.dwell_from = now;
         match state {
             State::Unknown | State::Ramp => self.failure = None,
-            State::Up | State::Degraded => {
+            State::Up | State::Degraded | State::Drain => {
                 self.failure = None;
                 self.was_up = true;
                 self.returned_at.get_or_insert(now);

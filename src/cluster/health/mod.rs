@@ -218,6 +218,23 @@ impl Health {
         true
     }
 
+    /// Lets a server serve nobody but its own users, who are to leave, or ends that (H3). The door
+    /// forgets it when it restarts. `false` if that is so already, under maintenance, or where there is
+    /// no such server.
+    pub fn drain(&mut self, now: Uptime, server: ServerId, on: bool) -> bool {
+        self.void_if_late(now);
+        let machine = self.machines.get_mut(server.index());
+        let Some(change) = machine.and_then(|machine| machine.drain(now, on)) else {
+            return false;
+        };
+        if let Some((from, to)) = change {
+            self.wanted.push_back(Wanted::Changed { server, from, to });
+        }
+        self.look_at_all(now);
+        self.publish(now);
+        true
+    }
+
     /// The next thing wanted.
     pub fn poll(&mut self) -> Option<Wanted> {
         self.wanted.pop_front()
