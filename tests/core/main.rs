@@ -12,6 +12,7 @@
 
 mod along_the_path;
 mod commands;
+mod departures;
 mod desk;
 mod explain;
 mod failover;

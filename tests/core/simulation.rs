@@ -68,7 +68,8 @@ fn nobody_acknowledged_is_lost_whatever_happens() {
     assert_eq!(total.failed, 0, "replay the seeds above with FRONTDOOR_SEED");
     if one.is_none() {
         // What never happens proves nothing.
-        assert!(total.relocations > 0 && total.returned > 0 && total.stopped > 0, "{total:?}");
+        let happened = [total.relocations, total.returned, total.stopped, total.departed];
+        assert!(!happened.contains(&0), "{total:?}");
     }
 }
 
@@ -81,6 +82,7 @@ struct Tally {
     relocations: u64,
     returned: u64,
     stopped: u64,
+    departed: u64,
 }
 
 impl std::iter::Sum for Tally {
@@ -92,6 +94,7 @@ impl std::iter::Sum for Tally {
             relocations: all.relocations + one.relocations,
             returned: all.returned + one.returned,
             stopped: all.stopped + one.stopped,
+            departed: all.departed + one.departed,
         })
     }
 }
@@ -225,11 +228,14 @@ impl Tally {
         self.relocations += stats.relocations;
         self.returned += stats.returned;
         self.stopped += stats.returns_stopped;
+        self.departed += stats.departed;
     }
 }
 
-/// The last fault is over.
+/// The last fault is over. Whoever is dead for no time at all is missed by nobody but those who read
+/// its document, which may be a lie.
 fn calm(world: &mut World) {
+    world.run_for(Duration::from_secs(4));
     for server in 0..world.servers.len() {
         if world.servers[server].mood() != Mood::Healthy {
             world.set_mood(server, Mood::Healthy);
@@ -244,6 +250,8 @@ fn calm(world: &mut World) {
     let _already = world.order(&Command::ResumeRecovery);
     for number in 1..=world.servers.len() {
         let server = format!("ucs{number}");
+        let drain = Command::Drain { server: server.clone(), on: false };
+        let _already = world.order(&drain);
         let _already = world.order(&Command::Maintenance { server, on: false, stay: false });
     }
 }
@@ -332,14 +340,17 @@ fn misfortune(world: &mut World, rng: &mut fastrand::Rng, tally: &mut Tally) -> 
 /// An operator does something.
 fn order(world: &mut World, rng: &mut fastrand::Rng, server: usize, phone: usize) -> String {
     let (server, user) = (format!("ucs{}", server + 1), world.phones[phone].aor.clone());
-    let command = match rng.u32(0..9) {
+    let command = match rng.u32(0..12) {
         0 => Command::PauseRecovery,
         1..=2 => Command::ResumeRecovery,
         3 => Command::ReturnServer(server),
         4 => Command::ReturnUser(user),
         5 => Command::SetHome { user, home: server },
-        6 => Command::Maintenance { server, on: true, stay: true },
+        6 => Command::Maintenance { server, on: true, stay: rng.bool() },
         7 => Command::Maintenance { server, on: false, stay: false },
+        8 => Command::Drain { server, on: rng.bool() },
+        9 => Command::Rebalance,
+        10 => Command::StopRebalance,
         _ => Command::EndSuspicion,
     };
     let done = world.order(&command);

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use frontdoor::cluster::document::{Document, DocumentFault};
 use frontdoor::cluster::{BindingAddress, HealthDocumentUse, Server, ServerId, Version, health};
 use frontdoor::decision;
-use frontdoor::directory::record::{Change, Failed, Record, Recorded, UserRecord};
+use frontdoor::directory::record::{
+    Change, Failed, Record, Recorded, RelocationReason, UserRecord,
+};
 use frontdoor::door::{
     Auth, BindingStatus, Command, Done, Door, Event, Input, Limits, Listener, Output, Pace,
     Refused, Settings, Side, SipSettings, Status, UnknownUsers,
@@ -98,6 +100,12 @@ pub(crate) struct World {
     /// Users and servers of whom an operator has said that they, or theirs, go home.
     pub(crate) ordered: BTreeSet<String>,
     /// Who went home, when: not because the server where they were had failed.
+    /// Until when users may leave a well server, by server: they were ordered to.
+    leaves_until: Vec<Option<Uptime>>,
+    /// Until when homes may change by a rebalance.
+    spreads_until: Option<Uptime>,
+    /// Who left a well server, when, and to where.
+    pub(crate) departed: Vec<(Uptime, Arc<str>)>,
     pub(crate) homeward: Vec<(Uptime, Arc<str>)>,
     store: Memory,
     rng: fastrand::Rng,
@@ -211,6 +219,9 @@ impl World {
             steps: 0,
             ledger: BTreeMap::new(),
             ordered: BTreeSet::new(),
+            leaves_until: vec![None; count],
+            spreads_until: None,
+            departed: Vec::new(),
             homeward: Vec::new(),
             store: Memory::new(),
             rng: fastrand::Rng::with_seed(seed),
@@ -439,6 +450,24 @@ impl World {
             // It is judged from now on.
             self.calm_since = self.now.uptime;
         }
+        // What is being written when it ends still counts.
+        let ends = Some(self.now.uptime + Duration::from_secs(5));
+        match command {
+            Command::Drain { server, on } | Command::Maintenance { server, on, stay: false } => {
+                if let Some(server) = self.server_called(server) {
+                    self.leaves_until[server] = if *on { Some(Uptime::NEVER) } else { ends };
+                }
+            }
+            Command::Rebalance => self.spreads_until = Some(Uptime::NEVER),
+            Command::StopRebalance => self.spreads_until = ends,
+            Command::PauseRecovery
+            | Command::ResumeRecovery
+            | Command::ReturnServer(_)
+            | Command::ReturnUser(_)
+            | Command::SetHome { .. }
+            | Command::Maintenance { stay: true, .. }
+            | Command::EndSuspicion => {}
+        }
         let done = self.door.as_mut().expect("the door runs").command(self.now, command);
         self.drain_door();
         done
@@ -578,7 +607,8 @@ impl World {
             let went_home = before.relocation.is_some() && after.relocation.is_none();
             // A backup that fails, or refuses its guests, sends them on, and be it home (P1, M5).
             let unwell = from.is_some_and(|from| {
-                self.unwell_until[from].is_some_and(|until| until > self.now.uptime)
+                let until = self.unwell_until[from].max(self.leaves_until[from]);
+                until.is_some_and(|until| until > self.now.uptime)
             });
             if went_home && !unwell {
                 self.check_homebound(&status, after, many);
@@ -667,7 +697,7 @@ impl World {
         let state = self.door().status(self.now).servers[server].state.to_string();
         let true_ = match &*explained.because {
             "current_serves" => {
-                ["unknown", "up", "degraded", "ramp", "maintenance"].contains(&&*state)
+                ["unknown", "up", "degraded", "ramp", "drain", "maintenance"].contains(&&*state)
             }
             "in_maintenance" => unwell && state == "maintenance",
             "current_in_probation" => state == "probation",
@@ -697,8 +727,22 @@ impl World {
             }
             assert_eq!(record.epoch, before.epoch + 1, "every change of current raises the epoch");
             let Some(from) = from else { continue };
+            let index = self.settings.servers.iter().position(|s| s.name == from).unwrap();
+            let is_on = |until: Option<Uptime>| until.is_some_and(|until| until > self.now.uptime);
             if before.home != record.home {
-                // An operator's order.
+                let spread = is_on(self.spreads_until);
+                assert!(spread || self.ordered.contains(&*record.name), "{before:?} {record:?}");
+                if !self.ordered.contains(&*record.name) {
+                    self.departed.push((self.now.uptime, to.expect("they have a home")));
+                }
+                continue;
+            }
+            let unwell = is_on(self.unwell_until[index]);
+            let why = record.relocation.as_ref().map(|relocation| relocation.why);
+            let leaves = is_on(self.leaves_until[index]);
+            assert!(leaves || why != Some(RelocationReason::Drain), "{record:?}: nobody drains");
+            if why == Some(RelocationReason::Drain) || (leaves && why.is_none() && !unwell) {
+                self.departed.push((self.now.uptime, to.expect("they are somewhere")));
                 continue;
             }
             let ordered = self.ordered.contains(&*record.name)
@@ -709,8 +753,6 @@ impl World {
                     || (goes_home && ordered),
                 "nobody is relocated while distribution is disabled"
             );
-            let index = self.settings.servers.iter().position(|s| s.name == from).unwrap();
-            let unwell = self.unwell_until[index].is_some_and(|until| until > self.now.uptime);
             if goes_home && !unwell {
                 let home = to.expect("where somebody is at home");
                 // Who was sent one by one has been asked for one by one.
@@ -742,11 +784,13 @@ impl World {
         // A tenth of a second may have been saved up, and a write holds a tenth.
         let most = (most + most.div_ceil(5) + 1) as usize;
         for server in &self.settings.servers {
-            let lately = self.homeward.iter().rev();
-            let lately =
-                lately.take_while(|(at, _)| *at + Duration::from_secs(1) > self.now.uptime);
-            let came = lately.filter(|(_, home)| *home == server.name).count();
-            assert!(came <= most, "{came} users came home to {} within a second", server.name);
+            for (came, what) in [(&self.homeward, "home"), (&self.departed, "by order")] {
+                let lately = came.iter().rev();
+                let lately =
+                    lately.take_while(|(at, _)| *at + Duration::from_secs(1) > self.now.uptime);
+                let came = lately.filter(|(_, to)| *to == server.name).count();
+                assert!(came <= most, "{came} users came {what} to {} in a second", server.name);
+            }
         }
     }
 
