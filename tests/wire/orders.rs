@@ -46,9 +46,9 @@ fn a_server_under_maintenance_may_die_and_come_back_without_anybody_being_moved(
     let door = Setup::with([&one, &two]).start();
     let phones = Phones::at(free(LOCALHOST), door.phones);
     phones.register(&(0..20).map(|number| format!("user{number}")).collect::<Vec<_>>());
-    let (code, out, err) = order(&door, &["maintenance", "ucs2"]);
+    let (code, out, err) = order(&door, &["maintenance", "ucs2", "--stay"]);
     assert!(code == Some(0) && out.contains("until the door restarts"), "{out}{err}");
-    let (code, _, err) = order(&door, &["maintenance", "ucs2"]);
+    let (code, _, err) = order(&door, &["maintenance", "ucs2", "--stay"]);
     assert!(code == Some(1) && err.contains("already"), "{err}");
     door.server_in("ucs2", "maintenance");
     assert!(door.log().contains("until that is ended"), "{}", door.log());
@@ -69,4 +69,33 @@ fn a_server_under_maintenance_may_die_and_come_back_without_anybody_being_moved(
     let (code, _, err) = order(&door, &["panic", "end"]);
     assert!(code == Some(1) && err.contains("nothing is suspected"), "{err}");
     drop((one, two));
+}
+
+#[test]
+fn a_server_is_drained_and_homes_are_spread_anew() {
+    let servers = ["ucs1", "ucs2"].map(|name| Server::start(name, free(LOCALHOST)));
+    let door = Setup::with(&servers).start();
+    let phones = Phones::at(free(LOCALHOST), door.phones);
+    phones.register(&(0..20).map(|number| format!("user{number}")).collect::<Vec<_>>());
+    let (code, out, err) = order(&door, &["drain", "ucs2"]);
+    assert!(code == Some(0) && out.contains("until the door restarts"), "{out}{err}");
+    door.server_in("ucs2", "drain");
+    soon("everybody has left", || (door.server("ucs2").assigned == 0).then_some(()));
+    assert_eq!(door.server("ucs1").assigned, 20);
+    let status = soon("it says so", || {
+        let status = door.status();
+        (status.departures.last().is_some_and(|last| &*last.state == "empty")).then_some(status)
+    });
+    assert_eq!(status.departures[0].moved, status.relocated);
+    let (code, out, err) = order(&door, &["rebalance"]);
+    assert!(code == Some(0) && out.contains("It would not begin now"), "{out}{err}");
+    let (code, _, err) = order(&door, &["rebalance", "start"]);
+    assert!(code == Some(1) && err.contains("away from home"), "{err}");
+    let (code, _, err) = order(&door, &["drain", "ucs2", "--off"]);
+    assert_eq!(code, Some(0), "{err}");
+    let (code, _, err) = order(&door, &["drain", "ucs2", "--off"]);
+    assert!(code == Some(1) && err.contains("already"), "{err}");
+    let (code, _, err) = order(&door, &["rebalance", "stop"]);
+    assert!(code == Some(1) && err.contains("409"), "{err}");
+    drop(servers);
 }
