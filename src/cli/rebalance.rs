@@ -55,11 +55,14 @@ pub(super) fn run(args: &RebalanceArgs) -> Result<ExitCode, CliError> {
     } else {
         out::line(shown(&plan).trim_end());
     }
+    if !args.users {
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut from = 0;
-    while args.users {
+    loop {
         let page = ask(from, PAGE)?.moves;
         if page.is_empty() {
-            break;
+            return Ok(ExitCode::SUCCESS);
         }
         if args.desk.json {
             page.iter().for_each(out::json);
@@ -68,7 +71,6 @@ pub(super) fn run(args: &RebalanceArgs) -> Result<ExitCode, CliError> {
         }
         from += page.len();
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn shown(plan: &RebalancePlan) -> String {

@@ -495,7 +495,14 @@ impl Machine {
             State::Up | State::Degraded | State::Ramp if self.drains => State::Drain,
             // What it was before it failed, and is not to be any longer.
             State::Drain if !self.drains => State::Ramp,
-            state => state,
+            State::Unknown
+            | State::Up
+            | State::Degraded
+            | State::Ramp
+            | State::Drain
+            | State::Down
+            | State::Probation
+            | State::Maintenance => state,
         };
         if from == State::Down && state != State::Maintenance {
             self.forget_realms();
