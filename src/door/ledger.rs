@@ -22,7 +22,7 @@ use crate::sip::ConnectionId;
 
 /// Until removals that could not be written are tried again.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(1);
-const REMOVALS_PER_RECORD: usize = 256;
+const BINDINGS_PER_RECORD: usize = 256;
 
 /// Writes that are out, and who waits for what.
 #[derive(Debug, Default)]
@@ -72,6 +72,8 @@ pub(crate) enum Continuation {
     None,
     /// Answer a phone; these bindings are durable in these versions.
     Answer { waiting: SlotId, written: Vec<(SlotId, u32)> },
+    /// These bindings are durable in these versions.
+    Written(Vec<(SlotId, u32)>),
     /// A new user exists.
     Adopt { waiting: SlotId, user: Box<User> },
     /// A user has a home.
@@ -91,6 +93,7 @@ impl Continuation {
             Self::Ordered { ticket, .. } => Some(*ticket),
             Self::None
             | Self::Answer { .. }
+            | Self::Written(_)
             | Self::Adopt { .. }
             | Self::Home { .. }
             | Self::Relocate { .. }
@@ -234,6 +237,7 @@ impl Door {
                 let proves_room = grows || !self.ledger.only_growth_fails;
                 if proves_room && self.ledger.trouble.take().is_some() {
                     self.emit(Event::StoreRecovered);
+                    self.write_bindings_again(now);
                 }
                 self.on_durable(now, then);
                 self.answer_order(order, Ok(()));
@@ -281,6 +285,7 @@ impl Door {
             Continuation::Ordered { goes: Some(server), .. } => self.directory.release(*server),
             Continuation::None
             | Continuation::Answer { .. }
+            | Continuation::Written(_)
             | Continuation::Swept { .. }
             | Continuation::Ordered { goes: None, .. } => {}
         }
@@ -290,7 +295,7 @@ impl Door {
     pub(super) fn write_removals_again(&mut self, now: Now) {
         self.ledger.writes_again = false;
         let removed = std::mem::take(&mut self.ledger.unforgotten);
-        let mut changes = Vec::with_capacity(removed.len().min(REMOVALS_PER_RECORD));
+        let mut changes = Vec::with_capacity(removed.len().min(BINDINGS_PER_RECORD));
         for id in removed {
             match self.bindings.get(id) {
                 None => changes.push(Change::Forget { binding: id.to_u64() }),
@@ -300,7 +305,7 @@ impl Door {
                 // Come back meanwhile: what was written for that is newer.
                 Some(_) => {}
             }
-            if changes.len() == REMOVALS_PER_RECORD {
+            if changes.len() == BINDINGS_PER_RECORD {
                 self.record_changes(std::mem::take(&mut changes), Continuation::None);
             }
         }
@@ -309,20 +314,40 @@ impl Door {
         }
     }
 
+    /// There is room again: a restart is to know of what servers hold, also when the phone was told
+    /// to come back and has not yet.
+    fn write_bindings_again(&mut self, now: Now) {
+        // What has gone meanwhile is among the removals.
+        let lost = |kept: &Binding| !kept.durable && !kept.gone && !kept.upstream.is_empty();
+        let unwritten = self.bindings.iter().filter(|(_, kept)| lost(kept));
+        let unwritten: Vec<_> = unwritten.map(|(id, kept)| (id, kept.version)).collect();
+        for some in unwritten.chunks(BINDINGS_PER_RECORD) {
+            let kept = some.iter().filter_map(|&(id, _)| Some((id, self.bindings.get(id)?)));
+            let change = |(id, kept)| Change::Binding(self.binding_record(now, id, kept));
+            let changes = kept.map(change).collect();
+            self.record_changes(changes, Continuation::Written(some.to_vec()));
+        }
+    }
+
+    fn on_bindings_durable(&mut self, now: Now, written: &[(SlotId, u32)]) {
+        for &(id, version) in written {
+            if let Some(binding) = self.bindings.get_mut(id)
+                && binding.version == version
+            {
+                binding.durable = true;
+            }
+            self.reconcile(now, id);
+        }
+    }
+
     fn on_durable(&mut self, now: Now, then: Continuation) {
         match then {
             Continuation::None => {}
             Continuation::Answer { waiting, written } => {
-                for (id, version) in written {
-                    if let Some(binding) = self.bindings.get_mut(id)
-                        && binding.version == version
-                    {
-                        binding.durable = true;
-                    }
-                    self.reconcile(now, id);
-                }
+                self.on_bindings_durable(now, &written);
                 self.answer_waiting(now, waiting);
             }
+            Continuation::Written(written) => self.on_bindings_durable(now, &written),
             Continuation::Adopt { waiting, user } => {
                 self.stats.users_adopted += 1;
                 // Somebody else's REGISTER may have made the same user meanwhile.
@@ -352,7 +377,7 @@ impl Door {
     /// Nothing was written, so nothing has happened: no move, no answer that promises anything.
     fn on_not_durable(&mut self, now: Now, then: Continuation) {
         match then {
-            Continuation::None => {}
+            Continuation::None | Continuation::Written(_) => {}
             Continuation::Answer { waiting, written } => {
                 for (id, _) in written {
                     self.reconcile(now, id);

@@ -167,3 +167,23 @@ fn a_removal_is_not_acknowledged_while_one_cannot_be_written() {
     world.check_reachable();
     assert_eq!(world.door().status(world.now).bindings, 0);
 }
+
+#[test]
+fn what_could_not_be_written_is_as_soon_as_there_is_room() {
+    let mut world = World::new(settings(2, 100), Weather::CALM, 1);
+    world.run_for(Duration::from_secs(3));
+    let anna = world.add_phone("sip:anna@example.com");
+    world.run_for(Duration::from_secs(3));
+    // It is somewhere else while the disk is full: a server holds it there, and it has no 200.
+    world.disk_full = true;
+    world.roam(anna);
+    world.run_for(Duration::from_secs(3));
+    assert_eq!(world.phones[anna].answers.last().map(|answer| answer.1), Some(503));
+    world.phones[anna].off = true;
+    world.disk_full = false;
+    world.add_phone("sip:bob@example.com");
+    world.run_for(Duration::from_secs(3));
+    world.restart_door();
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.door().status(world.now).bindings, 3, "bob's, and both of anna's");
+}
