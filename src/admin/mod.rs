@@ -13,12 +13,15 @@
 //! | `GET /v1/rebalance?from=&count=` | [`crate::door::RebalancePlan`]: who would get another home |
 //! | `GET /v1/relocations?from=&count=` | up to 1000 [`crate::door::RelocationStatus`]: who is away |
 //! | `GET /v1/recovery` | [`crate::door::RecoveryStatus`]: the way home |
+//! | `GET /v1/reports` | the newest 100 [`crate::door::Report`], oldest of them first |
+//! | `GET /v1/reports/ID` | one of them |
 //! | `POST /v1/recovery/pause`, `…/resume` | stops all returns, lets them go on |
 //! | `POST /v1/servers/NAME/return`, `/v1/users/NAME/return` | brings home by hand |
 //! | `POST /v1/users/NAME/home` `{"home": "ucs2"}` | another home by hand (D7) |
 //! | `POST /v1/servers/NAME/drain` `{"on": true}` | its users leave; or no longer (H3) |
 //! | `POST /v1/servers/NAME/maintenance` `{"on": true, "stay": false}` | they leave, unless they are to stay, and its health counts for nothing; or no longer (H3) |
 //! | `POST /v1/rebalance/start`, `…/stop` | homes are spread anew, or no further |
+//! | `POST /v1/servers/NAME/drill` | a failover on purpose (O5) |
 //! | `POST /v1/suspicion/end` | it is not our network (H5) |
 //!
 //! Whatever changes something is a `POST` and needs `Authorization: Bearer TOKEN`: 202 when it is
@@ -47,6 +50,7 @@ use tokio::sync::oneshot;
 use crate::net::BindError;
 use crate::net::Handle;
 use crate::private::Private;
+use crate::reports::Shelf;
 
 /// What the admin listener is told at start.
 #[derive(Clone, Debug)]
@@ -78,7 +82,7 @@ pub struct Admin {
 ///
 /// # Errors
 /// Says where it cannot listen and what to do.
-pub fn start(settings: Settings, door: Handle) -> Result<Admin, BindError> {
+pub fn start(settings: Settings, door: Handle, shelf: Shelf) -> Result<Admin, BindError> {
     let address = settings.address;
     let failed =
         |source| BindError { listener: Arc::from("admin"), transport: "http", address, source };
@@ -92,7 +96,7 @@ pub fn start(settings: Settings, door: Handle) -> Result<Admin, BindError> {
         .name("admin".to_owned())
         .spawn(move || {
             let allowed = (settings.names, settings.token);
-            runtime.block_on(server::serve(listener, allowed, door, stopped));
+            runtime.block_on(server::serve(listener, allowed, (door, shelf), stopped));
         })
         .map_err(failed)?;
     Ok(Admin { local, stop: Some(stop), thread: Some(thread) })

@@ -44,6 +44,10 @@ pub(super) enum Route {
         count: usize,
     },
     Recovery,
+    Reports,
+    Report {
+        id: String,
+    },
     Relocations {
         from: usize,
         count: usize,
@@ -59,7 +63,8 @@ pub(super) enum Route {
 pub(super) enum Refusal {
     #[error(
         "there is no such endpoint; see /healthz /readyz /metrics /v1/status /v1/users \
-         /v1/relocations /v1/recovery /v1/explain/USER /v1/what-if /v1/rebalance"
+         /v1/relocations /v1/recovery /v1/explain/USER /v1/what-if /v1/rebalance \
+         /v1/reports"
     )]
     NotFound,
     #[error("only GET and HEAD are answered here")]
@@ -162,6 +167,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         "/v1/rebalance/start" => Route::Order(Command::Rebalance),
         "/v1/rebalance/stop" => Route::Order(Command::StopRebalance),
         "/v1/recovery" => Route::Recovery,
+        "/v1/reports" => Route::Reports,
         "/v1/recovery/pause" => Route::Order(Command::PauseRecovery),
         "/v1/suspicion/end" => Route::Order(Command::EndSuspicion),
         "/v1/recovery/resume" => Route::Order(Command::ResumeRecovery),
@@ -187,6 +193,9 @@ fn named(path: &str) -> Result<Route, Refusal> {
             _ => Ok(Route::User { name: decoded(rest)? }),
         };
     }
+    if let Some(id) = inside("/v1/reports/") {
+        return Ok(Route::Report { id: id.to_owned() });
+    }
     if let Some(name) = inside("/v1/explain/") {
         return Ok(Route::Explain { name: decoded(name)? });
     }
@@ -199,6 +208,9 @@ fn named(path: &str) -> Result<Route, Refusal> {
     }
     if let Some(name) = server("/maintenance") {
         return Ok(Route::OrderWith(Wanted::Maintenance { server: decoded(name)? }));
+    }
+    if let Some(name) = server("/drill") {
+        return Ok(Route::Order(Command::Drill(decoded(name)?)));
     }
     match server("/return") {
         Some(name) => Ok(Route::Order(Command::ReturnServer(decoded(name)?))),

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::body;
@@ -29,6 +30,7 @@ use crate::net::Clock;
 use crate::net::Handle;
 use crate::net::Unanswered;
 use crate::private::Private;
+use crate::reports::Shelf;
 
 /// Connections served at once; the next wait in the kernel.
 const CONNECTION_LIMIT: usize = 64;
@@ -48,6 +50,9 @@ const DRIVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long accepting rests after a failure.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
+/// Reports of one answer.
+const REPORTS_MAX: usize = 100;
+
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -57,6 +62,7 @@ type Answer = Response<Full<Bytes>>;
 /// What every request is answered from.
 struct Desk {
     door: Handle,
+    shelf: Shelf,
     names: Vec<String>,
     token: Option<Private<[u8; 32]>>,
     readiness: Readiness,
@@ -68,11 +74,12 @@ struct Desk {
 pub(super) async fn serve(
     listener: net::TcpListener,
     (names, token): (Vec<String>, Option<Private<[u8; 32]>>),
-    door: Handle,
+    (door, shelf): (Handle, Shelf),
     stopped: oneshot::Receiver<()>,
 ) {
     let readiness = Readiness::new(Clock.uptime());
-    let desk = Arc::new(Desk { door, names, token, readiness, tokens_refused: AtomicU64::new(0) });
+    let desk =
+        Arc::new(Desk { door, shelf, names, token, readiness, tokens_refused: AtomicU64::new(0) });
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -224,9 +231,30 @@ impl Desk {
                 Ok(relocations) => json(&relocations),
                 Err(why) => unanswered(why),
             },
+            Route::Reports => self.reports().await,
+            Route::Report { id } => self.report(id).await,
             Route::Order(command) => self.order(command).await,
             // Its body has been read before.
             Route::OrderWith(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the body is missing\n"),
+        }
+    }
+
+    /// The disk may be slow, and this thread has other things to do.
+    async fn reports(&self) -> Answer {
+        let shelf = self.shelf.clone();
+        match spawn_blocking(move || shelf.newest(REPORTS_MAX)).await {
+            Ok(Ok(reports)) => json(&reports),
+            Ok(Err(error)) => unavailable(&format!("the reports cannot be read: {error}")),
+            Err(error) => unavailable(&error.to_string()),
+        }
+    }
+
+    async fn report(&self, id: String) -> Answer {
+        let shelf = self.shelf.clone();
+        match spawn_blocking(move || shelf.report(&id)).await {
+            Ok(Some(report)) => json(&report),
+            Ok(None) => text(StatusCode::NOT_FOUND, "there is no such report; see /v1/reports\n"),
+            Err(error) => unavailable(&error.to_string()),
         }
     }
 

@@ -27,6 +27,7 @@ mod phone;
 mod realms;
 mod register_rules;
 mod repeats;
+mod reports;
 mod restarts;
 mod simulation;
 mod torture;
