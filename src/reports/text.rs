@@ -58,7 +58,7 @@ pub fn text(report: &Report) -> String {
     }
     for stage in &report.stages {
         line(format_args!(
-            "stage {:10} {} users; looked at after {}: score {}, {} arrived, {} under way, {} in \
+            "stage {:<10} {} users; looked at after {}: score {}, {} arrived, {} under way, {} in \
              trouble",
             stage.stage,
             stage.users,

@@ -33,9 +33,9 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
     ("net", &["now", "timers", "arena", "sip", "cluster", "directory", "door"]),
     // Of `net` the clock alone, and of `sip` the names of transports: it is no part of the door.
     ("load", &["now", "sip", "net"]),
+    ("reports", &["door"]),
     ("admin", &["now", "private", "cluster", "door", "net", "reports"]),
     ("telemetry", &["now", "cluster", "door"]),
-    ("reports", &["door"]),
     (
         "config",
         &[
