@@ -22,8 +22,8 @@ pub struct Report {
     pub kind: Arc<str>,
     /// Whose users had to go, or where users came home to.
     pub server: Arc<str>,
-    /// `done`, `open` (bindings or users are still without a place), `withheld` (nobody was moved)
-    /// or `stopped`.
+    /// `done`, `open` (something is under way, or somebody without a place), `withheld` (nobody was
+    /// moved) or `stopped`.
     pub outcome: Arc<str>,
     /// When the failure was detected, or the return begun: milliseconds since 1970.
     pub began_unix_ms: u64,
@@ -47,7 +47,7 @@ pub struct Report {
     pub unplaced_because: BTreeMap<Arc<str>, u64>,
     /// Users who were left in peace because they were in the middle of something.
     pub active: u64,
-    /// Why nobody was moved, or why it was stopped.
+    /// Why nobody was moved, or why it was stopped; `store`: nothing could be written.
     pub because: Option<Arc<str>>,
     /// Bindings of these users that had to be registered elsewhere.
     pub bindings: u64,

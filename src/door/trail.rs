@@ -232,7 +232,7 @@ impl Door {
                 self.wake_trails_at(due);
                 continue;
             }
-            let report = self.report(now, &self.trails.trails[place]);
+            let report = self.report(now, &self.trails.trails[place], over);
             let trail = &mut self.trails.trails[place];
             trail.news = false;
             trail.told_at = Some(now.uptime);
@@ -240,8 +240,8 @@ impl Door {
         }
     }
 
-    /// `None` if the run is so old that nothing is known of it any more.
-    fn report(&self, now: Now, trail: &Trail) -> Option<Report> {
+    /// `None` if nobody had to go, or the run is so old that nothing is known of it any more.
+    fn report(&self, now: Now, trail: &Trail, over: bool) -> Option<Report> {
         let server = self.server_name(trail.server);
         let mut report = Report {
             form: REPORT_FORM,
@@ -267,6 +267,11 @@ impl Door {
             report.unplaced_because.clone_from(&run.unplaced_because);
             report.because.clone_from(&run.why_not);
             (report.bindings, report.registered) = (run.bindings, run.rehomed);
+            if report.users + report.unplaced + report.bindings == 0 {
+                // Planned, and not written.
+                self.ledger.trouble.as_ref()?;
+                report.because = Some("store".into());
+            }
         } else {
             let run = self.homecomings.status(trail.number)?;
             (report.first_ms, report.last_ms) = (ms(run.first_nanos), ms(run.last_nanos));
@@ -276,7 +281,7 @@ impl Door {
             (report.bindings, report.registered) = (run.bindings, run.arrived);
         }
         (report.open, report.open_more) = self.open_bindings(trail.number);
-        let open = report.unplaced > 0 || !report.open.is_empty();
+        let open = !over || report.unplaced > 0 || !report.open.is_empty();
         report.outcome = match (&report.because, trail.kind) {
             (Some(_), Kind::Return) => "stopped",
             (Some(_), Kind::Failover | Kind::Drill) => "withheld",
