@@ -176,6 +176,9 @@ fn write(event: &Event, unlogged: u64) {
         Event::StoreFailed { why } => {
             error!(unlogged, %why, "the store failed: nothing is moved or acknowledged");
         }
+        Event::Misdirected { server, why } => {
+            error!(unlogged, %server, because = why.name(), "a server sends users away, and nobody can follow: {}", why.remedy());
+        }
         Event::StoreRecovered => info!(unlogged, "the store writes again"),
     }
 }
@@ -219,7 +222,8 @@ impl Kind {
         match event {
             Event::ServerChanged { .. }
             | Event::ServerRestarted { .. }
-            | Event::RealmsDiffer { .. } => Self::Server,
+            | Event::RealmsDiffer { .. }
+            | Event::Misdirected { .. } => Self::Server,
             Event::Suspicion(_) => Self::Suspicion,
             Event::FailoverPlanned { .. }
             | Event::FailoverWithheld { .. }

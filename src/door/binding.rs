@@ -109,6 +109,8 @@ pub(crate) enum Trouble {
     },
     /// The server ignores Path and may not be given a rewritten contact.
     NoPath,
+    /// The server sends the user to where nobody can follow (D9); asked again at.
+    SentAway { until: Uptime },
 }
 
 impl Trouble {
@@ -121,6 +123,9 @@ impl Trouble {
             Self::Refused(status) => format!("the server refused it with {status}").into(),
             Self::Backoff { failures, .. } => {
                 format!("the server failed {failures} times in a row").into()
+            }
+            Self::SentAway { .. } => {
+                "the server insists on another one, which cannot be followed; see the log".into()
             }
             Self::NoPath => {
                 "the server ignores Path; set binding_address = \"auto\" or \"contact\" for it"

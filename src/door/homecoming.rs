@@ -420,7 +420,12 @@ impl Door {
                 match binding.trouble {
                     _ if !at_home => outcome.in_trouble += 1,
                     Some(Trouble::Challenged) => outcome.arrived += 1,
-                    Some(Trouble::Refused(_) | Trouble::NoPath | Trouble::Backoff { .. }) => {
+                    Some(
+                        Trouble::Refused(_)
+                        | Trouble::NoPath
+                        | Trouble::Backoff { .. }
+                        | Trouble::SentAway { .. },
+                    ) => {
                         outcome.in_trouble += 1;
                     }
                     None if binding.run == Some(number) => outcome.under_way += 1,

@@ -20,6 +20,7 @@
 //! | `explain` | why a user is where they are, and what would happen if |
 //! | `drill` | a failover on purpose |
 //! | `command` | what an operator tells it |
+//! | `redirect` | a server sends a user elsewhere |
 //! | `rehoming` | another home by hand |
 //! | `homecoming` | users who were moved are brought home, in stages |
 //! | `ledger` | writes under way and what happens when they are durable |
@@ -42,6 +43,7 @@ mod path;
 mod picture;
 mod pool;
 mod realms;
+mod redirect;
 mod register;
 mod registered;
 mod rehome;
@@ -85,6 +87,7 @@ use crate::door::nonces::Nonces;
 use crate::door::path::Carried;
 use crate::door::picture::Tally;
 use crate::door::pool::Probes;
+use crate::door::redirect::Redirects;
 use crate::door::register::Sent;
 use crate::door::rehome::Failovers;
 use crate::door::repeat::{Date, Repeats, TOGETHER};
@@ -100,6 +103,7 @@ use crate::timers::Timers;
 pub use command::{Command, Done, Refused};
 pub use departure::RebalancePlan;
 pub use explain::{Candidate, Explanation, PlannedMove, ServerLoad, WhatIf};
+pub use redirect::Misdirection;
 pub use reports::{FaultReport, OpenBinding, REPORT_FORM, Report, StageReport, TargetReport};
 pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
 pub use stats::Stats;
@@ -296,6 +300,13 @@ pub enum Event {
         /// How many keep theirs.
         stayed: u64,
     },
+    /// A server sends users where nobody can follow (D9).
+    Misdirected {
+        /// Which.
+        server: Arc<str>,
+        /// Why they are not followed; it knows the remedy.
+        why: Misdirection,
+    },
     /// The store failed; nothing was moved or acknowledged.
     StoreFailed {
         /// In words.
@@ -340,6 +351,7 @@ pub struct Door {
     failovers: Failovers,
     homecomings: Homecomings,
     departures: Departures,
+    redirects: Redirects,
     drill: Option<Drill>,
     trails: Trails,
     timers: Timers<Timer>,

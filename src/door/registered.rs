@@ -47,6 +47,7 @@ impl Door {
             423 if self.raise_expiry(sent, response) && self.is_wanted(sent) => {
                 self.send_again(now, sent);
             }
+            300..=399 if self.on_redirected(now, sent, response) => {}
             _ => self.on_refused(now, sent, status, Some(response)),
         }
         self.pump_lane(now, sent.server);
@@ -115,6 +116,9 @@ impl Door {
         };
         if sent.by == By::Path && Self::path_is_ignored(sent, response) {
             return self.on_path_ignored(now, sent);
+        }
+        if let Some(user) = self.bindings.get(id).map(|binding| binding.user) {
+            self.redirects.arrived(user);
         }
         let granted = self.granted(now, sent, response);
         match sent.what {
@@ -199,7 +203,7 @@ impl Door {
     }
 
     /// Whether the phone's REGISTER still waits for just this, and was not given up or decided anew.
-    fn is_awaited(&self, sent: Sent) -> bool {
+    pub(super) fn is_awaited(&self, sent: Sent) -> bool {
         let What::Update { waiting, index } = sent.what else { return false };
         let update = self.waiting.get(waiting).and_then(|waiting| waiting.updates.get(index));
         update.is_some_and(|update| {
@@ -207,7 +211,7 @@ impl Door {
         })
     }
 
-    fn mark_refused(&mut self, sent: Sent) {
+    pub(super) fn mark_refused(&mut self, sent: Sent) {
         let What::Update { waiting, index } = sent.what else { return };
         if let Some(waiting) = self.waiting.get_mut(waiting)
             && let Some(update) = waiting.updates.get_mut(index)
@@ -245,7 +249,7 @@ impl Door {
         }
     }
 
-    fn idle(&mut self, id: SlotId) {
+    pub(super) fn idle(&mut self, id: SlotId) {
         if let Some(binding) = self.bindings.get_mut(id) {
             binding.step = Step::Idle;
         }
@@ -270,7 +274,7 @@ impl Door {
         let fails = match trouble {
             Trouble::Backoff { failures, .. } => failures >= FAILURES_BEFORE_REPLAN,
             Trouble::Challenged => self.is_guest_of_another_realm(user, server),
-            Trouble::Refused(_) | Trouble::NoPath => false,
+            Trouble::Refused(_) | Trouble::NoPath | Trouble::SentAway { .. } => false,
         };
         if fails && relocated && there {
             self.replan_user(now, user);

@@ -420,6 +420,9 @@ impl Door {
             self.stop_homecoming_unrecorded(now, number, moves.len());
             self.departures.unrecorded(number, moves.len());
         }
+        for step in moves {
+            self.redirects.arrived(step.user);
+        }
         if let Some(run) = run.and_then(|number| self.failovers.run(number)) {
             run.recording = run.recording.saturating_sub(moves.len());
             run.status.users = run.status.users.saturating_sub(moves.len() as u64);

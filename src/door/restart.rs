@@ -25,6 +25,7 @@ use crate::door::ledger::Ledger;
 use crate::door::nonces::Nonces;
 use crate::door::picture::Tally;
 use crate::door::pool::Probes;
+use crate::door::redirect::Redirects;
 use crate::door::rehome::Failovers;
 use crate::door::repeat::{Date, Repeat, Repeats};
 use crate::door::slots::{SlotId, Slots};
@@ -73,6 +74,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         failovers: Failovers::default(),
         homecomings: Homecomings::new(now.uptime),
         departures: Departures::default(),
+        redirects: Redirects::default(),
         drill: None,
         trails: Trails::default(),
         timers: Timers::default(),

@@ -83,6 +83,10 @@ stats! {
     users_adopted,
     /// Homes changed by hand (D7).
     homes_set,
+    /// Redirects of servers that were followed: users whose home they taught (D9).
+    redirects_followed,
+    /// Redirects that were not, because they lead nowhere.
+    redirects_refused,
     /// Relocations recorded.
     relocations,
     /// Bindings registered on another server by the door.

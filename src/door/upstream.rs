@@ -62,7 +62,7 @@ impl Door {
         let mut settled = false;
         let mut wait = if binding.gone { Uptime::NEVER } else { self.lapse_at(binding, now) };
         let backing_off = match binding.trouble {
-            Some(Trouble::Backoff { until, .. }) if until > now => {
+            Some(Trouble::Backoff { until, .. } | Trouble::SentAway { until }) if until > now => {
                 wait = wait.min(until);
                 true
             }
@@ -351,7 +351,9 @@ impl Door {
             _ if dead => Standing::Held,
             _ if binding.is_registered_at(server, now) => Standing::Settled,
             Some(Trouble::Challenged) => Standing::AwaitingPhone,
-            Some(Trouble::Refused(_) | Trouble::NoPath) => Standing::Failed,
+            Some(Trouble::Refused(_) | Trouble::NoPath | Trouble::SentAway { .. }) => {
+                Standing::Failed
+            }
             Some(Trouble::Backoff { .. }) | None => Standing::Moving,
         }
     }

@@ -40,6 +40,9 @@ pub(crate) struct Waiting {
     pub(crate) stage: Stage,
     /// Whose facts it waits for.
     waker: Option<Waker>,
+    /// Where a server said that they belong, and how many have said so (D9).
+    pub(crate) sent_to: Option<ServerId>,
+    pub(crate) redirects: u8,
     pub(crate) updates: Vec<Update>,
     /// Headers of the server's 200 that the phone is to see.
     pub(crate) relayed: Vec<(HeaderName, Bytes)>,
@@ -78,6 +81,8 @@ impl Door {
             aor: aor.clone(),
             stage: Stage::Turn,
             waker: None,
+            sent_to: None,
+            redirects: 0,
             updates: Vec::new(),
             relayed: Vec::new(),
         };
@@ -147,8 +152,9 @@ impl Door {
         let policy = &self.settings.decision.placement;
         let (view, directory) = (self.view(), &self.directory);
         let challenger = self.waiting.get(id).and_then(|w| self.challenger_of(&w.request));
-        let placed = match challenger {
-            // The answer to a challenge goes where that came from.
+        let sent_to = self.waiting.get(id).and_then(|waiting| waiting.sent_to);
+        let placed = match sent_to.or(challenger) {
+            // The answer to a challenge goes where that came from, a user where a server says.
             Some(server) if placement::takes_stranger(server, &view, directory, policy) => {
                 Ok(server)
             }

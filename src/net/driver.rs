@@ -468,6 +468,7 @@ const fn matters_at_once(event: &Event) -> bool {
         | Event::DepartureDone { .. }
         | Event::DepartureStopped { .. }
         | Event::StoreFailed { .. }
+        | Event::Misdirected { .. }
         | Event::StoreRecovered => true,
     }
 }

@@ -35,6 +35,9 @@ pub enum Mood {
     /// Restarts at once: all bindings, transactions and nonces are forgotten and the boot id is
     /// another one, while everything looks green. From then on as [`Mood::Healthy`].
     Amnesia,
+    /// Healthy, but its own login logic insists: users who belong elsewhere
+    /// ([`Settings::homes`](crate::ucserver::Settings::homes)) are sent there with 302.
+    StrictHome,
 }
 
 /// What a mood comes to at one moment.
@@ -66,6 +69,7 @@ impl Mood {
                 down: millis(parts.next(), 5_000)?,
             },
             "amnesia" => Self::Amnesia,
+            "strict_home" => Self::StrictHome,
             _ => return None,
         };
         parts.next().is_none().then_some(mood)
@@ -82,13 +86,14 @@ impl Mood {
             Self::Dead => "dead",
             Self::Flapping { .. } => "flapping",
             Self::Amnesia => "amnesia",
+            Self::StrictHome => "strict_home",
         }
     }
 
     /// What it comes to at `now`, if it was set at `since`.
     pub(in crate::ucserver) fn behaviour(self, since: Uptime, now: Uptime) -> Behaviour {
         match self {
-            Self::Healthy | Self::Amnesia => Behaviour::Serve(Duration::ZERO),
+            Self::Healthy | Self::Amnesia | Self::StrictHome => Behaviour::Serve(Duration::ZERO),
             Self::Slow { delay } => Behaviour::Serve(delay),
             Self::Refusing => Behaviour::Answer(503),
             Self::Errors => Behaviour::Answer(500),
@@ -117,8 +122,17 @@ mod tests {
 
     #[test]
     fn every_mood_is_known_by_its_name() {
-        for name in ["healthy", "slow", "refusing", "errors", "hung", "dead", "flapping", "amnesia"]
-        {
+        for name in [
+            "healthy",
+            "slow",
+            "refusing",
+            "errors",
+            "hung",
+            "dead",
+            "flapping",
+            "amnesia",
+            "strict_home",
+        ] {
             assert_eq!(Mood::from_name(name).map(Mood::name), Some(name));
         }
         assert_eq!(

@@ -43,6 +43,8 @@ pub(in crate::ucserver) enum Refusal {
     NotAllowed,
     #[error("the method is not known here")]
     NotImplemented,
+    #[error("the user belongs to another server")]
+    Elsewhere(String),
     #[error("the server's mood")]
     Status(u16),
 }
@@ -64,6 +66,7 @@ impl Refusal {
             Self::OutOfOrder => 500,
             Self::NotImplemented => 501,
             Self::Full => 503,
+            Self::Elsewhere(_) => 302,
             Self::Status(status) => *status,
         }
     }
@@ -83,6 +86,9 @@ impl Refusal {
             Self::PathUnannounced(_) => vec![(HeaderName::Require, PATH.into())],
             Self::TooBrief { min_expires_secs } => {
                 vec![(HeaderName::MinExpires, min_expires_secs.to_string().into_bytes())]
+            }
+            Self::Elsewhere(home) => {
+                vec![(HeaderName::Contact, format!("<sip:{home}>").into_bytes())]
             }
             Self::NotAllowed => vec![(HeaderName::Allow, ALLOW.into())],
             Self::Full | Self::Status(503) => {

@@ -9,6 +9,7 @@ use crate::now::Uptime;
 use crate::sip::{ContactValue, HeaderName, Host, Message, NameAddr, ParseError, Uri};
 use crate::ucserver::bindings::{Binding, Bindings};
 use crate::ucserver::digest::{Gate, User};
+use crate::ucserver::mood::Mood;
 use crate::ucserver::refusal::{PATH, Refusal};
 use crate::ucserver::settings::{PathUnannounced, Settings};
 
@@ -41,7 +42,7 @@ pub(in crate::ucserver) enum Change {
 ///
 /// `bindings` must hold nothing that has expired by `now`.
 pub(in crate::ucserver) fn register(
-    settings: &Settings,
+    (settings, mood): (&Settings, Mood),
     gate: Option<&Gate>,
     bindings: &mut Bindings,
     now: Uptime,
@@ -51,6 +52,9 @@ pub(in crate::ucserver) fn register(
     check_required(settings, request)?;
     let user = gate.map(|gate| gate.admit(now, request)).transpose()?;
     let aor = address_of_record(settings, user.as_ref(), request)?;
+    if let (Mood::StrictHome, Some(home)) = (mood, settings.homes.get(&*aor)) {
+        return Err(Refusal::Elsewhere(home.clone()));
+    }
     let path = path(settings, request)?;
     let update = Update {
         settings,

@@ -8,6 +8,7 @@ use crate::now::Uptime;
 use crate::sip::{HeaderName, Message, Response};
 use crate::ucserver::bindings::Bindings;
 use crate::ucserver::digest::Gate;
+use crate::ucserver::mood::Mood;
 use crate::ucserver::refusal::{ALLOW, PATH, Refusal};
 use crate::ucserver::registrar::{self, Accepted, Change};
 use crate::ucserver::settings::Settings;
@@ -41,7 +42,7 @@ pub(in crate::ucserver) struct Served {
 
 /// Serves one request. `bindings` must hold nothing that has expired by `now`.
 pub(in crate::ucserver) fn serve(
-    settings: &Settings,
+    (settings, mood): (&Settings, Mood),
     gate: Option<&Gate>,
     bindings: &mut Bindings,
     now: Uptime,
@@ -53,7 +54,7 @@ pub(in crate::ucserver) fn serve(
     }
     let method = request.method().unwrap_or_default();
     let outcome = match method {
-        "REGISTER" => registrar::register(settings, gate, bindings, now, request)
+        "REGISTER" => registrar::register((settings, mood), gate, bindings, now, request)
             .map(|accepted| registered(bindings, now, wall, request, accepted)),
         "OPTIONS" => {
             registrar::check_required(settings, request).map(|()| capabilities(settings, request))

@@ -147,6 +147,14 @@ impl UcServer {
             .min()
     }
 
+    /// Where a user belongs, by canonical AoR: to the server at `host:port`, or to this one.
+    pub fn belongs(&mut self, aor: &str, home: Option<String>) {
+        match home {
+            Some(home) => self.settings.homes.insert(aor.to_owned(), home),
+            None => self.settings.homes.remove(aor),
+        };
+    }
+
     /// Changes how it behaves, from now on. Dying and [`Mood::Amnesia`] forget everything.
     pub fn set_mood(&mut self, now: Uptime, mood: Mood) {
         self.seen = now;
@@ -324,7 +332,7 @@ impl UcServer {
     fn serve(&mut self, now: Uptime, request: &Message) -> Served {
         let wall = self.settings.wall + now.since(self.started_at);
         let Life { gate, bindings, .. } = &mut self.life;
-        serve::serve(&self.settings, gate.as_ref(), bindings, now, wall, request)
+        serve::serve((&self.settings, self.mood), gate.as_ref(), bindings, now, wall, request)
     }
 
     fn answer(&mut self, now: Uptime, answer: Answer) {

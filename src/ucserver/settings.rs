@@ -1,6 +1,6 @@
 //! What a simulated server is told at its start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,6 +21,9 @@ pub struct Settings {
     pub domains: Vec<String>,
     /// The canonical AoRs it knows (`sip:200@example.com`); `None`: all.
     pub users: Option<BTreeSet<String>>,
+    /// Users who belong to another server, by canonical AoR, and `host:port` of that one. They are
+    /// sent there in the mood [`StrictHome`](crate::ucserver::Mood::StrictHome), and served otherwise.
+    pub homes: BTreeMap<String, String>,
     /// Users with a binding above which strangers are refused; `None`: no limit.
     pub capacity_users: Option<u32>,
     /// Contacts an AoR may have.
@@ -78,6 +81,7 @@ impl Default for Settings {
             wall: SystemTime::UNIX_EPOCH,
             domains: Vec::new(),
             users: None,
+            homes: BTreeMap::new(),
             capacity_users: None,
             bindings_per_aor: 10,
             min_expires_secs: 60,

@@ -268,7 +268,10 @@ fn misfortune(world: &mut World, rng: &mut fastrand::Rng, tally: &mut Tally) -> 
         3 => mood(world, server, Mood::Errors),
         4 => mood(world, server, Mood::Slow { delay: Duration::from_millis(rng.u64(10..900)) }),
         5 => mood(world, server, Mood::Flapping { up: seconds * 3, down: seconds }),
-        6 => mood(world, server, Mood::Amnesia),
+        6 => {
+            let odd = if rng.bool() { Mood::Amnesia } else { Mood::StrictHome };
+            mood(world, server, odd)
+        }
         7..=10 => mood(world, server, Mood::Healthy),
         11 if world.door.is_some() => {
             tally.count(world);

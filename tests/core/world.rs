@@ -284,7 +284,8 @@ impl World {
             | Mood::Hung
             | Mood::Dead
             | Mood::Flapping { .. }
-            | Mood::Amnesia => Some(Uptime::NEVER),
+            | Mood::Amnesia
+            | Mood::StrictHome => Some(Uptime::NEVER),
         };
         self.drain_server(server);
     }
@@ -539,6 +540,12 @@ impl World {
 
     fn drain_server(&mut self, server: usize) {
         while let Some(ucserver::Output::Send { bytes, .. }) = self.servers[server].poll() {
+            if bytes.starts_with(b"SIP/2.0 302") {
+                // Whoever is sent home by their server goes there, whatever the rules of the return say.
+                let message = Message::parse(bytes.clone()).expect("servers write SIP");
+                let to = message.to().and_then(|to| to.parsed_uri()?.canonical_aor());
+                self.ordered.insert(to.expect("it answers a REGISTER").as_str().to_owned());
+            }
             let from = server_addr(server);
             self.transmit(|_| Happening::ToDoor { listener: 1, from, bytes: bytes.clone() });
         }
@@ -594,10 +601,24 @@ impl World {
             outcomes.pop().expect("one record, one outcome")
         };
         if outcome == Recorded::Done {
+            self.tell_servers(&record);
             self.check_written(&record);
         }
         let life = self.life;
         self.later(Duration::from_micros(50), Happening::Recorded { ticket, outcome, life });
+    }
+
+    /// The servers' own administration knows where everybody belongs.
+    fn tell_servers(&mut self, record: &Record) {
+        for change in &record.changes {
+            let Change::User { record, .. } = change else { continue };
+            let home = record.home.as_ref().and_then(|home| self.server_called(home));
+            for (place, server) in self.servers.iter_mut().enumerate() {
+                let elsewhere = home.filter(|&home| home != place);
+                let elsewhere = elsewhere.map(|home| server_addr(home).to_string());
+                record.aors.iter().for_each(|aor| server.belongs(aor.as_str(), elsewhere.clone()));
+            }
+        }
     }
 
     /// The machine stands still: whatever is due meanwhile is late.
