@@ -9,10 +9,13 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroize as _;
 
+use crate::admin::{Fault, Page};
 use crate::private::Private;
 
 /// How long the door may take for anything.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Items of a listing asked for at once.
+const PAGE: usize = 1_000;
 /// An answer longer than this is cut, and then not understood.
 const ANSWER_MAX: u64 = 64 * 1024 * 1024;
 
@@ -37,7 +40,7 @@ pub(super) enum AdminError {
         address: SocketAddr,
         /// The HTTP status.
         status: u16,
-        /// The beginning of what it said.
+        /// What it said, and what to do; the beginning, if that is no fault of a door's.
         text: String,
     },
     /// It answered something this program does not understand.
@@ -58,6 +61,33 @@ pub(super) fn get<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Resul
     let body = exchange(address, &format!("GET {path}"), "Accept: application/json\r\n", "")?;
     serde_json::from_slice(&body)
         .map_err(|error| AdminError::NotUnderstood { address, why: error.to_string() })
+}
+
+/// Asks for a listing, page by page, and hands each page on that holds anything; whether any did.
+/// `parameters` are names and values, not yet escaped.
+pub(super) fn each_page<T: DeserializeOwned>(
+    address: SocketAddr,
+    path: &str,
+    parameters: &[(&str, Option<String>)],
+    mut show: impl FnMut(&[T], bool),
+) -> Result<bool, AdminError> {
+    let mut first = format!("{path}?limit={PAGE}");
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            // Writing to a String cannot fail.
+            let _ok = write!(first, "&{name}={}", escaped(value));
+        }
+    }
+    let (mut asked, mut found) = (first.clone(), false);
+    loop {
+        let page: Page<T> = get(address, &asked)?;
+        if !page.items.is_empty() {
+            show(&page.items, !found);
+            found = true;
+        }
+        let Some(next) = page.next else { return Ok(found) };
+        asked = format!("{first}&after={}", escaped(&next));
+    }
 }
 
 /// Tells it something, as somebody who has its token; what exactly, in the body.
@@ -108,7 +138,10 @@ fn exchange(
         return Err(AdminError::NotUnderstood { address, why: String::from("this is not HTTP") });
     };
     if !(200..300).contains(&status) {
-        let text = String::from_utf8_lossy(body).chars().take(200).collect::<String>();
+        let text = match serde_json::from_slice(body) {
+            Ok(Fault { error, what_to_do }) => format!("{error}; what to do: {what_to_do}"),
+            Err(_) => String::from_utf8_lossy(body).chars().take(200).collect(),
+        };
         return Err(AdminError::Refused { address, status, text: text.trim().to_owned() });
     }
     Ok(body.to_vec())

@@ -22,6 +22,7 @@
 //! | `rehoming` | another home by hand |
 //! | `homecoming` | users who were moved are brought home, in stages |
 //! | `ledger` | writes under way and what happens when they are durable |
+//! | `listing` | users, page by page, those who fit a filter |
 //! | `report` | what the door shows of itself |
 
 mod absorb;
@@ -34,6 +35,7 @@ mod explain;
 mod homecoming;
 mod lane;
 mod ledger;
+mod listing;
 mod nonces;
 mod path;
 mod pool;
@@ -93,6 +95,7 @@ use crate::timers::Timers;
 pub use command::{Command, Done, Refused};
 pub use departure::RebalancePlan;
 pub use explain::{Candidate, Explanation, PlannedMove, ServerLoad, WhatIf};
+pub use listing::{Filter, Listed};
 pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
 pub use stats::Stats;
 pub use status::{

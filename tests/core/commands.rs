@@ -52,7 +52,7 @@ fn user(world: &World, name: &str) -> UserStatus {
 /// Home, current, and why they are not the same.
 fn places(world: &World, name: &str) -> (String, String, Option<String>) {
     let user = user(world, name);
-    let why = world.door().relocations(0, USERS).into_iter().find(|away| away.user == user.name);
+    let why = world.relocations().into_iter().find(|away| away.user == user.name);
     let why = why.map(|away| {
         assert_eq!(Some(&away.origin), user.home.as_ref(), "the origin is the home");
         away.why.to_string()
