@@ -30,6 +30,7 @@ pub(super) enum Wanted {
     Maintenance { server: String },
 }
 
+/// Another home for a user.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Home {
@@ -37,6 +38,7 @@ struct Home {
     home: String,
 }
 
+/// A drain of a server.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Drain {
@@ -44,6 +46,7 @@ struct Drain {
     on: bool,
 }
 
+/// Maintenance of a server.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Maintenance {

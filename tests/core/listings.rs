@@ -28,7 +28,7 @@ fn door(users: usize) -> Door {
             origin: server(number),
             date: SystemTime::UNIX_EPOCH + Duration::from_secs(7),
             target: server(number + 1),
-            why: whys[number / 5 % 3],
+            why: whys[number / 15 % 3],
         }),
         epoch: 1,
         left_at: Vec::new(),

@@ -33,8 +33,12 @@ impl<'d> Checker<'d> {
                 "type" if !is_of(rule, value) => complain("is no"),
                 "enum" if !rule.as_array().unwrap().contains(value) => complain("is none of"),
                 "const" if rule != value => complain("is not"),
-                "minimum" if value.as_f64() < rule.as_f64() => complain("is less than"),
-                "maximum" if value.as_f64() > rule.as_f64() => complain("is more than"),
+                "minimum" if value.is_number() && value.as_f64() < rule.as_f64() => {
+                    complain("is less than")
+                }
+                "maximum" if value.is_number() && value.as_f64() > rule.as_f64() => {
+                    complain("is more than")
+                }
                 "required" => {
                     let names = rule.as_array().unwrap().iter().map(|it| it.as_str().unwrap());
                     let missing = names.filter(|name| value.get(name).is_none());
@@ -112,6 +116,7 @@ fn it_finds_what_is_wrong() {
                 "name": { "type": "string", "description": "x" },
                 "score": { "type": "integer", "minimum": 0, "maximum": 100 },
                 "because": { "type": ["string", "null"] },
+                "at": { "type": ["integer", "null"], "minimum": 0 },
                 "counts": { "type": "object", "additionalProperties": { "type": "integer" } },
                 "next": { "anyOf": [{ "$ref": "#/components/schemas/Server" }, { "type": "null" }] },
                 "kinds": { "type": "array", "items": { "enum": ["a", "b"] } },
@@ -126,7 +131,7 @@ fn it_finds_what_is_wrong() {
         Checker::of(&document).complaints(schema, &value, "it")
     };
     let good = serde_json::json!({
-        "name": "x", "score": 100, "because": null, "counts": { "y": 1 },
+        "name": "x", "score": 100, "because": null, "at": null, "counts": { "y": 1 },
         "next": { "name": "z", "next": null }, "kinds": ["a", "b"],
     });
     assert_eq!(check("Server", good), [""; 0]);
