@@ -172,6 +172,8 @@ fn split(answer: &[u8]) -> Option<(u16, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread::JoinHandle;
+
     use super::*;
 
     #[test]
@@ -188,6 +190,53 @@ mod tests {
         {
             assert_eq!(split(answer), None);
         }
+    }
+
+    /// Answers one request after the other, and what the requests were.
+    fn answering(answers: &'static [&'static str]) -> (SocketAddr, JoinHandle<Vec<String>>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let thread = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 1024];
+                let octets = stream.read(&mut request).unwrap();
+                let request = String::from_utf8_lossy(&request[..octets]);
+                asked.push(request.split(' ').nth(1).unwrap_or_default().to_owned());
+                write!(stream, "HTTP/1.0 {answer}").unwrap();
+            }
+            asked
+        });
+        (address, thread)
+    }
+
+    #[test]
+    fn a_listing_is_followed_to_its_end_past_pages_without_anybody() {
+        let (address, asked) = answering(&[
+            "200 OK\r\n\r\n{\"items\": [], \"next\": \"f-10\"}",
+            "200 OK\r\n\r\n{\"items\": [1, 2], \"next\": \"f-30\"}",
+            "200 OK\r\n\r\n{\"items\": [3], \"next\": null}",
+        ]);
+        let mut shown: Vec<(Vec<u8>, bool)> = Vec::new();
+        let parameters = [("server", Some("ucs 2".to_owned())), ("home", None)];
+        let show = |page: &[u8], first| shown.push((page.to_vec(), first));
+        assert!(each_page(address, "/v1/users", &parameters, show).unwrap());
+        assert_eq!(shown, [(vec![1, 2], true), (vec![3], false)]);
+        let first = "/v1/users?limit=1000&server=ucs%202";
+        let next = |cursor| format!("{first}&after={cursor}");
+        assert_eq!(asked.join().unwrap(), [first.to_owned(), next("f-10"), next("f-30")]);
+    }
+
+    #[test]
+    fn what_a_door_refuses_is_said_with_what_to_do() {
+        let (address, _asked) = answering(&[
+            "409 Conflict\r\n\r\n{\"error\": \"it is so\", \"what_to_do\": \"nothing\"}",
+            "502 Bad Gateway\r\n\r\n<html>",
+        ]);
+        let ask = || get::<serde_json::Value>(address, "/v1/status").unwrap_err().to_string();
+        assert!(ask().ends_with("refused: 409 it is so; what to do: nothing"));
+        assert!(ask().ends_with("refused: 502 <html>"));
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn the_pace_says_how_long_it_takes() {
 fn an_unknown_server_is_refused_with_those_there_are() {
     let world = settled(settings(2, 1_000), 4);
     let refused = world.door().what_if(world.now, &["ucs7".to_owned()], (0, 0)).unwrap_err();
-    assert_eq!(refused.to_string(), "there is no such server; there are ucs1, ucs2");
+    assert_eq!(refused.to_string(), "there is no server \"ucs7\"; there are ucs1, ucs2");
 }
 
 #[test]

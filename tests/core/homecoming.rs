@@ -254,7 +254,7 @@ fn who_cannot_be_sent_home_is_told_why() {
     let send = |world: &mut World, name: &str| {
         order(world, Command::ReturnServer(name.into())).map_err(|why| why.to_string())
     };
-    let no_such = "there is no such server; there are ucs1, ucs2, ucs3";
+    let no_such = "there is no server \"ucs9\"; there are ucs1, ucs2, ucs3";
     assert_eq!(send(&mut world, "ucs9").unwrap_err(), no_such);
     assert_eq!(send(&mut world, "ucs2").unwrap_err(), "nobody is sent there now: home_down");
     assert_eq!(send(&mut world, "ucs1").unwrap_err(), "nobody is away from there");

@@ -24,7 +24,7 @@ fn door(users: usize) -> Door {
         lines: Vec::new(),
         home: Some(server(number)),
         enabled: true,
-        relocation: (number % 5 == 0).then(|| RelocationRecord {
+        relocation: number.is_multiple_of(5).then(|| RelocationRecord {
             origin: server(number),
             date: SystemTime::UNIX_EPOCH + Duration::from_secs(7),
             target: server(number + 1),

@@ -1,6 +1,6 @@
 //! What hostile clients send to the admin listener, and that the others are served meanwhile.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use frontdoor::admin::Fault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::admin::{Shown, ask, body, door, raw};
+use crate::harness::now;
 use crate::support::soon;
 
 const RIGHT: &str =
@@ -106,10 +107,10 @@ async fn a_body_that_trickles_is_not_waited_for() {
         "POST /v1/users/anna/home HTTP/1.1\r\nHost: localhost\r\n{RIGHT}Content-Length: 1000\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    let (began, mut answer) = (Instant::now(), Vec::new());
+    let (began, mut answer) = (now(), Vec::new());
     while timeout(Duration::from_millis(200), stream.read_buf(&mut answer)).await.is_err() {
         stream.write_all(b" ").await.unwrap();
-        assert!(began.elapsed() < Duration::from_secs(8), "it is waited for");
+        assert!(now().since(began) < Duration::from_secs(8), "it is waited for");
     }
     let _reset = stream.read_to_end(&mut answer).await;
     assert_eq!(fault(&String::from_utf8(answer).unwrap()).0, 408);
@@ -121,9 +122,9 @@ async fn headers_that_trickle_or_never_end_are_cut_off() {
     for piece in [&b"X"[..], b"X: y\r\n"] {
         let mut stream = TcpStream::connect(admin.local_addr()).await.unwrap();
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n").await.unwrap();
-        let (began, mut answer) = (Instant::now(), Vec::new());
+        let (began, mut answer) = (now(), Vec::new());
         loop {
-            assert!(began.elapsed() < Duration::from_secs(8), "it is waited for");
+            assert!(now().since(began) < Duration::from_secs(8), "it is waited for");
             match timeout(Duration::from_millis(100), stream.read_buf(&mut answer)).await {
                 Err(_) => drop(stream.write_all(piece).await),
                 Ok(Ok(octets)) if octets > 0 => {}
