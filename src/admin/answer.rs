@@ -63,7 +63,7 @@ pub(super) fn refused(why: &Refused) -> (StatusCode, Fault) {
             };
             (StatusCode::NOT_FOUND, advice)
         }
-        Refused::NothingToDo => (StatusCode::CONFLICT, "nothing".to_owned()),
+        Refused::NothingToDo => (StatusCode::CONFLICT, "nothing: it is as you want it".to_owned()),
         Refused::Busy => (StatusCode::CONFLICT, "send it again in a second".to_owned()),
         Refused::NotNow(_) => (
             StatusCode::CONFLICT,

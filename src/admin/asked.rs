@@ -124,3 +124,37 @@ fn decoded(text: &str) -> Result<String, Refusal> {
     }
     String::from_utf8(octets).map_err(|_| Refusal::Name)
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::Method;
+    use proptest::prelude::*;
+
+    use crate::admin::endpoints::find;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_is_read_or_refused(
+            path in "(/v1/(users|servers|explain)/)?[ -~]{0,40}",
+            query in proptest::option::of("((limit|after|server|prefix|kill|%[0-9a-f]{0,2})=)?[ -~]{0,40}"),
+        ) {
+            for method in [Method::GET, Method::POST] {
+                if let Ok((endpoint, names)) = find(&method, &path) {
+                    let asked = Asked::read(endpoint, &names, query.as_deref());
+                    prop_assert!(asked.map_or(true, |it| it.names.len() == names.len()));
+                }
+            }
+        }
+
+        #[test]
+        fn a_name_comes_out_as_it_was_escaped(name in "\\PC{1,20}") {
+            let escaped: String = name.bytes().map(|octet| format!("%{octet:02x}")).collect();
+            prop_assert_eq!(decoded(&escaped), Ok(name.clone()));
+            let path = format!("/v1/users/{escaped}");
+            let (endpoint, names) = find(&Method::GET, &path).unwrap();
+            prop_assert_eq!(Asked::read(endpoint, &names, None).unwrap().name(), Ok(name));
+        }
+    }
+}

@@ -9,8 +9,8 @@ use crate::admin::asked::Asked;
 use crate::admin::body::{self, Body, Wanted};
 use crate::admin::route::{Refusal, Route};
 use crate::door::{
-    Command, Explanation, RebalancePlan, RecoveryStatus, RelocationStatus, Status, UserStatus,
-    WhatIf,
+    Command, Explanation, RebalancePlan, RecoveryStatus, RelocationStatus, STANDINGS, Status,
+    UserStatus, WHYS, WhatIf,
 };
 use crate::net::USERS_PAGE_LIMIT;
 
@@ -89,25 +89,21 @@ const AFTER: Parameter = parameter(
     Kind::Text,
     "where the page begins: `next` of the page before; not there: at the beginning",
 );
-const SERVER: Parameter = parameter("server", Kind::Text, "their current server");
-const HOME: Parameter = parameter("home", Kind::Text, "their home");
+const SERVER: Parameter = parameter("server", Kind::Text, "users who are served by this server");
+const HOME: Parameter = parameter("home", Kind::Text, "users who belong to this server");
 const PREFIX: Parameter = parameter(
     "prefix",
     Kind::Text,
-    "what their login name or one of their addresses begins with, with or without `sip:`",
+    "users whose login name or one of whose addresses begins so, with or without `sip:`",
 );
-const AWAY: Parameter =
-    parameter("away", Kind::Flag, "whether they are served elsewhere than at home");
-const STATE: Parameter = parameter(
-    "state",
-    Kind::OneOf(&["settled", "moving", "awaiting_phone", "held", "failed"]),
-    "how one of their bindings stands",
+const AWAY: Parameter = parameter(
+    "away",
+    Kind::Flag,
+    "true: users who are served elsewhere than at home; false: the others",
 );
-const WHY: Parameter = parameter(
-    "why",
-    Kind::OneOf(&["failover", "drain", "replanned", "manual"]),
-    "why they are away",
-);
+const STATE: Parameter =
+    parameter("state", Kind::OneOf(&STANDINGS), "users one of whose bindings stands so");
+const WHY: Parameter = parameter("why", Kind::OneOf(&WHYS), "users who are away for this reason");
 const USERS: &[Parameter] = &[LIMIT, AFTER, SERVER, HOME, AWAY, STATE, PREFIX];
 const RELOCATIONS: &[Parameter] = &[LIMIT, AFTER, SERVER, HOME, WHY, PREFIX];
 

@@ -2,7 +2,7 @@
 //!
 //! `src/admin/endpoints.rs` is the table of what there is, and `GET /v1/openapi.json` is written from
 //! it and from the types that answer: [`crate::door::Status`], [`crate::door::UserStatus`] and the
-//! others. What is not in the table is not there, and a field that is not documented does not compile.
+//! others. What is not in the table is not there, and a field without a description fails a test.
 //!
 //! Whatever changes something is a `POST` and needs `Authorization: Bearer TOKEN`: 202 when it is
 //! done or under way ([`Taken`]), 401 and 403 without the right token, 404 where there is no such user

@@ -12,20 +12,26 @@ const ABOUT: &str = "What operators and their tools see of a running door, and w
     only what is no HTTP, or has more than 8 KiB or 100 lines of headers, is answered 400 or 431 \
     without a body. Clients are to ignore properties they do not know.";
 
-/// The whole document.
-pub(super) fn document() -> Value {
+/// The types of answers or of bodies: which properties must be there is not the same for both.
+fn generator(contract: fn(SchemaSettings) -> SchemaSettings) -> SchemaGenerator {
     let settings = SchemaSettings::draft2020_12().with(|it| {
         it.definitions_path = "/components/schemas".into();
         it.meta_schema = None;
     });
-    let mut generator = settings.into_generator();
+    contract(settings).into_generator()
+}
+
+/// The whole document.
+pub(super) fn document() -> Value {
+    let mut answers = generator(SchemaSettings::for_serialize);
+    let mut bodies = generator(SchemaSettings::for_deserialize);
     let mut paths = Map::new();
     for endpoint in ENDPOINTS {
         let verb = match endpoint.verb {
             Verb::Get => "get",
             Verb::Post => "post",
         };
-        let mut operation = operation(endpoint, &mut generator);
+        let mut operation = operation(endpoint, &mut answers, &mut bodies);
         let parts = endpoint.path.split(['/', '{', '}', '-', '.']).filter(|part| !part.is_empty());
         let words: Vec<&str> = std::iter::once(verb).chain(parts).collect();
         operation["operationId"] = words.join("_").into();
@@ -34,7 +40,9 @@ pub(super) fn document() -> Value {
             entry.insert(verb.to_owned(), operation);
         }
     }
-    let fault = generator.subschema_for::<Fault>();
+    let fault = answers.subschema_for::<Fault>();
+    let mut schemas = answers.take_definitions(true);
+    schemas.extend(bodies.take_definitions(true));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -44,7 +52,7 @@ pub(super) fn document() -> Value {
         },
         "paths": paths,
         "components": {
-            "schemas": generator.take_definitions(true),
+            "schemas": schemas,
             "responses": {
                 "Refused": {
                     "description": "Why not, and what to do next; nothing has changed",
@@ -62,7 +70,11 @@ pub(super) fn document() -> Value {
     })
 }
 
-fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
+fn operation(
+    endpoint: &Endpoint,
+    answers: &mut SchemaGenerator,
+    bodies: &mut SchemaGenerator,
+) -> Value {
     let names = endpoint.path.split(['{', '}']).skip(1).step_by(2).map(name);
     let parameters: Vec<Value> = names.chain(endpoint.query.iter().map(parameter)).collect();
     let (status, content) = match endpoint.answer {
@@ -71,10 +83,10 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
             ("200", json!({ "application/json": { "schema": { "type": "object" } } }))
         }
         Answer::Json(described) => {
-            ("200", json!({ "application/json": { "schema": described(generator) } }))
+            ("200", json!({ "application/json": { "schema": described(answers) } }))
         }
         Answer::Taken(described) => {
-            ("202", json!({ "application/json": { "schema": described(generator) } }))
+            ("202", json!({ "application/json": { "schema": described(answers) } }))
         }
     };
     let mut responses = Map::new();
@@ -96,7 +108,7 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         operation["requestBody"] = json!({
             "required": true,
             "content": { "application/json": {
-                "schema": (body.described)(generator),
+                "schema": (body.described)(bodies),
                 "example": serde_json::from_str::<Value>(body.example).ok(),
             } },
         });
@@ -211,8 +223,23 @@ mod tests {
             under(&document, key, &mut texts);
         }
         for text in texts.into_iter().filter_map(Value::as_str) {
-            assert!(!text.is_empty() && !text.contains("::") && !text.contains("[`"), "{text}");
+            for foreign in ["::", "[`", "(D", "(H", "(M"] {
+                assert!(!text.is_empty() && !text.contains(foreign), "{text}");
+            }
         }
+    }
+
+    #[test]
+    fn an_answer_has_all_its_properties_and_a_body_those_without_default() {
+        let document = document();
+        let required = |name: &str| {
+            let names = document["components"]["schemas"][name]["required"].as_array().unwrap();
+            names.iter().filter_map(Value::as_str).collect::<Vec<_>>()
+        };
+        let status = document["components"]["schemas"]["Status"]["properties"].as_object().unwrap();
+        assert_eq!(required("Status").len(), status.len());
+        assert!(required("UserStatus").contains(&"relocated_at"), "it may be null, but is there");
+        assert_eq!(required("Maintenance"), ["on"]);
     }
 
     #[test]

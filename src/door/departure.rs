@@ -125,7 +125,7 @@ impl Departures {
     }
 }
 
-/// What a rebalance would do (D8).
+/// What a rebalance would do.
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]

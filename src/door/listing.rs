@@ -8,13 +8,32 @@ use std::time::SystemTime;
 
 use crate::cluster::ServerId;
 use crate::directory::UserId;
+use crate::directory::record::RelocationReason;
 use crate::door::Door;
+use crate::door::binding::Standing;
 use crate::door::command::Refused;
 use crate::door::status::{RelocationStatus, UserStatus};
 use crate::now::{Now, Uptime};
 
 /// Users looked at for one page: a filter that few fit must not hold up REGISTERs.
 const LOOKED_AT_MAX: usize = 10_000;
+
+/// How a binding can stand, as long as there is one: what [`Filter::standing`] may be.
+pub const STANDINGS: [&str; 5] = [
+    Standing::Settled.name(),
+    Standing::Moving.name(),
+    Standing::AwaitingPhone.name(),
+    Standing::Held.name(),
+    Standing::Failed.name(),
+];
+
+/// Why somebody can be away: what [`Filter::why`] may be.
+pub const WHYS: [&str; 4] = [
+    RelocationReason::Failover.name(),
+    RelocationReason::Drain.name(),
+    RelocationReason::Replanned.name(),
+    RelocationReason::Manual.name(),
+];
 
 /// Which users are listed; what is not said does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,9 +13,9 @@ pub struct Status {
     pub at_nanos: u64,
     /// The servers, in configured order.
     pub servers: Vec<ServerStatus>,
-    /// `own_network` or `shared_backend` while nobody is moved on suspicion (H5).
+    /// `own_network` or `shared_backend` while nobody is moved on suspicion.
     pub suspicion: Option<Arc<str>>,
-    /// Whether automatic distribution is disabled (D1).
+    /// Whether automatic distribution is disabled.
     pub distribution_disabled: bool,
     /// Users known.
     pub users: u64,
@@ -25,7 +25,7 @@ pub struct Status {
     pub unplaced: u64,
     /// Bindings whose lease runs.
     pub bindings: u64,
-    /// Where those bindings stand (M12).
+    /// Where those bindings stand.
     pub progress: Progress,
     /// The most recent failovers, newest last, at most 16.
     pub failovers: Vec<FailoverStatus>,
@@ -74,7 +74,7 @@ pub struct DepartureStatus {
     pub stayed: u64,
 }
 
-/// Bindings by where they stand (M12).
+/// Bindings by where they stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// Registered where their user is current.
@@ -114,7 +114,7 @@ pub struct ServerStatus {
     pub since_nanos: u64,
     /// For which realms it wants its users' passwords, as far as is known.
     pub realms: Vec<Arc<str>>,
-    /// Servers of another realm: no user is moved from there to here, nor back (M6).
+    /// Servers of another realm: no user is moved from there to here, nor back.
     pub other_realm_than: Vec<Arc<str>>,
     /// What proved its failure, while failed.
     pub proof: Option<Arc<str>>,
