@@ -40,6 +40,11 @@ pub(crate) async fn door(state: &str) -> Shown {
         users: vec![user("anna"), user("bert")],
         ..Echo::default()
     };
+    door_of(core).await
+}
+
+/// A driver of this core, and an admin listener that shows it.
+pub(crate) async fn door_of(core: Echo) -> Shown {
     let running = run(core, no_ledger()).await;
     let admin = listen(running.handle.clone());
     soon("the first snapshot", async {

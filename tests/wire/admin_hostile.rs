@@ -1,15 +1,18 @@
 //! What hostile clients send to the admin listener, and that the others are served meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use frontdoor::admin::Fault;
+use frontdoor::door::UserStatus;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
 
-use crate::admin::{Shown, ask, body, door, raw};
+use crate::admin::{Shown, ask, body, door, door_of, raw};
 use crate::harness::now;
-use crate::support::soon;
+use crate::support::{Echo, soon};
 
 const RIGHT: &str =
     "Authorization: Bearer 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\r\n";
@@ -216,6 +219,32 @@ async fn what_is_hardly_http_harms_nobody() {
         assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
         serves(&admin).await;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_hardly_reads_its_answer_is_cut_off_and_the_others_are_served() {
+    let aor = Arc::<str>::from("sip:anna@example.com".repeat(500));
+    let user = UserStatus { aors: vec![aor], ..UserStatus::default() };
+    // More than two sockets hold.
+    let core = Echo { users: vec![user; 1_000], ..Echo::default() };
+    let admin = door_of(core).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(admin.local_addr()).await.unwrap();
+    let request = b"GET /v1/users?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let (mut answer, mut octet) = (Vec::new(), [0]);
+    // An octet now and then does not help.
+    for _ in 0..24 {
+        stream.read_exact(&mut octet).await.unwrap();
+        answer.extend(octet);
+        serves(&admin).await;
+        sleep(Duration::from_millis(500)).await;
+    }
+    // What was under way still arrives.
+    SockRef::from(&stream).set_recv_buffer_size(8_000_000).unwrap();
+    let _reset = soon("it is cut off", stream.read_to_end(&mut answer)).await;
+    assert!(answer.starts_with(b"HTTP/1.1 200 ") && answer.len() < 10_000_000, "all of it");
 }
 
 #[tokio::test]
