@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::{ClusterView, Failure, Proof, ServerId, State, Suspect, Suspicion};
+use crate::cluster::{ClusterView, Failure, ServerId, State, Suspect, Suspicion};
 use crate::directory::{Directory, UserId};
 use crate::now::Uptime;
 use crate::placement;
@@ -311,7 +311,7 @@ pub fn may_leave(
 /// A refusal by the server's own host proves the path, so a fault of our network cannot explain
 /// it, and it is acted on (H5).
 fn casts_doubt(suspicion: &Suspicion, failure: &Failure) -> bool {
-    !(suspicion.of == Suspect::OwnNetwork && failure.proof == Proof::Refused)
+    !(suspicion.of == Suspect::OwnNetwork && failure.proof.proves_the_path())
 }
 
 const fn hold(because: Reason) -> Verdict {
@@ -328,6 +328,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::cluster::Proof;
     use crate::cluster::{ServerView, Version};
     use crate::directory::record::RelocationReason;
     use crate::directory::{Relocation, User};
@@ -372,6 +373,7 @@ mod tests {
             Some(Proof::Silence),
             Some(Proof::Errors),
             Some(Proof::Document),
+            Some(Proof::Drill),
         ];
         let just_before = |at: Uptime| Uptime::from_nanos(at.as_nanos() - 1);
         let times =
@@ -492,7 +494,7 @@ mod tests {
         let doubt = match case.suspect {
             None => false,
             Some(Suspect::SharedBackend) => true,
-            Some(Suspect::OwnNetwork) => case.proof != Some(Proof::Refused),
+            Some(Suspect::OwnNetwork) => !matches!(case.proof, Some(Proof::Refused | Proof::Drill)),
         };
         match (column, cell) {
             (_, "") => true,

@@ -61,6 +61,8 @@ pub mod admin;
 
 pub mod telemetry;
 
+pub mod reports;
+
 // What everything stands on.
 
 pub mod now;

@@ -9,8 +9,8 @@ use crate::admin::asked::Asked;
 use crate::admin::body::{self, Body, Wanted};
 use crate::admin::route::{Refusal, Route};
 use crate::door::{
-    Command, Explanation, RebalancePlan, RecoveryStatus, RelocationStatus, STANDINGS, Status,
-    UserStatus, WHYS, WhatIf,
+    Command, Explanation, RebalancePlan, RecoveryStatus, RelocationStatus, Report, STANDINGS,
+    Status, UserStatus, WHYS, WhatIf,
 };
 use crate::net::USERS_PAGE_LIMIT;
 
@@ -127,6 +127,8 @@ const EXPLANATION: Described = SchemaGenerator::subschema_for::<Explanation>;
 const WHAT_IF: Described = SchemaGenerator::subschema_for::<WhatIf>;
 const REBALANCE: Described = SchemaGenerator::subschema_for::<RebalancePlan>;
 const RECOVERY: Described = SchemaGenerator::subschema_for::<RecoveryStatus>;
+const REPORTS: Described = SchemaGenerator::subschema_for::<Vec<Report>>;
+const REPORT: Described = SchemaGenerator::subschema_for::<Report>;
 const TAKEN: Described = SchemaGenerator::subschema_for::<Taken>;
 
 /// All of them.
@@ -183,6 +185,20 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     .refuses(&[404, 410, 503]),
     get("/v1/recovery", "The way home", Answer::Json(RECOVERY), |_| Ok(Route::Recovery))
         .refuses(&[503]),
+    get(
+        "/v1/reports",
+        "The newest 100 reports, oldest of them first",
+        Answer::Json(REPORTS),
+        |_| Ok(Route::Reports),
+    )
+    .refuses(&[503]),
+    get(
+        "/v1/reports/{report}",
+        "What a failover, a drill or a return was like",
+        Answer::Json(REPORT),
+        |it| Ok(Route::Report { id: it.name()? }),
+    )
+    .refuses(&[404, 503]),
     order("/v1/recovery/pause", "Nobody goes home until `resume`; returns under way stop", |_| {
         Ok(Route::Order(Command::PauseRecovery))
     }),
@@ -211,6 +227,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         |it| Ok(Route::OrderWith(Wanted::Maintenance { server: it.name()? })),
     )
     .with(body::MAINTENANCE),
+    order("/v1/servers/{server}/drill", "A failover on purpose", |it| {
+        Ok(Route::Order(Command::Drill(it.name()?)))
+    }),
     order("/v1/rebalance/start", "Homes are spread anew", |_| Ok(Route::Order(Command::Rebalance))),
     order("/v1/rebalance/stop", "Homes are spread no further", |_| {
         Ok(Route::Order(Command::StopRebalance))

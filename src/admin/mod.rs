@@ -37,6 +37,7 @@ use tokio::sync::oneshot;
 use crate::net::BindError;
 use crate::net::Handle;
 use crate::private::Private;
+use crate::reports::Shelf;
 
 pub use answer::{Fault, Page, Taken};
 
@@ -70,7 +71,7 @@ pub struct Admin {
 ///
 /// # Errors
 /// Says where it cannot listen and what to do.
-pub fn start(settings: Settings, door: Handle) -> Result<Admin, BindError> {
+pub fn start(settings: Settings, door: Handle, shelf: Shelf) -> Result<Admin, BindError> {
     let address = settings.address;
     let failed =
         |source| BindError { listener: Arc::from("admin"), transport: "http", address, source };
@@ -84,7 +85,7 @@ pub fn start(settings: Settings, door: Handle) -> Result<Admin, BindError> {
         .name("admin".to_owned())
         .spawn(move || {
             let allowed = (settings.names, settings.token);
-            runtime.block_on(server::serve(listener, allowed, door, stopped));
+            runtime.block_on(server::serve(listener, allowed, (door, shelf), stopped));
         })
         .map_err(failed)?;
     Ok(Admin { local, stop: Some(stop), thread: Some(thread) })

@@ -120,6 +120,7 @@ fn operation(
 fn name(name: &str) -> Value {
     let says = match name {
         "user" => "Login name or address (sip:…), %-encoded",
+        "report" => "Its id, as /v1/reports lists it",
         _ => "As configured, %-encoded",
     };
     let schema = json!({ "type": "string", "minLength": 1 });
@@ -249,7 +250,7 @@ mod tests {
             let parameters = operation["parameters"].as_array().unwrap();
             for parameter in parameters.iter().filter(|it| it["in"] == "path") {
                 let name = parameter["name"].as_str().unwrap();
-                assert!(["user", "server"].contains(&name), "{path}: say what {name} is");
+                assert!(["user", "server", "report"].contains(&name), "{path}: say what {name} is");
                 assert!(path.contains(&format!("{{{name}}}")), "{path}");
             }
             let names = parameters.iter().filter(|it| it["in"] == "path").count();

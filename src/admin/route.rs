@@ -41,6 +41,10 @@ pub(super) enum Route {
         count: usize,
     },
     Recovery,
+    Reports,
+    Report {
+        id: String,
+    },
     Relocations {
         filter: Filter,
         after: Option<String>,

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::answer::{self, Fault, Taken};
@@ -31,6 +32,7 @@ use crate::admin::route::{Refusal, Route, check_host, check_token, route};
 use crate::door::{Listed, Refused};
 use crate::net::{Clock, Handle, Unanswered};
 use crate::private::Private;
+use crate::reports::Shelf;
 
 /// Connections served at once; the next wait in the kernel.
 const CONNECTION_LIMIT: usize = 64;
@@ -50,6 +52,9 @@ const DRIVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long accepting rests after a failure.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
+/// Reports of one answer.
+const REPORTS_MAX: usize = 100;
+
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -59,6 +64,7 @@ type Answer = Response<Full<Bytes>>;
 /// What every request is answered from.
 struct Desk {
     door: Handle,
+    shelf: Shelf,
     names: Vec<String>,
     token: Option<Private<[u8; 32]>>,
     readiness: Readiness,
@@ -73,13 +79,14 @@ struct Desk {
 pub(super) async fn serve(
     listener: net::TcpListener,
     (names, token): (Vec<String>, Option<Private<[u8; 32]>>),
-    door: Handle,
+    (door, shelf): (Handle, Shelf),
     stopped: oneshot::Receiver<()>,
 ) {
     let now = Clock.now();
     let began = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let desk = Arc::new(Desk {
         door,
+        shelf,
         names,
         token,
         readiness: Readiness::new(now.uptime),
@@ -225,8 +232,33 @@ impl Desk {
                 taken(self.door.command(command).await)?;
                 Ok(answer(StatusCode::ACCEPTED, &Taken { done: true }))
             }
+            Route::Reports => self.reports().await,
+            Route::Report { id } => self.report(id).await,
             // Its body has been read before.
             Route::OrderWith(_) => Err(answer::silent("the body is missing")),
+        }
+    }
+
+    /// The disk may be slow, and this thread has other things to do.
+    async fn reports(&self) -> Result<Answer, Faulty> {
+        let shelf = self.shelf.clone();
+        match spawn_blocking(move || shelf.newest(REPORTS_MAX)).await {
+            Ok(Ok(reports)) => Ok(json(&reports)),
+            Ok(Err(error)) => Err(answer::silent(format!("the reports cannot be read: {error}"))),
+            Err(error) => Err(answer::silent(error.to_string())),
+        }
+    }
+
+    async fn report(&self, id: String) -> Result<Answer, Faulty> {
+        let shelf = self.shelf.clone();
+        match spawn_blocking(move || shelf.report(&id)).await {
+            Ok(Some(report)) => Ok(json(&report)),
+            Ok(None) => {
+                let (error, what_to_do) = ("there is no such report", "take an id of /v1/reports");
+                let (error, what_to_do) = (error.to_owned(), what_to_do.to_owned());
+                Err((StatusCode::NOT_FOUND, Fault { error, what_to_do }))
+            }
+            Err(error) => Err(answer::silent(error.to_string())),
         }
     }
 

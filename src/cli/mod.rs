@@ -11,6 +11,7 @@ mod orders;
 mod out;
 mod rebalance;
 mod recovery;
+mod reports;
 mod run;
 mod status;
 mod status_table;
@@ -63,6 +64,10 @@ enum Command {
     Maintenance(orders::MaintenanceArgs),
     /// Shows how homes would be spread over the servers anew; begins and stops it
     Rebalance(rebalance::RebalanceArgs),
+    /// Plays the failure of a server on purpose, and shows how it went
+    Drill(reports::DrillArgs),
+    /// Shows what failovers, drills and returns were like
+    Reports(reports::ReportsArgs),
     /// Ends the door's suspicion of its own network
     Panic(orders::PanicArgs),
     /// Plays a failover on this machine: simulated servers, simulated phones, a real door
@@ -109,6 +114,9 @@ enum CliError {
     /// The demo could not be played.
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
+    /// None was written yet, or none at all.
+    #[error("there is no such report; `frontdoor reports` lists those there are")]
+    NoReport,
     /// The operating system refused something a program needs.
     #[error("{what}: {source}")]
     System {
@@ -134,6 +142,8 @@ pub fn main() -> ExitCode {
         Command::Drain(args) => orders::drain(&args),
         Command::Rebalance(args) => rebalance::run(&args),
         Command::Maintenance(args) => orders::maintenance(&args),
+        Command::Drill(args) => reports::drill(&args),
+        Command::Reports(args) => reports::run(&args),
         Command::Panic(args) => orders::panic(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Load(args) => load::run(args),

@@ -15,9 +15,10 @@ use crate::cli::import::{self, Import};
 use crate::config::{Config, StorePlace, token};
 use crate::directory::record::{Loaded, Record, Recorded};
 use crate::door::{Door, Event};
-use crate::net::{self, Clock, Ledger, Net};
+use crate::net::{self, Clock, Ledger, Net, Observers};
 use crate::now::Now;
 use crate::private::Private;
+use crate::reports::{Clerk, Shelf};
 use crate::store::{self, Embedded, FileDisk, Memory, Store, Writer};
 use crate::telemetry;
 
@@ -100,9 +101,14 @@ async fn serve(
         .map_err(system("the system gives no thread"))?;
     let ledger = Ledger { write: Box::new(move |record| records.submit(record)), recorded };
     let mut log = telemetry::EventLog::default();
-    let observer = Box::new(move |now: Now, event: &Event| {
-        log.log(now, event);
-    });
+    let clerk =
+        Clerk::start(config.reports.clone()).map_err(system("the system gives no thread"))?;
+    let observers = Observers {
+        event: Box::new(move |now: Now, event: &Event| {
+            log.log(now, event);
+        }),
+        report: Box::new(clerk.desk()),
+    };
     let stop = net::terminated().map_err(system("the system allows no signal handlers"))?;
     let stdin = stdin_ended(exit_with_stdin).map_err(system("the system gives no thread"))?;
     let stopped = async move {
@@ -115,11 +121,13 @@ async fn serve(
     let seed = RandomState::new().hash_one(std::process::id());
     let door = Door::new(config.door_settings(token_key, seed), loaded, Clock.now());
     let settings = admin::Settings { token: Some(admin_token), ..config.admin.clone() };
-    let admin = admin::start(settings, net.handle())?;
+    let shelf = Shelf::new(config.reports.directory.clone());
+    let admin = admin::start(settings, net.handle(), shelf)?;
     info!(admin = %admin.local_addr(), "the door is open");
-    let stopped = net.run(door, ledger, observer, stopped).await;
+    let stopped = net.run(door, ledger, observers, stopped).await;
     admin.stop();
     writer.stop();
+    drop(clerk);
     if stopped.writes_unanswered > 0 {
         let writes = stopped.writes_unanswered;
         warn!(writes, "the store had not answered everything; nobody was told that it had");

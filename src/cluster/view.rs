@@ -165,9 +165,19 @@ pub enum Proof {
     Errors,
     /// The health document vanished or says so, and the probes agree.
     Document,
+    /// An operator said so, to see what happens: the server is well.
+    Drill,
 }
 
 impl Proof {
+    /// Whether it rules out that only the way to the server is broken (H5).
+    pub const fn proves_the_path(self) -> bool {
+        match self {
+            Self::Refused | Self::Drill => true,
+            Self::Silence | Self::Errors | Self::Document => false,
+        }
+    }
+
     /// The word in status, logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
@@ -175,6 +185,7 @@ impl Proof {
             Self::Silence => "silence",
             Self::Errors => "errors",
             Self::Document => "document",
+            Self::Drill => "drill",
         }
     }
 }

@@ -14,14 +14,15 @@ use crate::config::duration::Span;
 use crate::config::pool::{self, Names};
 use crate::config::problem::{Complaints, Fault, Problems};
 use crate::config::raw::{
-    RawAdmin, RawAuth, RawFailover, RawHealth, RawLimits, RawLog, RawLogFormat, RawPace, RawSip,
-    RawStore, RawUnknownUsers,
+    RawAdmin, RawAuth, RawFailover, RawHealth, RawLimits, RawLog, RawLogFormat, RawPace,
+    RawReports, RawSip, RawStore, RawUnknownUsers,
 };
 use crate::config::{Config, StorePlace, reading, recovery, users};
 use crate::decision;
 use crate::door;
 use crate::net;
 use crate::placement;
+use crate::reports;
 use crate::telemetry;
 
 /// Where the admin listener is by default.
@@ -29,6 +30,9 @@ const ADMIN: std::net::SocketAddr =
     std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9060);
 /// Where the store and the key are by default, beside the configuration file.
 const STORE_FILE: &str = "frontdoor.redb";
+const REPORTS: &str = "reports";
+const REPORTS_KEPT: u32 = 100;
+const REPORTS_MAX: u32 = 10_000;
 const TOKEN_FILE: &str = "path-token.key";
 const ADMIN_TOKEN_FILE: &str = "admin-token.key";
 /// Shortest interval for anything the door repeats.
@@ -63,6 +67,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
         },
         limits: limits(&raw.limits, &mut wrong),
         store: store(&raw.store, &beside, &mut warnings),
+        reports: reports(&raw.reports, &beside, &mut wrong),
         token_file: beside(
             raw.keys
                 .path_token_file
@@ -303,6 +308,19 @@ fn store(
         }
         Some(path) => StorePlace::File(beside(path.get_ref())),
         None => StorePlace::File(beside(Path::new(STORE_FILE))),
+    }
+}
+
+fn reports(
+    raw: &RawReports,
+    beside: &impl Fn(&Path) -> PathBuf,
+    wrong: &mut Complaints<'_>,
+) -> reports::Settings {
+    let directory = raw.directory.as_ref().map_or_else(|| Path::new(REPORTS), |it| it.get_ref());
+    let keep = number_in("keep", &raw.keep, REPORTS_KEPT, (1, REPORTS_MAX), wrong);
+    reports::Settings {
+        directory: beside(directory),
+        keep: usize::try_from(keep).unwrap_or(usize::MAX),
     }
 }
 

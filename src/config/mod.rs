@@ -63,6 +63,8 @@ pub struct Config {
     pub users: Vec<Imported>,
     /// What survives, and where.
     pub store: StorePlace,
+    /// Where reports go.
+    pub reports: crate::reports::Settings,
     /// The file with the key of Path tokens.
     pub token_file: PathBuf,
     /// The file with the token of whoever may change something over the admin listener.

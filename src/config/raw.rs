@@ -27,6 +27,7 @@ pub(super) struct Raw {
     pub(super) pace: RawPace,
     pub(super) users: RawUsers,
     pub(super) store: RawStore,
+    pub(super) reports: RawReports,
     pub(super) keys: RawKeys,
     pub(super) limits: RawLimits,
     pub(super) admin: RawAdmin,
@@ -148,6 +149,14 @@ pub(super) struct RawStore {
     pub(super) path: Option<Spanned<PathBuf>>,
 }
 
+/// `[reports]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawReports {
+    pub(super) directory: Option<Spanned<PathBuf>>,
+    pub(super) keep: Option<Spanned<u32>>,
+}
+
 /// `[keys]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -230,6 +239,7 @@ pub(super) fn sections() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("pace", keys_of::<RawPace>()),
         ("users", keys_of::<RawUsers>()),
         ("store", keys_of::<RawStore>()),
+        ("reports", keys_of::<RawReports>()),
         ("keys", keys_of::<RawKeys>()),
         ("limits", keys_of::<RawLimits>()),
         ("admin", keys_of::<RawAdmin>()),

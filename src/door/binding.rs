@@ -1,5 +1,6 @@
 //! One contact of an AoR: what the phone said, what the door promised, where it is registered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -110,6 +111,25 @@ pub(crate) enum Trouble {
     NoPath,
 }
 
+impl Trouble {
+    pub(crate) fn in_words(self) -> Arc<str> {
+        match self {
+            Self::Challenged => {
+                "the server wants credentials that only the phone has; its next refresh goes there"
+                    .into()
+            }
+            Self::Refused(status) => format!("the server refused it with {status}").into(),
+            Self::Backoff { failures, .. } => {
+                format!("the server failed {failures} times in a row").into()
+            }
+            Self::NoPath => {
+                "the server ignores Path; set binding_address = \"auto\" or \"contact\" for it"
+                    .into()
+            }
+        }
+    }
+}
+
 /// Where a binding stands (M12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Standing {
@@ -149,6 +169,11 @@ impl Binding {
     /// Whether the door's promise still runs.
     pub(crate) fn is_live(&self, now: Uptime) -> bool {
         !self.gone && self.lease_until > now
+    }
+
+    /// The contact URI, to be read by people.
+    pub(crate) fn contact_text(&self) -> Arc<str> {
+        String::from_utf8_lossy(self.said.saying().contact).into()
     }
 
     pub(crate) fn at(&self, server: ServerId) -> Option<&Upstream> {

@@ -49,6 +49,8 @@ pub enum Command {
     Rebalance,
     /// No further.
     StopRebalance,
+    /// A failover on purpose (O5): the server is taken for failed until its users have left.
+    Drill(String),
     /// It is not our network (H5): servers that are silent are failed, and their users are moved.
     EndSuspicion,
 }
@@ -128,6 +130,7 @@ impl Door {
             }
             Command::Rebalance => self.begin_rebalance(now)?,
             Command::StopRebalance => self.stop_rebalance(now)?,
+            Command::Drill(server) => self.order_drill(now, server)?,
             Command::EndSuspicion => self.end_suspicion(now)?,
         }
         self.look_after(now);

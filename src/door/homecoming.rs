@@ -130,6 +130,18 @@ impl Homecomings {
         self.runs.iter_mut().find(|run| run.number == number)
     }
 
+    pub(crate) fn status(&self, number: u32) -> Option<&ReturnStatus> {
+        self.runs.iter().find(|run| run.number == number).map(|run| &run.status)
+    }
+
+    /// Whether nothing more is to come of it.
+    pub(crate) fn is_over(&self, number: u32) -> bool {
+        self.runs.iter().any(|run| {
+            let arrived = run.status.arrived >= run.status.bindings;
+            run.number == number && run.phase == Phase::Over && arrived
+        })
+    }
+
     fn under_way(&self, home: ServerId) -> bool {
         self.runs.iter().any(|run| run.home == home && run.phase != Phase::Over)
     }
@@ -262,6 +274,7 @@ impl Door {
             phase: Phase::Going,
             status,
         });
+        self.begin_return_trail(now, number, home);
         self.emit(event);
         self.go_on_home(now, number);
     }
@@ -366,6 +379,9 @@ impl Door {
         let stages = self.settings.recovery.stages.len();
         let Some(run) = self.homecomings.run(number) else { return };
         let busy = run.recording > 0 || outcome.under_way > 0;
+        let stage = (run.status.stage, run.stage_users.len() as u64);
+        self.note_stage(now, number, stage, outcome);
+        let Some(run) = self.homecomings.run(number) else { return };
         if outcome.is_bad() {
             return self.stop_homecoming(now, number, Stop::HomeRefuses);
         }
@@ -387,6 +403,7 @@ impl Door {
         run.status.state = "done".into();
         run.status.ended_nanos = now.uptime.as_nanos();
         let (server, returned) = (Arc::clone(&run.status.home), run.status.returned);
+        self.note(now, number);
         self.emit(Event::ReturnDone { server, returned });
     }
 
@@ -437,6 +454,7 @@ impl Door {
             self.homecomings.rests.insert(home, rests_until);
         }
         self.stats.returns_stopped += 1;
+        self.note(now, number);
         self.emit(event);
     }
 

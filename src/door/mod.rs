@@ -18,18 +18,21 @@
 //! | `sample` | whether a server still holds what it granted |
 //! | `rehome` | a server failed: plan, record, enqueue |
 //! | `explain` | why a user is where they are, and what would happen if |
+//! | `drill` | a failover on purpose |
 //! | `command` | what an operator tells it |
 //! | `rehoming` | another home by hand |
 //! | `homecoming` | users who were moved are brought home, in stages |
 //! | `ledger` | writes under way and what happens when they are durable |
 //! | `listing` | users, page by page, those who fit a filter |
-//! | `report` | what the door shows of itself |
+//! | `picture` | what the door shows of itself |
+//! | `trail` | what is noted of a failover or return, for its report |
 
 mod absorb;
 mod admission;
 mod binding;
 mod command;
 mod departure;
+mod drill;
 mod edge;
 mod explain;
 mod homecoming;
@@ -38,6 +41,7 @@ mod ledger;
 mod listing;
 mod nonces;
 mod path;
+mod picture;
 mod pool;
 mod realms;
 mod register;
@@ -45,7 +49,7 @@ mod registered;
 mod rehome;
 mod rehoming;
 mod repeat;
-mod report;
+mod reports;
 mod restart;
 mod sample;
 mod settings;
@@ -53,6 +57,7 @@ mod slots;
 mod stats;
 mod status;
 mod token;
+mod trail;
 mod update;
 mod upstream;
 mod waiting;
@@ -74,18 +79,20 @@ use crate::directory::{Aor, Directory, UserId};
 use crate::door::admission::Admission;
 use crate::door::binding::{Binding, BindingsOfUser};
 use crate::door::departure::Departures;
+use crate::door::drill::Drill;
 use crate::door::homecoming::Homecomings;
 use crate::door::lane::Lane;
 use crate::door::ledger::Ledger;
 use crate::door::nonces::Nonces;
 use crate::door::path::Carried;
+use crate::door::picture::Tally;
 use crate::door::pool::Probes;
 use crate::door::register::Sent;
 use crate::door::rehome::Failovers;
 use crate::door::repeat::{Date, Repeats, TOGETHER};
-use crate::door::report::Tally;
 use crate::door::slots::{SlotId, Slots};
 use crate::door::token::PathTokens;
+use crate::door::trail::Trails;
 use crate::door::waiting::Waiting;
 use crate::now::{Now, Uptime};
 use crate::sip::transaction::Transactions;
@@ -96,6 +103,7 @@ pub use command::{Command, Done, Refused};
 pub use departure::RebalancePlan;
 pub use explain::{Candidate, Explanation, PlannedMove, ServerLoad, WhatIf};
 pub use listing::{Filter, Listed, STANDINGS, WHYS};
+pub use reports::{FaultReport, OpenBinding, REPORT_FORM, Report, StageReport, TargetReport};
 pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
 pub use stats::Stats;
 pub use status::{
@@ -178,6 +186,8 @@ pub enum Output {
     },
     /// Something a person may want to know.
     Event(Event),
+    /// What a failover or return was like; one of the same id takes the place of this one.
+    Report(Box<Report>),
 }
 
 /// What happened, for logs and reports. No numbers, names or secrets of users.
@@ -333,6 +343,8 @@ pub struct Door {
     failovers: Failovers,
     homecomings: Homecomings,
     departures: Departures,
+    drill: Option<Drill>,
+    trails: Trails,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
     /// Where answers are put together that no transaction keeps, and where they stay until sent.
@@ -374,7 +386,10 @@ enum Timer {
     Failover,
     /// When users may go home.
     Homecoming,
+    /// When users may leave by order.
     Departure,
+    /// When the report of a failover or return is due.
+    Report,
 }
 
 impl Door {
@@ -460,6 +475,7 @@ impl Door {
                 Timer::Failover => self.wake_planner(now),
                 Timer::Homecoming => self.wake_homecomings(now),
                 Timer::Departure => self.wake_departures(now),
+                Timer::Report => self.wake_trails(now),
             }
         }
     }

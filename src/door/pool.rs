@@ -51,6 +51,7 @@ impl Door {
         for server in (0..self.lanes.len() as u16).map(ServerId) {
             self.check_swept(now, server);
         }
+        self.watch_drill(now);
         while let Some(wanted) = self.health.poll() {
             match wanted {
                 Wanted::Probe(server) => self.probe(now, server),

@@ -100,6 +100,24 @@ impl Failovers {
         self.runs.iter().map(|run| run.status.clone()).collect()
     }
 
+    pub(crate) fn status(&self, number: u32) -> Option<&FailoverStatus> {
+        let run = self.runs.iter().find(|run| run.number == number)?;
+        Some(&run.status)
+    }
+
+    /// Whether nothing more is to come of it, as far as can be seen now.
+    pub(crate) fn is_over(&self, number: u32) -> bool {
+        self.runs.iter().any(|run| {
+            run.number == number
+                && (run.status.why_not.is_some() || (run.done && run.status.unplaced == 0))
+        })
+    }
+
+    /// Whether the last failover of this server has nothing under way.
+    pub(crate) fn is_done_with(&self, server: ServerId) -> bool {
+        self.runs.iter().rev().find(|run| run.server == server).is_some_and(|run| run.done)
+    }
+
     pub(crate) fn unplaced(&self) -> u64 {
         self.unplaced.len() as u64
     }
@@ -165,7 +183,7 @@ impl Door {
             }
             match may_leave(server, &view, &self.settings.decision, now.uptime) {
                 Ok(()) => leave.push(server),
-                Err(verdict) => self.withhold(server, failure, verdict.because),
+                Err(verdict) => self.withhold(now, server, failure, verdict.because),
             }
         }
         self.failovers.unplaced.clear();
@@ -175,7 +193,7 @@ impl Door {
     }
 
     /// Nobody leaves, and why; said once, not at every look.
-    fn withhold(&mut self, server: ServerId, failure: Failure, because: Reason) {
+    fn withhold(&mut self, now: Now, server: ServerId, failure: Failure, because: Reason) {
         // What a login gets changes when the grace is over; why nobody moves does not.
         let because = if because == Reason::DistributionDisabledGrace {
             Reason::DistributionDisabled
@@ -189,16 +207,17 @@ impl Door {
             return;
         }
         let would_move = self.users_to_leave(&[server]).len() as u64;
-        let (number, name) = self.begin_failover(server, failure);
+        let (number, name) = self.begin_failover(now, server, failure);
         if let Some(run) = self.failovers.run(number) {
             run.status.users = would_move;
             run.status.why_not = Some(because.name().into());
         }
+        self.note(now, number);
         self.emit(Event::FailoverWithheld { server: name, because: because.name(), would_move });
     }
 
     /// The run for this failure, and the server's name for what is said of it.
-    fn begin_failover(&mut self, server: ServerId, failure: Failure) -> (u32, Arc<str>) {
+    fn begin_failover(&mut self, now: Now, server: ServerId, failure: Failure) -> (u32, Arc<str>) {
         let name = self.server_name(server);
         let status = FailoverStatus {
             server: Arc::clone(&name),
@@ -206,7 +225,9 @@ impl Door {
             detected_nanos: failure.since.as_nanos(),
             ..FailoverStatus::default()
         };
-        (self.failovers.begin(server, status), name)
+        let number = self.failovers.begin(server, status);
+        self.begin_failover_trail(now, number, server, failure);
+        (number, name)
     }
 
     fn plan_failover(&mut self, now: Now, failed: &[ServerId]) {
@@ -266,7 +287,7 @@ impl Door {
             *because.entry(refusal.name().into()).or_default() += 1;
         }
         let unplaced = because.values().sum();
-        let (number, name) = self.begin_failover(server, failure);
+        let (number, name) = self.begin_failover(now, server, failure);
         let mut news = false;
         if let Some(run) = self.failovers.run(number) {
             run.status.planned_nanos = now.uptime.as_nanos();
@@ -280,6 +301,7 @@ impl Door {
             run.done = false;
         }
         if news {
+            self.note(now, number);
             self.emit(Event::FailoverPlanned { server: name, users, unplaced });
         }
     }
@@ -342,6 +364,9 @@ impl Door {
             }
             self.directory.set_left_at(step.user, after.left_at);
             self.stats.relocations += 1;
+            if let Some(run) = run {
+                self.note_sent(run, step.to);
+            }
             moved.push(step.user);
             for &id in &self.bindings_of(step.user).to_vec() {
                 bindings += u64::from(self.join_run(now, id, run));
@@ -377,7 +402,7 @@ impl Door {
         if !live || (failover(joined) && (run.is_none() || failover(run))) {
             return false;
         }
-        self.leave_run(id);
+        self.leave_run(now, id);
         if let Some(binding) = self.bindings.get_mut(id) {
             binding.run = run;
         }
@@ -421,6 +446,7 @@ impl Door {
         if let Some(binding) = self.bindings.get_mut(id) {
             binding.run = None;
         }
+        self.note_arrived(now, number, server);
         if self.homecomings.is_run(number) {
             self.stats.returned += 1;
             return self.homecomings.arrived(now, number);
@@ -441,7 +467,7 @@ impl Door {
     }
 
     /// A binding that ends while it is being moved is no part of that any more.
-    pub(super) fn leave_run(&mut self, id: SlotId) {
+    pub(super) fn leave_run(&mut self, now: Now, id: SlotId) {
         let Some(binding) = self.bindings.get_mut(id) else { return };
         let Some(number) = binding.run.take() else { return };
         self.homecomings.left(number);
@@ -449,6 +475,7 @@ impl Door {
         if let Some(run) = self.failovers.run(number) {
             run.status.bindings = run.status.bindings.saturating_sub(1);
         }
+        self.note(now, number);
         self.check_done(number);
     }
 

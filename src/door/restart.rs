@@ -23,12 +23,13 @@ use crate::door::homecoming::Homecomings;
 use crate::door::lane::Lane;
 use crate::door::ledger::Ledger;
 use crate::door::nonces::Nonces;
+use crate::door::picture::Tally;
 use crate::door::pool::Probes;
 use crate::door::rehome::Failovers;
 use crate::door::repeat::{Date, Repeat, Repeats};
-use crate::door::report::Tally;
 use crate::door::slots::{SlotId, Slots};
 use crate::door::token::PathTokens;
+use crate::door::trail::Trails;
 use crate::door::{Door, Settings, Side, Stats};
 use crate::now::{Now, Uptime};
 use crate::sip::transaction::{self, Transactions};
@@ -72,6 +73,8 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         failovers: Failovers::default(),
         homecomings: Homecomings::new(now.uptime),
         departures: Departures::default(),
+        drill: None,
+        trails: Trails::default(),
         timers: Timers::default(),
         outputs: VecDeque::new(),
         scratch: Vec::new(),

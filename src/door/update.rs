@@ -318,8 +318,8 @@ impl Door {
         }
     }
 
-    pub(super) fn apply_removal(&mut self, id: SlotId, update: &Update) {
-        self.leave_run(id);
+    pub(super) fn apply_removal(&mut self, now: Now, id: SlotId, update: &Update) {
+        self.leave_run(now, id);
         if let UpdateState::Granted(upstream) = update.state {
             self.drop_upstream(id, upstream.server, upstream.by);
         }

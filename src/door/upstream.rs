@@ -298,7 +298,7 @@ impl Door {
 
     /// A binding is over: the store forgets it, the servers are told.
     fn remove_binding(&mut self, now: Now, id: SlotId) {
-        self.leave_run(id);
+        self.leave_run(now, id);
         let Some(binding) = self.bindings.get_mut(id) else { return };
         binding.gone = true;
         binding.version = binding.version.wrapping_add(1);
@@ -311,7 +311,7 @@ impl Door {
     }
 
     fn forget(&mut self, now: Now, id: SlotId) {
-        self.leave_run(id);
+        self.leave_run(now, id);
         self.restand(now, id);
         let Some(binding) = self.bindings.remove(id) else { return };
         self.forget_repeat(id, &binding);

@@ -278,7 +278,7 @@ impl Door {
                         self.count_rehomed(now, binding, upstream.server);
                     }
                 }
-                None => self.apply_removal(binding, &update),
+                None => self.apply_removal(now, binding, &update),
             }
             touched.push(binding);
         }

@@ -25,7 +25,7 @@ use crate::cluster::document::{Document, DocumentFault};
 use crate::directory::record::{Record, Recorded};
 use crate::door::{
     Command, Done, Door, Event, Explanation, Filter, Input, Listed, Output, RebalancePlan, Refused,
-    RelocationStatus, Stats, Status, UserStatus, WhatIf,
+    RelocationStatus, Report, Stats, Status, UserStatus, WhatIf,
 };
 use crate::net::arrival::Arrival;
 use crate::net::clock::Clock;
@@ -176,8 +176,16 @@ pub struct Ledger {
     pub recorded: mpsc::UnboundedReceiver<(u64, Recorded)>,
 }
 
-/// Who is told of events, in the driver's task: it must not wait.
-pub type Observer = Box<dyn FnMut(Now, &Event) + Send>;
+/// Who is told what, in the driver's task: they must not wait.
+pub struct Observers {
+    /// Of events.
+    pub event: EventObserver,
+    /// Of failovers and returns that are over.
+    pub report: Box<dyn FnMut(Box<Report>) + Send>,
+}
+
+/// Who is told of events.
+pub type EventObserver = Box<dyn FnMut(Now, &Event) + Send>;
 
 /// How the driver ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +199,7 @@ pub(super) struct Driver<C> {
     pub(super) core: C,
     pub(super) sockets: Sockets,
     pub(super) ledger: Ledger,
-    pub(super) observer: Observer,
+    pub(super) observers: Observers,
     pub(super) handle: Handle,
     pub(super) asked: mpsc::Receiver<Query>,
     pub(super) health: HealthDocuments,
@@ -379,8 +387,9 @@ impl<C: Core> Driver<C> {
                 }
                 Output::Event(event) => {
                     self.publish_now |= matters_at_once(&event);
-                    (self.observer)(Clock.now(), &event);
+                    (self.observers.event)(Clock.now(), &event);
                 }
+                Output::Report(report) => (self.observers.report)(report),
             }
         }
     }

@@ -44,7 +44,7 @@ use crate::sip::ListenerId;
 pub use arrival::Arrival;
 pub use clock::Clock;
 pub use counters::Counters;
-pub use driver::{Core, Ledger, Observer, Stopped};
+pub use driver::{Core, EventObserver, Ledger, Observers, Stopped};
 pub use fetch::fetch;
 pub use published::{Handle, Snapshot, USERS_PAGE_LIMIT, Unanswered};
 pub use sockets::{BindError, Listen, Sockets};
@@ -99,7 +99,7 @@ impl Net {
         self,
         core: C,
         ledger: Ledger,
-        observer: Observer,
+        observers: Observers,
         shutdown: impl Future<Output = ()>,
     ) -> Stopped {
         let Self { sockets, health_urls, handle, asked } = self;
@@ -108,7 +108,7 @@ impl Net {
             core,
             sockets,
             ledger,
-            observer,
+            observers,
             handle,
             asked,
             health,

@@ -75,7 +75,10 @@ impl Station {
                         let (ticket, outcome) = (record.ticket, Recorded::Done);
                         inputs.push(Input::Recorded { ticket, outcome });
                     }
-                    Output::Fetch(_) | Output::Ordered { .. } | Output::Event(_) => {}
+                    Output::Fetch(_)
+                    | Output::Ordered { .. }
+                    | Output::Event(_)
+                    | Output::Report(_) => {}
                 }
             }
             if inputs.is_empty() {

@@ -33,7 +33,8 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
     ("net", &["now", "timers", "arena", "sip", "cluster", "directory", "door"]),
     // Of `net` the clock alone, and of `sip` the names of transports: it is no part of the door.
     ("load", &["now", "sip", "net"]),
-    ("admin", &["now", "private", "cluster", "door", "net"]),
+    ("reports", &["door"]),
+    ("admin", &["now", "private", "cluster", "door", "net", "reports"]),
     ("telemetry", &["now", "cluster", "door"]),
     (
         "config",
@@ -51,6 +52,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
             "net",
             "admin",
             "telemetry",
+            "reports",
         ],
     ),
     (
@@ -72,6 +74,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
             "load",
             "admin",
             "telemetry",
+            "reports",
             "config",
         ],
     ),

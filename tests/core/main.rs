@@ -28,6 +28,7 @@ mod phone;
 mod realms;
 mod register_rules;
 mod repeats;
+mod reports;
 mod restarts;
 mod simulation;
 mod torture;

@@ -340,7 +340,7 @@ fn misfortune(world: &mut World, rng: &mut fastrand::Rng, tally: &mut Tally) -> 
 /// An operator does something.
 fn order(world: &mut World, rng: &mut fastrand::Rng, server: usize, phone: usize) -> String {
     let (server, user) = (format!("ucs{}", server + 1), world.phones[phone].aor.clone());
-    let command = match rng.u32(0..12) {
+    let command = match rng.u32(0..13) {
         0 => Command::PauseRecovery,
         1..=2 => Command::ResumeRecovery,
         3 => Command::ReturnServer(server),
@@ -351,6 +351,7 @@ fn order(world: &mut World, rng: &mut fastrand::Rng, server: usize, phone: usize
         8 => Command::Drain { server, on: rng.bool() },
         9 => Command::Rebalance,
         10 => Command::StopRebalance,
+        11 => Command::Drill(server),
         _ => Command::EndSuspicion,
     };
     let done = world.order(&command);

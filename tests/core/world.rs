@@ -15,7 +15,8 @@ use frontdoor::directory::record::{
 };
 use frontdoor::door::{
     Auth, BindingStatus, Command, Done, Door, Event, Filter, Input, Limits, Listener, Output, Pace,
-    Refused, RelocationStatus, Settings, Side, SipSettings, Status, UnknownUsers, UserStatus,
+    Refused, RelocationStatus, Report, Settings, Side, SipSettings, Status, UnknownUsers,
+    UserStatus,
 };
 use frontdoor::now::{Now, Uptime};
 use frontdoor::private::Private;
@@ -102,6 +103,10 @@ pub(crate) struct World {
     /// Who went home, when: not because the server where they were had failed.
     /// Until when users may leave a well server, by server: they were ordered to.
     leaves_until: Vec<Option<Uptime>>,
+    /// A drill takes them for failed until then at most.
+    drilled_until: Vec<Option<Uptime>>,
+    /// The last word of every report, oldest first.
+    pub(crate) reports: Vec<Report>,
     /// Until when homes may change by a rebalance.
     spreads_until: Option<Uptime>,
     /// Who left a well server, when, and to where.
@@ -220,6 +225,8 @@ impl World {
             ledger: BTreeMap::new(),
             ordered: BTreeSet::new(),
             leaves_until: vec![None; count],
+            drilled_until: vec![None; count],
+            reports: Vec::new(),
             spreads_until: None,
             departed: Vec::new(),
             homeward: Vec::new(),
@@ -470,6 +477,12 @@ impl World {
             }
             Command::Rebalance => self.spreads_until = Some(Uptime::NEVER),
             Command::StopRebalance => self.spreads_until = ends,
+            Command::Drill(server) => {
+                if let Some(server) = self.server_called(server) {
+                    let most = self.now.uptime + Duration::from_secs(125);
+                    self.drilled_until[server] = Some(most);
+                }
+            }
             Command::PauseRecovery
             | Command::ResumeRecovery
             | Command::ReturnServer(_)
@@ -516,8 +529,20 @@ impl World {
                     self.told.insert(ticket, result);
                 }
                 Output::Event(event) => self.events.push((self.now.uptime, event)),
+                Output::Report(report) => self.file(*report),
             }
         }
+    }
+
+    /// What a report says must be possible, and it is about somebody.
+    fn file(&mut self, report: Report) {
+        assert!(report.registered <= report.bindings, "{report:#?}");
+        assert!(report.users + report.unplaced + report.bindings > 0, "{report:#?}");
+        let open = report.unplaced > 0 || !report.open.is_empty();
+        assert_eq!(&*report.outcome == "open", open && report.because.is_none(), "{report:#?}");
+        assert_eq!(report.fault.is_some(), &*report.kind != "return", "{report:#?}");
+        self.reports.retain(|older| older.id != report.id);
+        self.reports.push(report);
     }
 
     fn drain_server(&mut self, server: usize) {
@@ -618,7 +643,7 @@ impl World {
             // A backup that fails, or refuses its guests, sends them on, and be it home (P1, M5).
             let unwell = from.is_some_and(|from| {
                 let until = self.unwell_until[from].max(self.leaves_until[from]);
-                until.is_some_and(|until| until > self.now.uptime)
+                until.max(self.drilled_until[from]).is_some_and(|until| until > self.now.uptime)
             });
             if went_home && !unwell {
                 self.check_homebound(&status, after, many);
@@ -703,7 +728,8 @@ impl World {
         let Some(explained) = self.door().explain(self.now, aor) else { return };
         let Some(name) = explained.current.clone() else { return };
         let server = self.settings.servers.iter().position(|server| server.name == name).unwrap();
-        let unwell = self.unwell_until[server].is_some_and(|until| until > self.now.uptime);
+        let unwell = self.unwell_until[server].max(self.drilled_until[server]);
+        let unwell = unwell.is_some_and(|until| until > self.now.uptime);
         let state = self.door().status(self.now).servers[server].state.to_string();
         let true_ = match &*explained.because {
             "current_serves" => {
@@ -747,7 +773,7 @@ impl World {
                 }
                 continue;
             }
-            let unwell = is_on(self.unwell_until[index]);
+            let unwell = is_on(self.unwell_until[index].max(self.drilled_until[index]));
             let why = record.relocation.as_ref().map(|relocation| relocation.why);
             let leaves = is_on(self.leaves_until[index]);
             assert!(leaves || why != Some(RelocationReason::Drain), "{record:?}: nobody drains");

@@ -8,6 +8,7 @@ use frontdoor::admin::{self, Admin, Page};
 use frontdoor::door::{ServerStatus, Status, UserStatus};
 use frontdoor::net::{Handle, Net, Settings};
 use frontdoor::private::Private;
+use frontdoor::reports::Shelf;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -58,7 +59,10 @@ pub(crate) async fn door_of(core: Echo) -> Shown {
 
 fn listen(handle: Handle) -> Admin {
     let names = vec!["door.example".to_owned()];
-    admin::start(admin::Settings { address: V4, names, token: Some(TOKEN) }, handle).unwrap()
+    {
+        let settings = admin::Settings { address: V4, names, token: Some(TOKEN) };
+        admin::start(settings, handle, Shelf::new("no-reports".into())).unwrap()
+    }
 }
 
 /// Sends a request as it is and returns all that comes back.

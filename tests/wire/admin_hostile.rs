@@ -167,6 +167,8 @@ async fn a_path_leads_nowhere_but_where_it_says() {
         ("/v1/users/..%2Fstatus", 404),
         ("/v1/users/%2e%2e/status", 404),
         ("/v1/users/..%c0%afstatus", 400),
+        ("/v1/reports/..%2F..%2F..%2Fetc%2Fpasswd", 404),
+        ("/v1/reports/%2Fetc%2Fpasswd%00", 404),
         ("/v1/users/%00", 404),
         ("/v1/users/%ff", 400),
         ("/v1/users/%", 400),

@@ -4,6 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
+use frontdoor::door::Report;
 use serde_json::{Value, json};
 
 use crate::harness::{Door, LOCALHOST, PATIENCE, Phones, Server, Setup, free, soon};
@@ -91,14 +92,14 @@ impl<'d> Contract<'d> {
         answer
     }
 
-    /// Everything that only asks, for this user and this server, with every parameter.
-    fn ask_everything(&mut self, user: &str, server: &str) {
+    /// Everything that only asks, with every parameter; a report only where there is one.
+    fn ask_everything(&mut self, report: Option<&str>) {
         for (path, verb, operation) in self.operations() {
-            if verb != "GET" {
+            if verb != "GET" || (report.is_none() && path.contains("{report}")) {
                 continue;
             }
-            let path = filled(path, user, server);
-            for query in queries(operation, server) {
+            let path = filled(path, ANNA, "ucs2", report.unwrap_or_default());
+            for query in queries(operation, "ucs2") {
                 let answer = self.ask(operation, &format!("GET {path}{query}"), "", "");
                 assert_eq!(answer.status, 200, "{path}{query}: {}", answer.body);
             }
@@ -107,8 +108,9 @@ impl<'d> Contract<'d> {
 }
 
 /// A path whose names are filled in.
-fn filled(path: &str, user: &str, server: &str) -> String {
+fn filled(path: &str, user: &str, server: &str, report: &str) -> String {
     let path = path.replace("{user}", user).replace("{server}", server);
+    let path = path.replace("{report}", report);
     assert!(!path.contains('{'), "{path}: say here what is to stand there");
     path
 }
@@ -156,6 +158,9 @@ fn door_of(servers: &[Server]) -> (Door, Phones) {
 
 const ANNA: &str = "sip%3Auser1%40wire.example";
 
+/// What no answer here holds: bindings that a failover leaves behind.
+const UNSEEN: &[&str] = &["OpenBinding"];
+
 #[test]
 fn every_answer_of_a_door_is_as_its_document_says() {
     let mut servers = ["ucs1", "ucs2", "ucs3"].map(|name| Server::start(name, free(LOCALHOST)));
@@ -163,7 +168,7 @@ fn every_answer_of_a_door_is_as_its_document_says() {
     let document = document(&door);
     assert_eq!(document["openapi"], "3.1.0");
     let mut contract = Contract::with(&door, &document);
-    contract.ask_everything(ANNA, "ucs2");
+    contract.ask_everything(None);
 
     // A failover, and a return by hand.
     let at = servers[1].sip;
@@ -172,7 +177,7 @@ fn every_answer_of_a_door_is_as_its_document_says() {
         let status = door.status();
         (status.relocated > 0 && status.progress.settled == 30).then_some(())
     });
-    contract.ask_everything(ANNA, "ucs2");
+    contract.ask_everything(None);
     servers[1] = Server::start("ucs2", at);
     door.server_in("ucs2", "up");
     let token = contract.token.clone();
@@ -181,6 +186,10 @@ fn every_answer_of_a_door_is_as_its_document_says() {
         let answer = contract.ask(home, "POST /v1/servers/ucs2/return", &token, "");
         (answer.status == 202).then_some(())
     });
+    let report = soon("its report", || {
+        let reports: Vec<Report> = serde_json::from_str(&door.page("/v1/reports")).unwrap();
+        Some(reports.into_iter().find(|report| &*report.kind == "return")?.id)
+    });
 
     // Whatever can be ordered is, with the body that the document shows.
     let mut taken = 0;
@@ -188,7 +197,7 @@ fn every_answer_of_a_door_is_as_its_document_says() {
         if verb != "POST" {
             continue;
         }
-        let what = format!("POST {}", filled(path, ANNA, "ucs2"));
+        let what = format!("POST {}", filled(path, ANNA, "ucs2", ""));
         let example = operation.pointer("/requestBody/content/application~1json");
         let body = example.map(|it| it["example"].to_string()).unwrap_or_default();
         if let Some(schema) = example.map(|it| &it["schema"]) {
@@ -205,10 +214,11 @@ fn every_answer_of_a_door_is_as_its_document_says() {
         assert_eq!(contract.ask(operation, &what, &wrong, &body).status, 403, "{what}");
     }
     assert!(taken >= 3, "only {taken} orders were taken");
-    contract.ask_everything(ANNA, "ucs2");
+    contract.ask_everything(Some(&report));
 
     for name in document["components"]["schemas"].as_object().unwrap().keys() {
-        assert!(contract.checker.seen.contains(name), "no answer held a {name}");
+        let seen = contract.checker.seen.contains(name) || UNSEEN.contains(&&**name);
+        assert!(seen, "no answer held a {name}");
     }
 }
 
@@ -220,7 +230,7 @@ fn whoever_asks_wrongly_is_told_what_to_do() {
     let mut contract = Contract::with(&door, &document);
     let token = contract.token.clone();
     for (path, verb, operation) in contract.operations() {
-        let known = filled(path, ANNA, "berlin-1");
+        let known = filled(path, ANNA, "berlin-1", "none");
         // Another method: 405 with those there are, whatever the token.
         for method in ["PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "BREW"] {
             let answer = send(door.admin, &format!("{method} {known}"), &token, "");
@@ -243,11 +253,14 @@ fn whoever_asks_wrongly_is_told_what_to_do() {
         // Nobody of that name, and a server that is nearly called so.
         if path.contains('{') || operation["parameters"].to_string().contains("kill") {
             let query = if path.contains('{') { "" } else { "?kill=berlin1" };
-            let what = format!("{verb} {}{query}", filled(path, "nobody", "berlin1"));
+            let what = format!("{verb} {}{query}", filled(path, "nobody", "berlin1", "none"));
             let answer = contract.ask(operation, &what, &token, &body);
             assert_eq!(answer.status, 404, "{what}: {}", answer.body);
-            let advice =
-                if path.contains("{user}") { "login name" } else { "mean \\\"berlin-1\\\"?" };
+            let advice = match path.split(['{', '}']).nth(1) {
+                Some("user") => "login name",
+                Some("report") => "/v1/reports",
+                _ => "mean \\\"berlin-1\\\"?",
+            };
             assert!(answer.body.contains(advice), "{what}: {}", answer.body);
         }
         // A body where there is to be none, and one that says something else.

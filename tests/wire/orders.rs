@@ -1,5 +1,6 @@
 //! What an operator types reaches a running door, and stays true.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 use crate::harness::{Door, FRONTDOOR, LOCALHOST, Phones, Server, Setup, free, run, soon};
@@ -125,5 +126,49 @@ fn a_server_is_drained_and_homes_are_spread_anew() {
     assert!(code == Some(1) && err.contains("already"), "{err}");
     let (code, _, err) = order(&door, &["rebalance", "stop"]);
     assert!(code == Some(1) && err.contains("409"), "{err}");
+    drop(servers);
+}
+
+#[test]
+fn a_drill_shows_how_a_failover_went_and_leaves_its_report() {
+    let servers = ["ucs1", "ucs2"].map(|name| Server::start(name, free(LOCALHOST)));
+    let door = Setup::with(&servers).start();
+    let phones = Phones::at(free(LOCALHOST), door.phones);
+    phones.register(&(0..20).map(|number| format!("user{number}")).collect::<Vec<_>>());
+    for server in ["ucs1", "ucs2"] {
+        door.server_in(server, "up");
+    }
+    let there = door.server("ucs2").assigned;
+    let admin = door.admin.to_string();
+    let reports = |arguments: &[&str]| {
+        let mut command = Command::new(FRONTDOOR);
+        command.arg("reports").args(arguments).args(["--admin", &admin]);
+        String::from_utf8(run(&mut command).stdout).unwrap()
+    };
+    assert!(reports(&[]).contains("no reports yet"));
+
+    let (code, out, err) = order(&door, &["drill", "--server", "ucs2"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("drill, ucs2, ") && out.contains("this is a drill"), "{out}");
+    assert!(out.contains(&format!("{there} of {there} registered")), "{out}");
+    assert!(out.contains(&format!("{:16} {there} users", "to ucs1")), "{out}");
+    let (code, _, err) = order(&door, &["drill", "--server", "ucs2"]);
+    assert!(code == Some(1) && err.contains("a drill needs every server up"), "{err}");
+    let (code, _, err) = order(&door, &["drill", "--server", "ucs9"]);
+    assert!(code == Some(1) && err.contains("ucs1, ucs2"), "{err}");
+
+    let list = reports(&[]);
+    let id = list.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    assert!(id.ends_with("-drill-ucs2"), "{list}");
+    assert!(out.starts_with(reports(&[&id]).trim_end()), "{out}");
+    assert_eq!(reports(&["last"]), reports(&[&id]));
+    let json: serde_json::Value = serde_json::from_str(&reports(&["last", "--json"])).unwrap();
+    assert_eq!(json["kind"], "drill");
+    assert!(reports(&["../admin-token.key"]).is_empty());
+    let directory = door.directory.path().join("reports");
+    let text = std::fs::read_to_string(directory.join(format!("{id}.txt"))).unwrap();
+    assert_eq!(text.trim_end(), reports(&["last"]).trim_end());
+    let mode = std::fs::metadata(directory.join(format!("{id}.json"))).unwrap().permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
     drop(servers);
 }

@@ -11,7 +11,7 @@ use frontdoor::door::{
     RelocationStatus, Stats, Status, UserStatus, WhatIf,
 };
 use frontdoor::net::{
-    Arrival, Core, Handle, Ledger, Limits, Listen, Net, Settings, Sockets, Stopped,
+    Arrival, Core, Handle, Ledger, Limits, Listen, Net, Observers, Settings, Sockets, Stopped,
 };
 use frontdoor::now::{Now, Uptime};
 use frontdoor::sip::{ConnectionId, Flow, ListenerId, Transport};
@@ -228,7 +228,8 @@ pub(crate) async fn run(core: impl Core + Send + 'static, ledger: Ledger) -> Run
             let shutdown = async {
                 let _ = shutdown.await;
             };
-            let _ = end.send(net.run(core, ledger, Box::new(|_, _| {}), shutdown).await);
+            let observers = Observers { event: Box::new(|_, _| {}), report: Box::new(|_| {}) };
+            let _ = end.send(net.run(core, ledger, observers, shutdown).await);
         });
     });
     let (handle, [udp, tcp]) = soon("a driver", told).await.unwrap();

@@ -335,7 +335,7 @@ impl Stage {
                 Output::Send { flow, bytes } => self.reach_phone(flow, bytes),
                 Output::Record(record) => self.records.push_back(record),
                 Output::Fetch(server) => self.fetch(server),
-                Output::Ordered { .. } | Output::Event(_) => {}
+                Output::Ordered { .. } | Output::Event(_) | Output::Report(_) => {}
             }
         }
     }

@@ -80,6 +80,11 @@ impl Dossier {
             }
     }
 
+    /// Documents missing in a row.
+    pub(super) const fn misses(&self) -> u32 {
+        self.misses
+    }
+
     /// Users it can serve.
     pub(super) fn capacity(&self) -> u32 {
         self.last

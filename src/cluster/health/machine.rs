@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::document::{Document, DocumentFault};
-use crate::cluster::health::Settings;
 use crate::cluster::health::dossier::Dossier;
 use crate::cluster::health::rounds::{Rounds, Standing};
 use crate::cluster::health::signs::Signs;
+use crate::cluster::health::{Evidence, Settings};
 use crate::cluster::score::{self, Parts};
 use crate::cluster::{Failure, Proof, Realms, Server, ServerView, State, Suspect};
 use crate::now::Uptime;
@@ -58,6 +58,10 @@ pub(super) struct Machine {
     returned_at: Option<Uptime>,
     /// By command: whenever it would serve, it drains.
     drains: bool,
+    /// By command: it is taken for failed although it is well.
+    drilled: bool,
+    /// What spoke against it when it failed last.
+    evidence: Evidence,
     failed_before: bool,
     incarnation: u32,
     score: u8,
@@ -90,6 +94,8 @@ impl Machine {
             flaps: 0,
             returned_at: None,
             drains: false,
+            drilled: false,
+            evidence: Evidence::default(),
             failed_before: false,
             incarnation: 0,
             score: 0,
@@ -134,6 +140,7 @@ impl Machine {
         }
         self.signs.forget_verdicts();
         self.rounds.restart(now);
+        self.drilled = false;
         self.drains = false;
         self.failed_before = false;
         self.flaps = 0;
@@ -155,6 +162,29 @@ impl Machine {
             }
             State::Down | State::Probation | State::Maintenance => None,
         })
+    }
+
+    /// By command: it is failed, although it is well. `None` unless it is up.
+    pub(super) fn begin_drill(&mut self, now: Uptime) -> Option<Change> {
+        if self.state != State::Up {
+            return None;
+        }
+        self.drilled = true;
+        self.evidence = Evidence::default();
+        self.failure = Some(Failure { proof: Proof::Drill, since: now, hold_until: now });
+        self.exposed = true;
+        self.before = State::Up;
+        self.signs.restart_run();
+        Some(self.enter(now, State::Down))
+    }
+
+    /// It may come back, by the way of every server that does. `false` if there is no drill.
+    pub(super) const fn end_drill(&mut self) -> bool {
+        std::mem::replace(&mut self.drilled, false)
+    }
+
+    pub(super) const fn evidence(&self) -> Evidence {
+        self.evidence
     }
 
     /// Whether its health is nobody's business now.
@@ -319,12 +349,13 @@ impl Machine {
         }
         if self.state == State::Down {
             return match proof {
+                None if self.drilled => None,
                 None => self.come_back(now, settings, suspect),
                 Some(Proof::Refused) => {
                     self.sharpen(now, settings);
                     None
                 }
-                Some(Proof::Silence | Proof::Errors | Proof::Document) => None,
+                Some(Proof::Silence | Proof::Errors | Proof::Document | Proof::Drill) => None,
             };
         }
         if let Some(proof) = proof {
@@ -433,8 +464,10 @@ impl Machine {
     fn fail(&mut self, now: Uptime, proof: Proof, settings: &Settings) -> Change {
         self.fell_silent = match proof {
             Proof::Silence | Proof::Document => self.signs.silent_since(),
-            Proof::Refused | Proof::Errors => None,
+            Proof::Refused | Proof::Errors | Proof::Drill => None,
         };
+        self.evidence =
+            Evidence { documents_missed: self.dossier.misses(), ..self.signs.evidence() };
         if let Some(failure) = self.failure.as_mut() {
             // In probation: the same outage goes on, its users had their hold.
             failure.proof = proof;
@@ -478,7 +511,7 @@ impl Machine {
         let failure = self.failure?;
         // A refusal proves the path, which rules out our network, and nothing else.
         let on_hold = match suspect {
-            Some(Suspect::OwnNetwork) => failure.proof != Proof::Refused,
+            Some(Suspect::OwnNetwork) => !failure.proof.proves_the_path(),
             Some(Suspect::SharedBackend) => true,
             None => false,
         };
@@ -540,6 +573,7 @@ impl Machine {
 const fn hold(proof: Proof, settings: &Settings) -> Duration {
     match proof {
         Proof::Refused => settings.hold_refused,
+        Proof::Drill => Duration::ZERO,
         Proof::Silence | Proof::Errors | Proof::Document => settings.hold_silence,
     }
 }

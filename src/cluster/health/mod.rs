@@ -60,6 +60,23 @@ pub enum Observation {
     Swept,
 }
 
+/// What spoke against a server when it was found to have failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// When the first of these signs was seen.
+    pub first_sign: Option<Uptime>,
+    /// Probes in a row without any answer.
+    pub unanswered: u32,
+    /// Refusals in a row by its own host.
+    pub refusals: u32,
+    /// Answers in a row that were failures of its own (500, 504).
+    pub soft_failures: u32,
+    /// The status of its last answers, where that was a failure.
+    pub same_error: Option<u16>,
+    /// Health documents in a row that were missing.
+    pub documents_missed: u32,
+}
+
 /// What [`Health`] wants done or known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -233,6 +250,26 @@ impl Health {
         self.look_at_all(now);
         self.publish(now);
         true
+    }
+
+    /// Has a server that is well taken for failed, without a hold, until that is ended: a drill
+    /// (O5). `false` if it is not well, or no drill.
+    pub fn drill(&mut self, now: Uptime, server: ServerId, on: bool) -> bool {
+        self.void_if_late(now);
+        let Some(machine) = self.machines.get_mut(server.index()) else { return false };
+        if !on {
+            return machine.end_drill();
+        }
+        let Some((from, to)) = machine.begin_drill(now) else { return false };
+        self.wanted.push_back(Wanted::Changed { server, from, to });
+        self.look_at_all(now);
+        self.publish(now);
+        true
+    }
+
+    /// What spoke against a server when it failed last.
+    pub fn evidence(&self, server: ServerId) -> Evidence {
+        self.machines.get(server.index()).map(Machine::evidence).unwrap_or_default()
     }
 
     /// The next thing wanted.

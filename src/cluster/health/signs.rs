@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::health::Settings;
+use crate::cluster::health::{Evidence, Settings};
 use crate::now::Uptime;
 
 /// Probes that must be unanswered before silence is a verdict.
@@ -28,6 +28,8 @@ pub(super) struct Signs {
     unanswered: u32,
     refusals: u32,
     refused_at: Option<Uptime>,
+    /// The first of the refusals in a row.
+    refused_since: Option<Uptime>,
     good_run: u32,
     answers: u32,
     soft: u32,
@@ -79,6 +81,7 @@ impl Signs {
         self.void_probes();
         self.refusals = 0;
         self.refused_at = None;
+        self.refused_since = None;
         self.answers = self.answers.saturating_add(1);
         self.latency.sample(now, latency);
         let meaning = Meaning::of(status);
@@ -113,6 +116,7 @@ impl Signs {
         if !burst {
             self.refusals = self.refusals.saturating_add(1);
             self.refused_at = Some(now);
+            self.refused_since.get_or_insert(now);
         }
         !burst
     }
@@ -197,6 +201,22 @@ impl Signs {
     /// The one 5xx that the last answers all were.
     pub(super) fn same_error(&self) -> Option<u16> {
         self.same_error.filter(|(_, run)| *run >= SOFT_DEGRADED).map(|(status, _)| status)
+    }
+
+    /// What speaks against the server now.
+    pub(super) fn evidence(&self) -> Evidence {
+        let soft_since = (self.soft > 0).then_some(self.soft_since);
+        Evidence {
+            first_sign: [self.silent_since, self.refused_since, soft_since]
+                .into_iter()
+                .flatten()
+                .min(),
+            unanswered: self.unanswered,
+            refusals: self.refusals,
+            soft_failures: self.soft,
+            same_error: self.same_error.map(|(status, _)| status),
+            documents_missed: 0,
+        }
     }
 
     /// Latency of now, and the usual one.

@@ -120,23 +120,6 @@ impl Door {
     }
 
     fn binding_status(&self, now: Now, binding: &Binding) -> BindingStatus {
-        let because = match binding.trouble {
-            Some(Trouble::Challenged) => Some(
-                "the server wants credentials that only the phone has; its next refresh goes there"
-                    .into(),
-            ),
-            Some(Trouble::Refused(status)) => {
-                Some(format!("the server refused it with {status}").into())
-            }
-            Some(Trouble::Backoff { failures, .. }) => {
-                Some(format!("the server failed {failures} times in a row").into())
-            }
-            Some(Trouble::NoPath) => Some(
-                "the server ignores Path; set binding_address = \"auto\" or \"contact\" for it"
-                    .into(),
-            ),
-            None => None,
-        };
         // Of a server that is dead nobody can say what it holds.
         let view = self.health.view();
         let registered = |server: &ServerId| {
@@ -145,7 +128,7 @@ impl Door {
         let mut at: Vec<ServerId> = binding.upstream.iter().map(|u| u.server).collect();
         at.dedup();
         BindingStatus {
-            contact: String::from_utf8_lossy(binding.said.saying().contact).into(),
+            contact: binding.contact_text(),
             from: format!("{}:{}", binding.flow.transport.name(), binding.flow.remote).into(),
             lease_s: binding.lease_until.since(now.uptime).as_secs(),
             standing: binding.standing.name().into(),
@@ -154,7 +137,7 @@ impl Door {
                 .filter(|s| registered(s))
                 .map(|&s| self.server_name(s))
                 .collect(),
-            because,
+            because: binding.trouble.map(Trouble::in_words),
         }
     }
 }
