@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use crate::admin::endpoints::Described;
 use crate::admin::route::Refusal;
 use crate::door::Command;
 
@@ -27,24 +30,56 @@ pub(super) enum Wanted {
     Maintenance { server: String },
 }
 
-#[derive(Deserialize)]
+/// Another home for a user.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Home {
+    /// The server where the user is to belong.
     home: String,
 }
 
-#[derive(Deserialize)]
+/// A drain of a server.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Switch {
+struct Drain {
+    /// Whether it begins, or ends.
     on: bool,
 }
 
-#[derive(Deserialize)]
+/// Maintenance of a server.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Maintenance {
+    /// Whether it begins, or ends.
     on: bool,
+    /// Whether the server's users stay and wait for it.
     #[serde(default)]
     stay: bool,
+}
+
+/// What stands in a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Body {
+    pub(super) described: Described,
+    pub(super) example: &'static str,
+}
+
+pub(super) const HOME: Body =
+    Body { described: SchemaGenerator::subschema_for::<Home>, example: r#"{"home": "ucs2"}"# };
+pub(super) const DRAIN: Body =
+    Body { described: SchemaGenerator::subschema_for::<Drain>, example: r#"{"on": true}"# };
+pub(super) const MAINTENANCE: Body = Body {
+    described: SchemaGenerator::subschema_for::<Maintenance>,
+    example: r#"{"on": true, "stay": false}"#,
+};
+
+impl Body {
+    fn read<T: DeserializeOwned>(self, body: &[u8]) -> Result<T, Refusal> {
+        serde_json::from_slice(body).map_err(|error| Refusal::BodyKind {
+            because: error.to_string(),
+            example: self.example,
+        })
+    }
 }
 
 impl Wanted {
@@ -52,21 +87,14 @@ impl Wanted {
     pub(super) fn read(self, body: &[u8]) -> Result<Command, Refusal> {
         match self {
             Self::Home { user } => {
-                let expected = Refusal::BodyKind("{\"home\": \"ucs2\"}");
-                let Home { home } = serde_json::from_slice(body).map_err(|_| expected)?;
-                Ok(Command::SetHome { user, home })
+                HOME.read(body).map(|Home { home }| Command::SetHome { user, home })
             }
             Self::Drain { server } => {
-                let expected = Refusal::BodyKind("{\"on\": true}");
-                let Switch { on } = serde_json::from_slice(body).map_err(|_| expected)?;
-                Ok(Command::Drain { server, on })
+                DRAIN.read(body).map(|Drain { on }| Command::Drain { server, on })
             }
-            Self::Maintenance { server } => {
-                let expected = Refusal::BodyKind("{\"on\": true, \"stay\": false}");
-                let Maintenance { on, stay } =
-                    serde_json::from_slice(body).map_err(|_| expected)?;
-                Ok(Command::Maintenance { server, on, stay })
-            }
+            Self::Maintenance { server } => MAINTENANCE
+                .read(body)
+                .map(|Maintenance { on, stay }| Command::Maintenance { server, on, stay }),
         }
     }
 }
@@ -99,7 +127,7 @@ mod tests {
             ["", "ucs2", "{}", r#"{"home":2}"#, r#"{"home":"a","x":1}"#, r#"{"home":"a"}}"#]
         {
             let refusal = read(wrong).unwrap_err();
-            assert!(refusal.to_string().contains(r#"{"home": "ucs2"}"#), "{wrong}: {refusal}");
+            assert!(refusal.what_to_do().contains(r#"{"home": "ucs2"}"#), "{wrong}: {refusal}");
             assert_eq!(refusal.status(), 400);
         }
     }

@@ -1,41 +1,28 @@
 //! The admin listener: what operators and their tools see of a running door.
 //!
-//! | endpoint | answer |
-//! |---|---|
-//! | `GET /healthz` | 200 while the door's driver runs; 503 if it has shown nothing for 5 s |
-//! | `GET /readyz` | 200 once every server's state is known, or 10 s have passed; stays 200 |
-//! | `GET /metrics` | counters and gauges, Prometheus text format 0.0.4 |
-//! | `GET /v1/status` | [`crate::door::Status`] as JSON |
-//! | `GET /v1/users?from=&count=` | up to 1000 [`crate::door::UserStatus`] as JSON |
-//! | `GET /v1/users/NAME` | one user, by login name or AoR |
-//! | `GET /v1/explain/NAME` | [`crate::door::Explanation`]: what a login of this user gets, and why |
-//! | `GET /v1/what-if?kill=NAME&kill=…&from=&count=` | [`crate::door::WhatIf`]: what would happen |
-//! | `GET /v1/rebalance?from=&count=` | [`crate::door::RebalancePlan`]: who would get another home |
-//! | `GET /v1/relocations?from=&count=` | up to 1000 [`crate::door::RelocationStatus`]: who is away |
-//! | `GET /v1/recovery` | [`crate::door::RecoveryStatus`]: the way home |
-//! | `GET /v1/reports` | the newest 100 [`crate::door::Report`], oldest of them first |
-//! | `GET /v1/reports/ID` | one of them |
-//! | `POST /v1/recovery/pause`, `…/resume` | stops all returns, lets them go on |
-//! | `POST /v1/servers/NAME/return`, `/v1/users/NAME/return` | brings home by hand |
-//! | `POST /v1/users/NAME/home` `{"home": "ucs2"}` | another home by hand (D7) |
-//! | `POST /v1/servers/NAME/drain` `{"on": true}` | its users leave; or no longer (H3) |
-//! | `POST /v1/servers/NAME/maintenance` `{"on": true, "stay": false}` | they leave, unless they are to stay, and its health counts for nothing; or no longer (H3) |
-//! | `POST /v1/rebalance/start`, `…/stop` | homes are spread anew, or no further |
-//! | `POST /v1/servers/NAME/drill` | a failover on purpose (O5) |
-//! | `POST /v1/suspicion/end` | it is not our network (H5) |
+//! `src/admin/endpoints.rs` is the table of what there is, and `GET /v1/openapi.json` is written from
+//! it and from the types that answer: [`crate::door::Status`], [`crate::door::UserStatus`] and the
+//! others. What is not in the table is not there, and a field without a description fails a test.
 //!
 //! Whatever changes something is a `POST` and needs `Authorization: Bearer TOKEN`: 202 when it is
-//! done or under way, 401 and 403 without the right token, 404 where there is no such user or server,
-//! 409 with the reason where it cannot be done now, 503 where it could not be written. A body, where
-//! there is one, is JSON of at most 64 KiB (400, 413) and arrives within 2 s (408).
+//! done or under way ([`Taken`]), 401 and 403 without the right token, 404 where there is no such user
+//! or server, 409 with the reason where it cannot be done now, 503 where it could not be written. A
+//! body, where there is one, is JSON of at most 64 KiB (400, 413) and arrives within 2 s (408). Every
+//! refusal is a [`Fault`]. Listings come page by page ([`Page`]); a `next` that the door gave before
+//! it started anew is refused (410).
 //!
 //! `HEAD` works where `GET` does. It runs in a thread and a runtime of its own: a slow reader here
 //! never delays a REGISTER. It listens on loopback unless told otherwise, since it knows no
 //! passwords; a `Host` that is a name must be `localhost` or a configured one, so that no web page
 //! can reach it by DNS rebinding.
 
+mod answer;
+mod asked;
 mod body;
+mod cursor;
+mod endpoints;
 mod metrics;
+mod openapi;
 mod process;
 mod readiness;
 mod route;
@@ -51,6 +38,8 @@ use crate::net::BindError;
 use crate::net::Handle;
 use crate::private::Private;
 use crate::reports::Shelf;
+
+pub use answer::{Fault, Page, Taken};
 
 /// What the admin listener is told at start.
 #[derive(Clone, Debug)]

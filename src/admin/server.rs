@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -20,15 +20,17 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
+use crate::admin::answer::{self, Fault, Taken};
 use crate::admin::body;
+use crate::admin::cursor::Life;
+use crate::admin::endpoints::{self, Verb};
 use crate::admin::metrics;
+use crate::admin::openapi;
 use crate::admin::process::Process;
 use crate::admin::readiness::Readiness;
 use crate::admin::route::{Refusal, Route, check_host, check_token, route};
-use crate::door::{Command, Refused};
-use crate::net::Clock;
-use crate::net::Handle;
-use crate::net::Unanswered;
+use crate::door::{Listed, Refused};
+use crate::net::{Clock, Handle, Unanswered};
 use crate::private::Private;
 use crate::reports::Shelf;
 
@@ -66,6 +68,9 @@ struct Desk {
     names: Vec<String>,
     token: Option<Private<[u8; 32]>>,
     readiness: Readiness,
+    life: Life,
+    /// `/v1/openapi.json`.
+    document: Bytes,
     /// Orders refused because their token was missing or wrong.
     tokens_refused: AtomicU64,
 }
@@ -77,9 +82,19 @@ pub(super) async fn serve(
     (door, shelf): (Handle, Shelf),
     stopped: oneshot::Receiver<()>,
 ) {
-    let readiness = Readiness::new(Clock.uptime());
-    let desk =
-        Arc::new(Desk { door, shelf, names, token, readiness, tokens_refused: AtomicU64::new(0) });
+    let now = Clock.now();
+    let began = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let desk = Arc::new(Desk {
+        door,
+        shelf,
+        names,
+        token,
+        readiness: Readiness::new(now.uptime),
+        // Nanoseconds fit until the year 2554.
+        life: Life(u64::try_from(began.as_nanos()).unwrap_or(u64::MAX)),
+        document: openapi::document().to_string().into(),
+        tokens_refused: AtomicU64::new(0),
+    });
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -139,166 +154,169 @@ impl Desk {
             question => question,
         };
         match question {
-            Ok(route) => self.look_up(route).await,
+            Ok(route) => self.look_up(route).await.unwrap_or_else(|fault| faulty(&fault)),
             Err(refusal) => {
                 if matches!(refusal, Refusal::NoToken | Refusal::WrongToken) {
                     self.tokens_refused.fetch_add(1, Ordering::Relaxed);
                 }
-                let mut answer = text(refusal.status(), format!("{refusal}\n"));
-                let headers = answer.headers_mut();
-                if let Some(allow) = refusal.allow() {
-                    headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-                }
-                if refusal == Refusal::NoToken {
-                    let bearer = HeaderValue::from_static("Bearer");
-                    headers.insert(header::WWW_AUTHENTICATE, bearer);
-                }
-                answer
+                refusing(&refusal)
             }
         }
     }
 
     fn question(&self, request: &Request<Incoming>) -> Result<Route, Refusal> {
-        let host = request.headers().get(header::HOST).and_then(|it| it.to_str().ok());
-        check_host(host, &self.names)?;
-        let route = route(request.method(), request.uri().path(), request.uri().query());
-        if !matches!(route, Ok(Route::OrderWith(_))) && !request.body().is_end_stream() {
+        let only = |name| {
+            let mut lines = request.headers().get_all(name).iter();
+            lines.next().filter(|_| lines.next().is_none())
+        };
+        check_host(only(header::HOST).and_then(|it| it.to_str().ok()), &self.names)?;
+        let uri = request.uri();
+        // Whoever names a host in the request line means that one (RFC 9112 §3.2.2).
+        if let Some(authority) = uri.authority() {
+            check_host(Some(authority.as_str()), &self.names)?;
+        }
+        let (endpoint, names) = endpoints::find(request.method(), uri.path())?;
+        if endpoint.verb == Verb::Post {
+            let token = self.token.as_ref().ok_or(Refusal::NoToken)?;
+            check_token(only(header::AUTHORIZATION).map(HeaderValue::as_bytes), token)?;
+        }
+        if endpoint.body.is_none() && !request.body().is_end_stream() {
             return Err(Refusal::Body);
         }
-        let route = route?;
-        if matches!(route, Route::Order(_) | Route::OrderWith(_)) {
-            let authorization = request.headers().get(header::AUTHORIZATION);
-            let token = self.token.as_ref().ok_or(Refusal::NoToken)?;
-            check_token(authorization.map(HeaderValue::as_bytes), token)?;
-        }
-        Ok(route)
+        route(endpoint, &names, uri.query())
     }
 
-    async fn look_up(&self, route: Route) -> Answer {
+    async fn look_up(&self, route: Route) -> Result<Answer, Faulty> {
         let now = Clock.uptime();
         let snapshot = self.door.snapshot();
-        let snapshot = snapshot.as_deref();
+        let starting = || answer::silent("the door is starting");
         match route {
             Route::Health => match snapshot.map(|it| now.since(it.published)) {
-                Some(age) if age < DRIVER_PATIENCE => text(StatusCode::OK, "ok\n"),
-                Some(age) => unavailable(&format!("the driver has shown nothing for {age:.0?}")),
-                None => unavailable("the door is starting"),
+                Some(age) if age < DRIVER_PATIENCE => Ok(text(TEXT, "ok\n")),
+                Some(age) => {
+                    Err(answer::silent(format!("the driver has shown nothing for {age:.0?}")))
+                }
+                None => Err(starting()),
             },
-            Route::Ready => match self.readiness.check(now, snapshot) {
-                Ok(()) => text(StatusCode::OK, "ready\n"),
-                Err(why) => unavailable(&why),
+            Route::Ready => match self.readiness.check(now, snapshot.as_deref()) {
+                Ok(()) => Ok(text(TEXT, "ready\n")),
+                Err(why) => Err(answer::silent(why)),
             },
             Route::Metrics => {
                 let refused = self.tokens_refused.load(Ordering::Relaxed);
-                let page = metrics::render(now, snapshot, Process::now(), refused);
-                answer(StatusCode::OK, METRICS, page)
+                let page = metrics::render(now, snapshot.as_deref(), Process::now(), refused);
+                Ok(text(METRICS, page))
             }
-            Route::Status => match snapshot {
-                Some(snapshot) => json(&snapshot.status),
-                None => unavailable("the door is starting"),
-            },
-            Route::Users { from, count } => match self.door.users(from, count).await {
-                Ok(users) => json(&users),
-                Err(why) => unanswered(why),
-            },
-            Route::User { name } => match self.door.user(name).await {
-                Ok(Some(user)) => json(&user),
-                Ok(None) => text(StatusCode::NOT_FOUND, "there is no such user\n"),
-                Err(why) => unanswered(why),
-            },
-            Route::Explain { name } => match self.door.explain(name).await {
-                Ok(Some(explanation)) => json(&explanation),
-                Ok(None) => refused(&Refused::NoSuchUser),
-                Err(why) => unanswered(why),
-            },
+            Route::OpenApi => Ok(text(JSON, self.document.clone())),
+            Route::Status => Ok(json(&snapshot.ok_or_else(starting)?.status)),
+            Route::Recovery => Ok(json(&snapshot.ok_or_else(starting)?.status.recovery)),
+            Route::Users { filter, after, limit } => {
+                let place = self.place(after)?;
+                self.page(self.door.users(filter, (place, limit)).await)
+            }
+            Route::Relocations { filter, after, limit } => {
+                let place = self.place(after)?;
+                self.page(self.door.relocations(filter, (place, limit)).await)
+            }
+            Route::User { name } => found(self.door.user(name).await),
+            Route::Explain { name } => found(self.door.explain(name).await),
             Route::WhatIf { killed, from, count } => {
-                match self.door.what_if(killed, (from, count)).await {
-                    Ok(Ok(what_if)) => json(&what_if),
-                    Ok(Err(why)) => refused(&why),
-                    Err(why) => unanswered(why),
-                }
+                taken(self.door.what_if(killed, (from, count)).await).map(|it| json(&it))
             }
-            Route::Rebalance { from, count } => match self.door.rebalance_plan((from, count)).await
-            {
-                Ok(plan) => json(&plan),
-                Err(why) => unanswered(why),
-            },
-            Route::Recovery => match snapshot {
-                Some(snapshot) => json(&snapshot.status.recovery),
-                None => unavailable("the door is starting"),
-            },
-            Route::Relocations { from, count } => match self.door.relocations(from, count).await {
-                Ok(relocations) => json(&relocations),
-                Err(why) => unanswered(why),
-            },
+            Route::Rebalance { from, count } => {
+                let plan = self.door.rebalance_plan((from, count)).await;
+                plan.map(|it| json(&it)).map_err(answer::unanswered)
+            }
+            // Names of users stay out of the log.
+            Route::Order(command) => {
+                taken(self.door.command(command).await)?;
+                Ok(answer(StatusCode::ACCEPTED, &Taken { done: true }))
+            }
             Route::Reports => self.reports().await,
             Route::Report { id } => self.report(id).await,
-            Route::Order(command) => self.order(command).await,
             // Its body has been read before.
-            Route::OrderWith(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the body is missing\n"),
+            Route::OrderWith(_) => Err(answer::silent("the body is missing")),
         }
     }
 
     /// The disk may be slow, and this thread has other things to do.
-    async fn reports(&self) -> Answer {
+    async fn reports(&self) -> Result<Answer, Faulty> {
         let shelf = self.shelf.clone();
         match spawn_blocking(move || shelf.newest(REPORTS_MAX)).await {
-            Ok(Ok(reports)) => json(&reports),
-            Ok(Err(error)) => unavailable(&format!("the reports cannot be read: {error}")),
-            Err(error) => unavailable(&error.to_string()),
+            Ok(Ok(reports)) => Ok(json(&reports)),
+            Ok(Err(error)) => Err(answer::silent(format!("the reports cannot be read: {error}"))),
+            Err(error) => Err(answer::silent(error.to_string())),
         }
     }
 
-    async fn report(&self, id: String) -> Answer {
+    async fn report(&self, id: String) -> Result<Answer, Faulty> {
         let shelf = self.shelf.clone();
         match spawn_blocking(move || shelf.report(&id)).await {
-            Ok(Some(report)) => json(&report),
-            Ok(None) => text(StatusCode::NOT_FOUND, "there is no such report; see /v1/reports\n"),
-            Err(error) => unavailable(&error.to_string()),
+            Ok(Some(report)) => Ok(json(&report)),
+            Ok(None) => {
+                let (error, what_to_do) = ("there is no such report", "take an id of /v1/reports");
+                let (error, what_to_do) = (error.to_owned(), what_to_do.to_owned());
+                Err((StatusCode::NOT_FOUND, Fault { error, what_to_do }))
+            }
+            Err(error) => Err(answer::silent(error.to_string())),
         }
     }
 
-    /// Names of users stay out of the log.
-    async fn order(&self, command: Command) -> Answer {
-        match self.door.command(command).await {
-            Ok(Ok(())) => text(StatusCode::ACCEPTED, "so be it\n"),
-            Ok(Err(why)) => refused(&why),
-            Err(why) => unanswered(why),
-        }
+    fn place(&self, after: Option<String>) -> Result<usize, Faulty> {
+        let place = self.life.place(after.as_deref());
+        place.map_err(|refusal| (refusal.status(), refusal.fault()))
     }
+
+    fn page<T: Serialize>(&self, listed: Told<Listed<T>>) -> Result<Answer, Faulty> {
+        Ok(json(&self.life.page(taken(listed)?)))
+    }
+}
+
+/// A refusal as it is answered.
+type Faulty = (StatusCode, Fault);
+
+/// What the door says to whoever may be refused.
+type Told<T> = Result<Result<T, Refused>, Unanswered>;
+
+fn taken<T>(told: Told<T>) -> Result<T, Faulty> {
+    told.map_err(answer::unanswered)?.map_err(|why| answer::refused(&why))
+}
+
+fn found(user: Result<Option<impl Serialize>, Unanswered>) -> Result<Answer, Faulty> {
+    taken(user.map(|user| user.ok_or(Refused::NoSuchUser))).map(|user| json(&user))
+}
+
+fn refusing(refusal: &Refusal) -> Answer {
+    let mut answer = faulty(&(refusal.status(), refusal.fault()));
+    let headers = answer.headers_mut();
+    if let Refusal::Method(allow) = refusal
+        && let Ok(allow) = HeaderValue::from_str(allow)
+    {
+        headers.insert(header::ALLOW, allow);
+    }
+    if *refusal == Refusal::NoToken {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
+}
+
+fn faulty((status, fault): &Faulty) -> Answer {
+    answer(*status, fault)
 }
 
 fn json(value: &impl Serialize) -> Answer {
-    match serde_json::to_vec(value) {
-        Ok(body) => answer(StatusCode::OK, JSON, body),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    }
+    answer(StatusCode::OK, value)
 }
 
-fn refused(why: &Refused) -> Answer {
-    let status = match why {
-        Refused::NoSuchUser | Refused::NoSuchServer(_) => StatusCode::NOT_FOUND,
-        Refused::NothingToDo | Refused::Busy | Refused::NotNow(_) => StatusCode::CONFLICT,
-        Refused::NotWritten(_) => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    text(status, format!("{why}\n"))
-}
-
-fn unanswered(why: Unanswered) -> Answer {
-    unavailable(&why.to_string())
-}
-
-fn unavailable(why: &str) -> Answer {
-    text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    answer(status, TEXT, body)
-}
-
-fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+fn answer(status: StatusCode, value: &impl Serialize) -> Answer {
+    // Nothing here has a key that is no text, which is all that could fail.
+    let mut answer = text(JSON, serde_json::to_vec(value).unwrap_or_default());
     *answer.status_mut() = status;
+    answer
+}
+
+fn text(kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -9,10 +9,13 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroize as _;
 
+use crate::admin::{Fault, Page};
 use crate::private::Private;
 
 /// How long the door may take for anything.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Items of a listing asked for at once.
+const PAGE: usize = 1_000;
 /// An answer longer than this is cut, and then not understood.
 const ANSWER_MAX: u64 = 64 * 1024 * 1024;
 
@@ -37,7 +40,7 @@ pub(super) enum AdminError {
         address: SocketAddr,
         /// The HTTP status.
         status: u16,
-        /// The beginning of what it said.
+        /// What it said, and what to do; the beginning, if that is no fault of a door's.
         text: String,
     },
     /// It answered something this program does not understand.
@@ -58,6 +61,33 @@ pub(super) fn get<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Resul
     let body = exchange(address, &format!("GET {path}"), "Accept: application/json\r\n", "")?;
     serde_json::from_slice(&body)
         .map_err(|error| AdminError::NotUnderstood { address, why: error.to_string() })
+}
+
+/// Asks for a listing, page by page, and hands each page on that holds anything; whether any did.
+/// `parameters` are names and values, not yet escaped.
+pub(super) fn each_page<T: DeserializeOwned>(
+    address: SocketAddr,
+    path: &str,
+    parameters: &[(&str, Option<String>)],
+    mut show: impl FnMut(&[T], bool),
+) -> Result<bool, AdminError> {
+    let mut first = format!("{path}?limit={PAGE}");
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            // Writing to a String cannot fail.
+            let _ok = write!(first, "&{name}={}", escaped(value));
+        }
+    }
+    let (mut asked, mut found) = (first.clone(), false);
+    loop {
+        let page: Page<T> = get(address, &asked)?;
+        if !page.items.is_empty() {
+            show(&page.items, !found);
+            found = true;
+        }
+        let Some(next) = page.next else { return Ok(found) };
+        asked = format!("{first}&after={}", escaped(&next));
+    }
 }
 
 /// Tells it something, as somebody who has its token; what exactly, in the body.
@@ -108,7 +138,10 @@ fn exchange(
         return Err(AdminError::NotUnderstood { address, why: String::from("this is not HTTP") });
     };
     if !(200..300).contains(&status) {
-        let text = String::from_utf8_lossy(body).chars().take(200).collect::<String>();
+        let text = match serde_json::from_slice(body) {
+            Ok(Fault { error, what_to_do }) => format!("{error}; what to do: {what_to_do}"),
+            Err(_) => String::from_utf8_lossy(body).chars().take(200).collect(),
+        };
         return Err(AdminError::Refused { address, status, text: text.trim().to_owned() });
     }
     Ok(body.to_vec())
@@ -139,6 +172,8 @@ fn split(answer: &[u8]) -> Option<(u16, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread::JoinHandle;
+
     use super::*;
 
     #[test]
@@ -155,6 +190,53 @@ mod tests {
         {
             assert_eq!(split(answer), None);
         }
+    }
+
+    /// Answers one request after the other, and what the requests were.
+    fn answering(answers: &'static [&'static str]) -> (SocketAddr, JoinHandle<Vec<String>>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let thread = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 1024];
+                let octets = stream.read(&mut request).unwrap();
+                let request = String::from_utf8_lossy(&request[..octets]);
+                asked.push(request.split(' ').nth(1).unwrap_or_default().to_owned());
+                write!(stream, "HTTP/1.0 {answer}").unwrap();
+            }
+            asked
+        });
+        (address, thread)
+    }
+
+    #[test]
+    fn a_listing_is_followed_to_its_end_past_pages_without_anybody() {
+        let (address, asked) = answering(&[
+            "200 OK\r\n\r\n{\"items\": [], \"next\": \"f-10\"}",
+            "200 OK\r\n\r\n{\"items\": [1, 2], \"next\": \"f-30\"}",
+            "200 OK\r\n\r\n{\"items\": [3], \"next\": null}",
+        ]);
+        let mut shown: Vec<(Vec<u8>, bool)> = Vec::new();
+        let parameters = [("server", Some("ucs 2".to_owned())), ("home", None)];
+        let show = |page: &[u8], first| shown.push((page.to_vec(), first));
+        assert!(each_page(address, "/v1/users", &parameters, show).unwrap());
+        assert_eq!(shown, [(vec![1, 2], true), (vec![3], false)]);
+        let first = "/v1/users?limit=1000&server=ucs%202";
+        let next = |cursor| format!("{first}&after={cursor}");
+        assert_eq!(asked.join().unwrap(), [first.to_owned(), next("f-10"), next("f-30")]);
+    }
+
+    #[test]
+    fn what_a_door_refuses_is_said_with_what_to_do() {
+        let (address, _asked) = answering(&[
+            "409 Conflict\r\n\r\n{\"error\": \"it is so\", \"what_to_do\": \"nothing\"}",
+            "502 Bad Gateway\r\n\r\n<html>",
+        ]);
+        let ask = || get::<serde_json::Value>(address, "/v1/status").unwrap_err().to_string();
+        assert!(ask().ends_with("refused: 409 it is so; what to do: nothing"));
+        assert!(ask().ends_with("refused: 502 <html>"));
     }
 
     #[test]

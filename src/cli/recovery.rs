@@ -10,9 +10,6 @@ use crate::cli::{CliError, http, out, status, status_table};
 use crate::config::token::{self, TokenFault};
 use crate::door::{RecoveryStatus, RelocationStatus, Status};
 
-/// Users asked for at once.
-const PAGE: usize = 1_000;
-
 /// Arguments of `recovery`.
 #[derive(Debug, Args)]
 pub(super) struct RecoveryArgs {
@@ -104,6 +101,18 @@ fn show(recovery: &RecoveryStatus, at_nanos: u64) -> String {
 /// Arguments of `relocations`.
 #[derive(Debug, Args)]
 pub(super) struct RelocationsArgs {
+    /// Only users who are served by this server
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// Only users who belong to this server
+    #[arg(long, value_name = "NAME")]
+    home: Option<String>,
+    /// Only users who are away for this reason: failover, drain, replanned or manual
+    #[arg(long)]
+    why: Option<String>,
+    /// Only users whose login name or address begins so, with or without sip:
+    #[arg(long)]
+    prefix: Option<String>,
     /// The door's admin address
     #[arg(long, value_name = "ADDRESS", default_value = status::ADMIN)]
     admin: SocketAddr,
@@ -114,22 +123,23 @@ pub(super) struct RelocationsArgs {
 
 /// Lists who is away, page by page.
 pub(super) fn relocations(args: &RelocationsArgs) -> Result<ExitCode, CliError> {
-    let mut from = 0;
-    loop {
-        let path = format!("/v1/relocations?from={from}&count={PAGE}");
-        let page: Vec<RelocationStatus> = http::get(args.admin, &path)?;
-        if page.is_empty() {
-            break;
-        }
+    let parameters = [
+        ("server", args.server.clone()),
+        ("home", args.home.clone()),
+        ("why", args.why.clone()),
+        ("prefix", args.prefix.clone()),
+    ];
+    let show = |page: &[RelocationStatus], first: bool| {
         if args.json {
             page.iter().for_each(out::json);
         } else {
-            out::line(table(&page, from == 0).trim_end());
+            out::line(table(page, first).trim_end());
         }
-        from += page.len();
-    }
-    if from == 0 && !args.json {
-        out::line("everybody is at home");
+    };
+    let found = http::each_page(args.admin, "/v1/relocations", &parameters, show)?;
+    if !found && !args.json {
+        let filtered = parameters.iter().any(|(_, value)| value.is_some());
+        out::line(if filtered { "no such users are away" } else { "everybody is at home" });
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,14 +8,30 @@ use clap::Args;
 use crate::cli::{CliError, http, out, status, status_table};
 use crate::door::UserStatus;
 
-/// Users asked for at once.
-const PAGE: usize = 1_000;
-
 /// Arguments of `users`.
 #[derive(Debug, Args)]
 pub(super) struct UsersArgs {
     /// One user, by login name or address (sip:…); default: all
+    #[arg(conflicts_with_all = ["server", "home", "away", "at_home", "state", "prefix"])]
     name: Option<String>,
+    /// Only users who are served by this server
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// Only users who belong to this server
+    #[arg(long, value_name = "NAME")]
+    home: Option<String>,
+    /// Only users who are served elsewhere than at home
+    #[arg(long)]
+    away: bool,
+    /// Only users who are not
+    #[arg(long, conflicts_with = "away")]
+    at_home: bool,
+    /// Only users one of whose bindings stands so: settled, moving, awaiting_phone, held or failed
+    #[arg(long)]
+    state: Option<String>,
+    /// Only users whose login name or address begins so, with or without sip:
+    #[arg(long)]
+    prefix: Option<String>,
     /// The door's admin address
     #[arg(long, value_name = "ADDRESS", default_value = status::ADMIN)]
     admin: SocketAddr,
@@ -36,18 +52,20 @@ pub(super) fn run(args: &UsersArgs) -> Result<ExitCode, CliError> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let mut from = 0;
-    loop {
-        let path = format!("/v1/users?from={from}&count={PAGE}");
-        let page: Vec<UserStatus> = http::get(args.admin, &path)?;
-        if page.is_empty() {
-            break;
-        }
-        show(&page, from == 0, args.json);
-        from += page.len();
-    }
-    if from == 0 && !args.json {
-        out::line("no users yet");
+    let away = (args.away || args.at_home).then(|| args.away.to_string());
+    let parameters = [
+        ("server", args.server.clone()),
+        ("home", args.home.clone()),
+        ("away", away),
+        ("state", args.state.clone()),
+        ("prefix", args.prefix.clone()),
+    ];
+    let found = http::each_page(args.admin, "/v1/users", &parameters, |page, first| {
+        show(page, first, args.json);
+    })?;
+    if !found && !args.json {
+        let filtered = parameters.iter().any(|(_, value)| value.is_some());
+        out::line(if filtered { "no such users" } else { "no users yet" });
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -169,9 +169,14 @@ impl Directory {
         user.relocation.is_some() && user.home == Some(home)
     }
 
-    /// Who is served elsewhere than at home, in the order in which they became known.
-    pub fn away(&self) -> impl Iterator<Item = UserId> {
-        self.away.iter().copied()
+    /// Users in the order in which they became known, from this place; there need be nobody at it.
+    pub fn since(&self, from: UserId) -> impl Iterator<Item = UserId> + use<> {
+        (from.index()..self.users.len()).map(|place| UserId(place as u32))
+    }
+
+    /// Who of them is served elsewhere than at home.
+    pub fn away_since(&self, from: UserId) -> impl Iterator<Item = UserId> {
+        self.away.range(from..).copied()
     }
 
     /// Who is, in the canonical order. Takes time in proportion to all who are away from anywhere.

@@ -72,8 +72,13 @@ pub enum Refused {
     #[error("there is no such user")]
     NoSuchUser,
     /// Not configured.
-    #[error("there is no such server; there are {}", .0.join(", "))]
-    NoSuchServer(Vec<Arc<str>>),
+    #[error("there is no server {name:?}; there are {}", known.join(", "))]
+    NoSuchServer {
+        /// What was named.
+        name: String,
+        /// Those there are.
+        known: Vec<Arc<str>>,
+    },
     /// As it was to be.
     #[error("that is so already")]
     NothingToDo,
@@ -91,7 +96,7 @@ pub enum Refused {
 impl From<NoReturn> for Refused {
     fn from(why: NoReturn) -> Self {
         match why {
-            NoReturn::NoSuchServer { known } => Self::NoSuchServer(known),
+            NoReturn::NoSuchServer { name, known } => Self::NoSuchServer { name, known },
             NoReturn::NoSuchUser => Self::NoSuchUser,
             NoReturn::AlreadySo => Self::NothingToDo,
             NoReturn::Full

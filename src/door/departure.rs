@@ -125,8 +125,10 @@ impl Departures {
     }
 }
 
-/// What a rebalance would do (D8).
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// What a rebalance would do.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct RebalancePlan {
     /// Users who would get another home.
     pub users: u64,

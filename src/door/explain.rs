@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{ClusterView, Failure, Proof, ServerId, State};
@@ -15,7 +16,7 @@ use crate::now::Now;
 use crate::placement;
 
 /// The decision about one user, and what it rests on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// Login name.
     pub user: Arc<str>,
@@ -23,7 +24,7 @@ pub struct Explanation {
     pub outcome: Arc<str>,
     /// The server the outcome names.
     pub server: Option<Arc<str>>,
-    /// [`crate::decision::Reason::name`].
+    /// The reason, in a word.
     pub because: Arc<str>,
     /// The same in a sentence.
     pub sentence: Arc<str>,
@@ -44,7 +45,7 @@ pub struct Explanation {
 }
 
 /// A server that a user might be moved to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
     /// Its name.
     pub server: Arc<str>,
@@ -56,18 +57,18 @@ pub struct Candidate {
     pub free: u32,
     /// Whether it is the one that would be taken now.
     pub best: bool,
-    /// Why it would not take them ([`crate::placement::Refusal::name`]); none if it would.
+    /// Why it would not take them in a word; none if it would.
     pub refuses: Option<Arc<str>>,
 }
 
 /// What would happen if servers died.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhatIf {
     /// Which.
     pub killed: Vec<Arc<str>>,
     /// Whether the door would move anybody.
     pub acts: bool,
-    /// Why not ([`crate::decision::Reason::name`]).
+    /// Why not, in a word.
     pub because: Option<Arc<str>>,
     /// Users who would have to go.
     pub users: u64,
@@ -84,7 +85,7 @@ pub struct WhatIf {
 }
 
 /// One server before and after.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerLoad {
     /// Its name.
     pub server: Arc<str>,
@@ -101,7 +102,7 @@ pub struct ServerLoad {
 }
 
 /// One user's move.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedMove {
     /// Login name.
     pub user: Arc<str>,
@@ -180,8 +181,7 @@ impl Door {
     ) -> Result<WhatIf, Refused> {
         let mut dead = Vec::with_capacity(killed.len());
         for name in killed {
-            let known = || self.settings.servers.iter().map(|it| Arc::clone(&it.name)).collect();
-            dead.push(self.server_named(name).ok_or_else(|| Refused::NoSuchServer(known()))?);
+            dead.push(self.server_ordered(name)?);
         }
         dead.sort_unstable();
         dead.dedup();

@@ -14,13 +14,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::cluster::ServerId;
 use crate::directory::UserId;
 use crate::door::binding::{Step, Trouble};
 use crate::door::rehome::{Move, Toward};
-use crate::door::status::{AwayStatus, RecoveryStatus, RelocationStatus, ReturnStatus};
+use crate::door::status::{AwayStatus, RecoveryStatus, ReturnStatus};
 use crate::door::{Door, Event, Timer};
 use crate::now::{Now, Uptime};
 use crate::placement;
@@ -506,7 +506,7 @@ impl Door {
     pub(super) fn return_home(&mut self, now: Now, server: &str) -> Result<(), NoReturn> {
         let Some(home) = self.server_named(server) else {
             let known = self.settings.servers.iter().map(|it| Arc::clone(&it.name)).collect();
-            return Err(NoReturn::NoSuchServer { known });
+            return Err(NoReturn::NoSuchServer { name: server.to_owned(), known });
         };
         if self.homecomings.under_way(home) {
             return Err(NoReturn::UnderWay);
@@ -551,27 +551,6 @@ impl Door {
         Ok(())
     }
 
-    /// Users who are away, `count` of them from the `from`-th, in the order in which they became
-    /// known.
-    pub fn relocations(&self, from: usize, count: usize) -> Vec<RelocationStatus> {
-        let users = self.directory.away().skip(from).take(count);
-        users
-            .filter_map(|user| {
-                let known = self.directory.get(user);
-                let relocation = known.relocation.as_ref()?;
-                let since = relocation.date.duration_since(SystemTime::UNIX_EPOCH);
-                Some(RelocationStatus {
-                    user: Arc::clone(&known.name),
-                    origin: self.server_name(relocation.origin),
-                    current: self.server_name(relocation.target),
-                    date: since.unwrap_or_default().as_secs(),
-                    why: relocation.why.name().into(),
-                    epoch: known.epoch,
-                })
-            })
-            .collect()
-    }
-
     /// Who is away, why, and the returns there were.
     pub fn recovery_status(&self, now: Now) -> RecoveryStatus {
         let homes = self.directory.homes_with_users_away();
@@ -607,8 +586,10 @@ pub(crate) enum NoReturn {
     #[error("the home has no room left")]
     Full,
     /// Not configured.
-    #[error("there is no such server; there are {}", known.join(", "))]
+    #[error("there is no server {name:?}; there are {}", known.join(", "))]
     NoSuchServer {
+        /// What was named.
+        name: String,
         /// Those there are.
         known: Vec<Arc<str>>,
     },

@@ -24,6 +24,7 @@
 //! | `rehoming` | another home by hand |
 //! | `homecoming` | users who were moved are brought home, in stages |
 //! | `ledger` | writes under way and what happens when they are durable |
+//! | `listing` | users, page by page, those who fit a filter |
 //! | `picture` | what the door shows of itself |
 //! | `trail` | what is noted of a failover or return, for its report |
 
@@ -38,6 +39,7 @@ mod explain;
 mod homecoming;
 mod lane;
 mod ledger;
+mod listing;
 mod nonces;
 mod path;
 mod picture;
@@ -103,6 +105,7 @@ use crate::timers::Timers;
 pub use command::{Command, Done, Refused};
 pub use departure::RebalancePlan;
 pub use explain::{Candidate, Explanation, PlannedMove, ServerLoad, WhatIf};
+pub use listing::{Filter, Listed, STANDINGS, WHYS};
 pub use redirect::Misdirection;
 pub use reports::{FaultReport, OpenBinding, REPORT_FORM, Report, StageReport, TargetReport};
 pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};

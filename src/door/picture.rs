@@ -91,19 +91,13 @@ impl Door {
         }
     }
 
-    /// Users in the order in which they became known, `count` of them from the `from`-th.
-    pub fn users(&self, now: Now, from: usize, count: usize) -> Vec<UserStatus> {
-        let users = self.directory.iter().skip(from).take(count);
-        users.map(|(id, user)| self.user_status(now, id, user)).collect()
-    }
-
     /// One user, by login name or AoR.
     pub fn user(&self, now: Now, name: &str) -> Option<UserStatus> {
         let id = self.directory.by_name(name).or_else(|| self.directory.by_aor(name))?;
         Some(self.user_status(now, id, self.directory.get(id)))
     }
 
-    fn user_status(&self, now: Now, id: UserId, user: &User) -> UserStatus {
+    pub(super) fn user_status(&self, now: Now, id: UserId, user: &User) -> UserStatus {
         let relocation = user.relocation.as_ref();
         UserStatus {
             name: Arc::clone(&user.name),

@@ -72,7 +72,7 @@ impl Door {
     pub(super) fn server_ordered(&self, name: &str) -> Result<ServerId, Refused> {
         self.server_named(name).ok_or_else(|| {
             let known = self.settings.servers.iter().map(|it| it.name.clone()).collect();
-            Refused::NoSuchServer(known)
+            Refused::NoSuchServer { name: name.to_owned(), known }
         })
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The form of [`Report`]: raised when a reader of the one before would be misled.
@@ -12,9 +13,9 @@ pub const REPORT_FORM: u32 = 1;
 /// One failover, drill or return. Times `…_ms` count from `began_unix_ms` unless they say otherwise.
 ///
 /// A report is written when its story is over, and written anew under the same id if it goes on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// [`REPORT_FORM`].
+    /// The form of this report: raised when a reader of the one before would be misled.
     pub form: u32,
     /// `20261127T185501Z-failover-ucs2`: the time of the beginning in UTC, the kind, the server.
     pub id: String,
@@ -66,9 +67,9 @@ pub struct Report {
 }
 
 /// A failure, and what proved it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FaultReport {
-    /// [`crate::cluster::Proof::name`].
+    /// What proved it, in a word.
     pub proof: Arc<str>,
     /// What was seen, in words.
     pub signals: Vec<String>,
@@ -79,7 +80,7 @@ pub struct FaultReport {
 }
 
 /// A server that took users.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetReport {
     /// Its name.
     pub server: Arc<str>,
@@ -96,7 +97,7 @@ pub struct TargetReport {
 }
 
 /// A stage of a return.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StageReport {
     /// From 1.
     pub stage: u32,
@@ -115,13 +116,13 @@ pub struct StageReport {
 }
 
 /// A binding that is not registered where its user is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenBinding {
     /// Login name.
     pub user: Arc<str>,
     /// The contact URI.
     pub contact: Arc<str>,
-    /// As in [`crate::door::BindingStatus::standing`].
+    /// As in the `standing` of a `BindingStatus`.
     pub standing: Arc<str>,
     /// Why.
     pub because: Option<Arc<str>>,

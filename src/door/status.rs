@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The whole, without the users.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Nanoseconds of the machine's monotonic clock when this was true.
     pub at_nanos: u64,
     /// The servers, in configured order.
     pub servers: Vec<ServerStatus>,
-    /// `own_network` or `shared_backend` while nobody is moved on suspicion (H5).
+    /// `own_network` or `shared_backend` while nobody is moved on suspicion.
     pub suspicion: Option<Arc<str>>,
-    /// Whether automatic distribution is disabled (D1).
+    /// Whether automatic distribution is disabled.
     pub distribution_disabled: bool,
     /// Users known.
     pub users: u64,
@@ -24,7 +25,7 @@ pub struct Status {
     pub unplaced: u64,
     /// Bindings whose lease runs.
     pub bindings: u64,
-    /// Where those bindings stand (M12).
+    /// Where those bindings stand.
     pub progress: Progress,
     /// The most recent failovers, newest last, at most 16.
     pub failovers: Vec<FailoverStatus>,
@@ -39,7 +40,7 @@ pub struct Status {
 }
 
 /// Users who leave servers by order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DepartureStatus {
     /// `drain`, `maintenance` or `rebalance`.
     pub cause: Arc<str>,
@@ -73,8 +74,8 @@ pub struct DepartureStatus {
     pub stayed: u64,
 }
 
-/// Bindings by where they stand (M12).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Bindings by where they stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// Registered where their user is current.
     pub settled: u64,
@@ -89,7 +90,7 @@ pub struct Progress {
 }
 
 /// One server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerStatus {
     /// Its name.
     pub name: Arc<str>,
@@ -113,7 +114,7 @@ pub struct ServerStatus {
     pub since_nanos: u64,
     /// For which realms it wants its users' passwords, as far as is known.
     pub realms: Vec<Arc<str>>,
-    /// Servers of another realm: no user is moved from there to here, nor back (M6).
+    /// Servers of another realm: no user is moved from there to here, nor back.
     pub other_realm_than: Vec<Arc<str>>,
     /// What proved its failure, while failed.
     pub proof: Option<Arc<str>>,
@@ -122,7 +123,7 @@ pub struct ServerStatus {
 }
 
 /// One failover.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailoverStatus {
     /// Whose users had to go.
     pub server: Arc<str>,
@@ -138,8 +139,7 @@ pub struct FailoverStatus {
     pub users: u64,
     /// Users without a place.
     pub unplaced: u64,
-    /// How many of them for which reason: what the server that came closest said
-    /// ([`crate::placement::Refusal::name`]).
+    /// How many of them for which reason: what the server that came closest said.
     pub unplaced_because: BTreeMap<Arc<str>, u64>,
     /// Bindings to be registered elsewhere.
     pub bindings: u64,
@@ -154,7 +154,7 @@ pub struct FailoverStatus {
 }
 
 /// The way home (B).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecoveryStatus {
     /// Whether an operator has stopped all returns.
     pub paused: bool,
@@ -165,19 +165,19 @@ pub struct RecoveryStatus {
 }
 
 /// Users who are away from one home.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AwayStatus {
     /// Their home.
     pub home: Arc<str>,
     /// How many.
     pub away: u64,
-    /// Why nobody goes home now ([`crate::recovery::Stay::name`]); none while a return is under way
-    /// or would begin with the next look.
+    /// Why nobody goes home now, in a word; none while a return is under way or would begin with the
+    /// next look.
     pub stay_because: Option<Arc<str>>,
 }
 
 /// One return.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReturnStatus {
     /// Where to.
     pub home: Arc<str>,
@@ -214,7 +214,7 @@ pub struct ReturnStatus {
 }
 
 /// One user who is away, for `frontdoor relocations`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RelocationStatus {
     /// Login name.
     pub user: Arc<str>,
@@ -224,14 +224,14 @@ pub struct RelocationStatus {
     pub current: Arc<str>,
     /// `RelocationDate`, seconds since 1970.
     pub date: u64,
-    /// `failover`, `drain` or `replanned`.
+    /// `failover`, `drain`, `replanned` or `manual`.
     pub why: Arc<str>,
     /// Epoch.
     pub epoch: u64,
 }
 
 /// One user, for `frontdoor users`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserStatus {
     /// Login name.
     pub name: Arc<str>,
@@ -250,7 +250,7 @@ pub struct UserStatus {
 }
 
 /// One binding of a user.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BindingStatus {
     /// The contact URI.
     pub contact: Arc<str>,
@@ -258,7 +258,7 @@ pub struct BindingStatus {
     pub from: Arc<str>,
     /// Seconds left of its lease.
     pub lease_s: u64,
-    /// `settled`, `moving`, `awaiting_phone`, `held`, `failed` (see [`Progress`]).
+    /// `settled`, `moving`, `awaiting_phone`, `held`, `failed`: see `Progress`.
     pub standing: Arc<str>,
     /// Where the door holds it registered.
     pub registered_at: Vec<Arc<str>>,

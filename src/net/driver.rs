@@ -24,7 +24,7 @@ use crate::cluster::ServerId;
 use crate::cluster::document::{Document, DocumentFault};
 use crate::directory::record::{Record, Recorded};
 use crate::door::{
-    Command, Done, Door, Event, Explanation, Input, Output, RebalancePlan, Refused,
+    Command, Done, Door, Event, Explanation, Filter, Input, Listed, Output, RebalancePlan, Refused,
     RelocationStatus, Report, Stats, Status, UserStatus, WhatIf,
 };
 use crate::net::arrival::Arrival;
@@ -70,11 +70,21 @@ pub trait Core {
     /// See [`Door::status`].
     fn status(&self, now: Now) -> Status;
     /// See [`Door::users`].
-    fn users(&self, now: Now, from: usize, count: usize) -> Vec<UserStatus>;
+    fn users(
+        &self,
+        now: Now,
+        filter: &Filter,
+        page: (usize, usize),
+    ) -> Result<Listed<UserStatus>, Refused>;
     /// See [`Door::user`].
     fn user(&self, now: Now, name: &str) -> Option<UserStatus>;
     /// See [`Door::relocations`].
-    fn relocations(&self, from: usize, count: usize) -> Vec<RelocationStatus>;
+    fn relocations(
+        &self,
+        now: Now,
+        filter: &Filter,
+        page: (usize, usize),
+    ) -> Result<Listed<RelocationStatus>, Refused>;
     /// See [`Door::explain`].
     fn explain(&self, now: Now, name: &str) -> Option<Explanation>;
     /// See [`Door::what_if`].
@@ -109,16 +119,26 @@ impl Core for Door {
         Self::status(self, now)
     }
 
-    fn users(&self, now: Now, from: usize, count: usize) -> Vec<UserStatus> {
-        Self::users(self, now, from, count)
+    fn users(
+        &self,
+        now: Now,
+        filter: &Filter,
+        page: (usize, usize),
+    ) -> Result<Listed<UserStatus>, Refused> {
+        Self::users(self, now, filter, page)
     }
 
     fn user(&self, now: Now, name: &str) -> Option<UserStatus> {
         Self::user(self, now, name)
     }
 
-    fn relocations(&self, from: usize, count: usize) -> Vec<RelocationStatus> {
-        Self::relocations(self, from, count)
+    fn relocations(
+        &self,
+        now: Now,
+        filter: &Filter,
+        page: (usize, usize),
+    ) -> Result<Listed<RelocationStatus>, Refused> {
+        Self::relocations(self, now, filter, page)
     }
 
     fn explain(&self, now: Now, name: &str) -> Option<Explanation> {
@@ -378,14 +398,14 @@ impl<C: Core> Driver<C> {
         let now = Clock.now();
         // Whoever no longer waits for the answer has gone away: nothing to do.
         match query {
-            Query::Users { from, count, reply } => {
-                let _ = reply.send(self.core.users(now, from, count));
+            Query::Users { filter, page, reply } => {
+                let _ = reply.send(self.core.users(now, &filter, page));
             }
             Query::User { name, reply } => {
                 let _ = reply.send(self.core.user(now, &name));
             }
-            Query::Relocations { from, count, reply } => {
-                let _ = reply.send(self.core.relocations(from, count));
+            Query::Relocations { filter, page, reply } => {
+                let _ = reply.send(self.core.relocations(now, &filter, page));
             }
             Query::Explain { name, reply } => {
                 let _ = reply.send(self.core.explain(now, &name));

@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::door::{
-    Command, Explanation, RebalancePlan, Refused, RelocationStatus, Stats, Status, UserStatus,
-    WhatIf,
+    Command, Explanation, Filter, Listed, RebalancePlan, Refused, RelocationStatus, Stats, Status,
+    UserStatus, WhatIf,
 };
 use crate::net::counters::Counters;
 use crate::now::Uptime;
@@ -40,18 +40,18 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub(super) enum Query {
     Users {
-        from: usize,
-        count: usize,
-        reply: oneshot::Sender<Vec<UserStatus>>,
+        filter: Filter,
+        page: (usize, usize),
+        reply: oneshot::Sender<Result<Listed<UserStatus>, Refused>>,
     },
     User {
         name: String,
         reply: oneshot::Sender<Option<UserStatus>>,
     },
     Relocations {
-        from: usize,
-        count: usize,
-        reply: oneshot::Sender<Vec<RelocationStatus>>,
+        filter: Filter,
+        page: (usize, usize),
+        reply: oneshot::Sender<Result<Listed<RelocationStatus>, Refused>>,
     },
     Explain {
         name: String,
@@ -102,14 +102,19 @@ impl Handle {
         self.snapshot.load_full()
     }
 
-    /// `count` users (at most [`USERS_PAGE_LIMIT`]) in canonical order, from the `from`-th.
+    /// Users who fit; `page` is where it begins, and how many it holds (at most
+    /// [`USERS_PAGE_LIMIT`]).
     ///
     /// # Errors
-    /// The driver is busy or has ended.
-    pub async fn users(&self, from: usize, count: usize) -> Result<Vec<UserStatus>, Unanswered> {
+    /// The driver is busy or has ended; within, the filter names a server that is not there.
+    pub async fn users(
+        &self,
+        filter: Filter,
+        (from, count): (usize, usize),
+    ) -> Result<Result<Listed<UserStatus>, Refused>, Unanswered> {
         let (reply, answer) = oneshot::channel();
-        let count = count.min(USERS_PAGE_LIMIT);
-        self.ask(Query::Users { from, count, reply })?;
+        let page = (from, count.min(USERS_PAGE_LIMIT));
+        self.ask(Query::Users { filter, page, reply })?;
         answer.await.map_err(|_| Unanswered::Stopping)
     }
 
@@ -123,18 +128,18 @@ impl Handle {
         answer.await.map_err(|_| Unanswered::Stopping)
     }
 
-    /// `count` users who are away (at most [`USERS_PAGE_LIMIT`]), from the `from`-th.
+    /// The same of users who are away.
     ///
     /// # Errors
-    /// The driver is busy or has ended.
+    /// As for [`Handle::users`].
     pub async fn relocations(
         &self,
-        from: usize,
-        count: usize,
-    ) -> Result<Vec<RelocationStatus>, Unanswered> {
+        filter: Filter,
+        (from, count): (usize, usize),
+    ) -> Result<Result<Listed<RelocationStatus>, Refused>, Unanswered> {
         let (reply, answer) = oneshot::channel();
-        let count = count.min(USERS_PAGE_LIMIT);
-        self.ask(Query::Relocations { from, count, reply })?;
+        let page = (from, count.min(USERS_PAGE_LIMIT));
+        self.ask(Query::Relocations { filter, page, reply })?;
         answer.await.map_err(|_| Unanswered::Stopping)
     }
 

@@ -52,7 +52,7 @@ fn user(world: &World, name: &str) -> UserStatus {
 /// Home, current, and why they are not the same.
 fn places(world: &World, name: &str) -> (String, String, Option<String>) {
     let user = user(world, name);
-    let why = world.door().relocations(0, USERS).into_iter().find(|away| away.user == user.name);
+    let why = world.relocations().into_iter().find(|away| away.user == user.name);
     let why = why.map(|away| {
         assert_eq!(Some(&away.origin), user.home.as_ref(), "the origin is the home");
         away.why.to_string()
@@ -179,7 +179,7 @@ fn an_order_that_cannot_be_carried_out_says_why() {
     let name = aor(number);
     assert_eq!(order(&mut world, &home("nobody", "ucs1")), Err(Refused::NoSuchUser));
     let no_server = order(&mut world, &home(&name, "ucs9")).unwrap_err().to_string();
-    assert_eq!(no_server, "there is no such server; there are ucs1, ucs2, ucs3");
+    assert_eq!(no_server, "there is no server \"ucs9\"; there are ucs1, ucs2, ucs3");
     assert_eq!(order(&mut world, &home(&name, "ucs2")), Err(Refused::NothingToDo));
     assert!(matches!(order(&mut world, &home(&name, "ucs1")), Ok(Done::WhenDurable(_))));
     assert_eq!(order(&mut world, &home(&name, "ucs3")), Err(Refused::Busy), "being written");
@@ -350,7 +350,7 @@ fn a_door_that_restarts_has_forgotten_maintenance() {
     world.run_for(Duration::from_secs(5));
     assert_eq!(state(&world, 1), "up");
     let no_server = maintenance(&mut world, "ucs9", true).unwrap_err().to_string();
-    assert_eq!(no_server, "there is no such server; there are ucs1, ucs2, ucs3");
+    assert_eq!(no_server, "there is no server \"ucs9\"; there are ucs1, ucs2, ucs3");
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn what_if(world: &World, killed: &[&str]) -> WhatIf {
 
 /// User by user.
 fn current(world: &World) -> BTreeMap<String, String> {
-    let users = world.door().users(world.now, 0, 1_000).into_iter();
+    let users = world.users().into_iter();
     users.map(|user| (user.name.to_string(), user.current.unwrap().to_string())).collect()
 }
 
@@ -173,7 +173,7 @@ fn the_pace_says_how_long_it_takes() {
 fn an_unknown_server_is_refused_with_those_there_are() {
     let world = settled(settings(2, 1_000), 4);
     let refused = world.door().what_if(world.now, &["ucs7".to_owned()], (0, 0)).unwrap_err();
-    assert_eq!(refused.to_string(), "there is no such server; there are ucs1, ucs2");
+    assert_eq!(refused.to_string(), "there is no server \"ucs7\"; there are ucs1, ucs2");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn an_explanation_is_what_then_happens() {
     let mut silent = settings(3, 1_000);
     silent.health.hold_silence = Duration::from_secs(5);
     let mut world = settled(silent, 5);
-    let user = world.door().users(world.now, 0, 1).remove(0);
+    let user = world.users().remove(0);
     let home = user.current.clone().unwrap();
     let victim = ["ucs1", "ucs2", "ucs3"].iter().position(|name| *name == &*home).unwrap();
     let explain = |world: &World| world.door().explain(world.now, &user.name).unwrap();

@@ -147,7 +147,7 @@ fn a_backup_that_dies_while_hosting_sends_its_guests_on_and_their_home_stays() {
         status.servers[2].assigned == 0 && status.progress.settled == USERS as u64
     });
     assert!(relocated(&world) > away);
-    for user in world.door().users(world.now, 0, USERS) {
+    for user in world.users() {
         assert_eq!(user.current.as_deref(), Some("ucs1"));
     }
     world.set_mood(1, Mood::Healthy);
@@ -254,11 +254,11 @@ fn who_cannot_be_sent_home_is_told_why() {
     let send = |world: &mut World, name: &str| {
         order(world, Command::ReturnServer(name.into())).map_err(|why| why.to_string())
     };
-    let no_such = "there is no such server; there are ucs1, ucs2, ucs3";
+    let no_such = "there is no server \"ucs9\"; there are ucs1, ucs2, ucs3";
     assert_eq!(send(&mut world, "ucs9").unwrap_err(), no_such);
     assert_eq!(send(&mut world, "ucs2").unwrap_err(), "nobody is sent there now: home_down");
     assert_eq!(send(&mut world, "ucs1").unwrap_err(), "nobody is away from there");
-    let user = world.door().relocations(0, 1).remove(0);
+    let user = world.relocations().remove(0);
     assert_eq!((&*user.origin, &*user.why), ("ucs2", "failover"));
     let one = Command::ReturnUser(user.user.to_string());
     assert!(matches!(order(&mut world, one.clone()), Err(Refused::NotNow(_))));
@@ -274,5 +274,5 @@ fn who_cannot_be_sent_home_is_told_why() {
     assert_eq!(send(&mut world, "ucs2").unwrap_err(), under_way);
     let over = run_return(&mut world);
     assert_eq!(over.returned, away as u64 - 1);
-    assert!(world.door().relocations(0, 10).is_empty());
+    assert!(world.relocations().is_empty());
 }

@@ -20,6 +20,7 @@ mod fuzz;
 mod homecoming;
 mod incarnations;
 mod injection;
+mod listings;
 mod moves;
 mod overload;
 mod passthrough;

@@ -14,12 +14,13 @@ use frontdoor::directory::record::{
     Change, Failed, Record, Recorded, RelocationReason, UserRecord,
 };
 use frontdoor::door::{
-    Auth, BindingStatus, Command, Done, Door, Event, Input, Limits, Listener, Output, Pace,
-    Refused, Report, Settings, Side, SipSettings, Status, UnknownUsers,
+    Auth, BindingStatus, Command, Done, Door, Event, Filter, Input, Limits, Listener, Output, Pace,
+    Refused, RelocationStatus, Report, Settings, Side, SipSettings, Status, UnknownUsers,
+    UserStatus,
 };
 use frontdoor::now::{Now, Uptime};
 use frontdoor::private::Private;
-use frontdoor::sip::{ConnectionId, Flow, ListenerId, Transport};
+use frontdoor::sip::{ConnectionId, Flow, ListenerId, Message, Transport};
 use frontdoor::store::{Memory, Store};
 use frontdoor::ucserver::{self, Mood, UcServer};
 
@@ -326,6 +327,16 @@ impl World {
 
     pub(crate) fn door(&self) -> &Door {
         self.door.as_ref().expect("the door runs")
+    }
+
+    /// Everybody, as long as one page holds them.
+    pub(crate) fn users(&self) -> Vec<UserStatus> {
+        self.door().users(self.now, &Filter::default(), (0, 1_000)).unwrap().found
+    }
+
+    /// Who of them is away.
+    pub(crate) fn relocations(&self) -> Vec<RelocationStatus> {
+        self.door().relocations(self.now, &Filter::default(), (0, 1_000)).unwrap().found
     }
 
     pub(crate) fn run_for(&mut self, time: Duration) {

@@ -7,6 +7,7 @@
 )]
 
 mod admin;
+mod admin_hostile;
 mod canary;
 mod commands;
 mod crash;
@@ -22,9 +23,11 @@ mod hostile_streams;
 mod incarnations;
 mod kamailio;
 mod kamailio_sipp;
+mod openapi;
 mod orders;
 mod overload;
 mod passthrough;
+mod schema;
 mod sipp;
 mod sipsak;
 mod sockets;

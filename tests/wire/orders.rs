@@ -88,6 +88,34 @@ fn a_server_is_drained_and_homes_are_spread_anew() {
         (status.departures.last().is_some_and(|last| &*last.state == "empty")).then_some(status)
     });
     assert_eq!(status.departures[0].moved, status.relocated);
+    let users = |arguments: &[&str]| {
+        let mut command = Command::new(FRONTDOOR);
+        command.args(arguments).args(["--json", "--admin", &door.admin.to_string()]);
+        let Output { status, stdout, stderr } = run(&mut command);
+        let lines = String::from_utf8(stdout).unwrap().lines().count() as u64;
+        (status.code(), lines, String::from_utf8(stderr).unwrap())
+    };
+    let away = status.relocated;
+    for (arguments, expected) in [
+        (&["users", "--away"][..], away),
+        (&["users", "--at-home"], 20 - away),
+        (&["users", "--server", "ucs1", "--state", "settled"], 20),
+        (&["users", "--server", "ucs2"], 0),
+        (&["users", "--home", "ucs2", "--away", "--prefix", "user"], away),
+        (&["users", "--prefix", "sip:user1"], 11),
+        (&["relocations", "--home", "ucs2", "--why", "drain"], away),
+        (&["relocations", "--server", "ucs2"], 0),
+        (&["relocations", "--why", "failover"], 0),
+    ] {
+        assert_eq!(users(arguments), (Some(0), expected, String::new()), "{arguments:?}");
+    }
+    let (code, _, err) = users(&["users", "--server", "usc2"]);
+    assert!(code == Some(1) && err.contains("did you mean \"ucs2\"?"), "{err}");
+    let (code, _, err) = users(&["users", "--state", "happy"]);
+    assert!(code == Some(1) && err.contains("one of settled, moving"), "{err}");
+    let (code, _, _) = users(&["users", "anna", "--away"]);
+    assert_eq!(code, Some(2), "one user, or those who fit");
+
     let (code, out, err) = order(&door, &["rebalance"]);
     assert!(code == Some(0) && out.contains("It would not begin now"), "{out}{err}");
     let (code, _, err) = order(&door, &["rebalance", "start"]);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use frontdoor::directory::record::{Record, Recorded};
 use frontdoor::door::{
-    Command, Done, Explanation, Input, Output, RebalancePlan, Refused, RelocationStatus, Stats,
-    Status, UserStatus, WhatIf,
+    Command, Done, Explanation, Filter, Input, Listed, Output, RebalancePlan, Refused,
+    RelocationStatus, Stats, Status, UserStatus, WhatIf,
 };
 use frontdoor::net::{Arrival, Clock, Core, Ledger, Limits, Listen, Sockets};
 use frontdoor::now::{Now, Uptime};
@@ -456,16 +456,26 @@ impl Core for Careful {
         Status::default()
     }
 
-    fn users(&self, _now: Now, _from: usize, _count: usize) -> Vec<UserStatus> {
-        Vec::new()
+    fn users(
+        &self,
+        _now: Now,
+        _filter: &Filter,
+        _page: (usize, usize),
+    ) -> Result<Listed<UserStatus>, Refused> {
+        Ok(Listed::default())
     }
 
     fn user(&self, _now: Now, _name: &str) -> Option<UserStatus> {
         None
     }
 
-    fn relocations(&self, _from: usize, _count: usize) -> Vec<RelocationStatus> {
-        Vec::new()
+    fn relocations(
+        &self,
+        _now: Now,
+        _filter: &Filter,
+        _page: (usize, usize),
+    ) -> Result<Listed<RelocationStatus>, Refused> {
+        Ok(Listed::default())
     }
 
     fn explain(&self, _now: Now, _name: &str) -> Option<Explanation> {
@@ -482,7 +492,7 @@ impl Core for Careful {
         _killed: &[String],
         _page: (usize, usize),
     ) -> Result<WhatIf, Refused> {
-        Err(Refused::NoSuchServer(Vec::new()))
+        Err(Refused::NothingToDo)
     }
 
     fn command(&mut self, _now: Now, _command: &Command) -> Result<Done, Refused> {

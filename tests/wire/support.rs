@@ -7,8 +7,8 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use frontdoor::door::{
-    Command, Done, Explanation, Input, Output, RebalancePlan, Refused, RelocationStatus, Stats,
-    Status, UserStatus, WhatIf,
+    Command, Done, Explanation, Filter, Input, Listed, Output, RebalancePlan, Refused,
+    RelocationStatus, Stats, Status, UserStatus, WhatIf,
 };
 use frontdoor::net::{
     Arrival, Core, Handle, Ledger, Limits, Listen, Net, Observers, Settings, Sockets, Stopped,
@@ -147,16 +147,28 @@ impl Core for Echo {
         self.status.clone()
     }
 
-    fn users(&self, _now: Now, from: usize, count: usize) -> Vec<UserStatus> {
-        self.users.iter().skip(from).take(count).cloned().collect()
+    fn users(
+        &self,
+        _now: Now,
+        _filter: &Filter,
+        (from, count): (usize, usize),
+    ) -> Result<Listed<UserStatus>, Refused> {
+        let found: Vec<_> = self.users.iter().skip(from).take(count).cloned().collect();
+        let next = Some(from + found.len()).filter(|&next| next < self.users.len());
+        Ok(Listed { found, next })
     }
 
     fn user(&self, _now: Now, name: &str) -> Option<UserStatus> {
         self.users.iter().find(|it| &*it.name == name).cloned()
     }
 
-    fn relocations(&self, _from: usize, _count: usize) -> Vec<RelocationStatus> {
-        Vec::new()
+    fn relocations(
+        &self,
+        _now: Now,
+        _filter: &Filter,
+        _page: (usize, usize),
+    ) -> Result<Listed<RelocationStatus>, Refused> {
+        Ok(Listed::default())
     }
 
     fn explain(&self, _now: Now, _name: &str) -> Option<Explanation> {
@@ -173,7 +185,7 @@ impl Core for Echo {
         _killed: &[String],
         _page: (usize, usize),
     ) -> Result<WhatIf, Refused> {
-        Err(Refused::NoSuchServer(Vec::new()))
+        Err(Refused::NothingToDo)
     }
 
     fn command(&mut self, _now: Now, _command: &Command) -> Result<Done, Refused> {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use frontdoor::admin::Page;
 use frontdoor::door::{ServerStatus, Status, UserStatus};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -294,14 +295,12 @@ impl Door {
     /// Everybody.
     pub(crate) fn users(&self) -> Vec<UserStatus> {
         let mut users = Vec::new();
+        let mut path = format!("/v1/users?limit={PAGE}");
         loop {
-            let page = self.page(&format!("/v1/users?from={}&count={PAGE}", users.len()));
-            let page: Vec<UserStatus> = serde_json::from_str(&page).unwrap();
-            let last = page.len() < PAGE;
-            users.extend(page);
-            if last {
-                return users;
-            }
+            let page: Page<UserStatus> = serde_json::from_str(&self.page(&path)).unwrap();
+            users.extend(page.items);
+            let Some(next) = page.next else { return users };
+            path = format!("/v1/users?limit={PAGE}&after={next}");
         }
     }
 
