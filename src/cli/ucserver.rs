@@ -50,8 +50,12 @@ pub(super) struct UcserverArgs {
     /// Send OPTIONS to every new binding at once.
     #[arg(long)]
     pub(super) ping_new: bool,
+    /// A user who belongs to another server, and where that is, as in
+    /// sip:anna@example.com=127.0.0.1:5071; may be repeated. Matters in the mood `strict_home`.
+    #[arg(long, value_name = "AOR=ADDR", value_parser = home)]
+    pub(super) home: Vec<(String, String)>,
     /// The mood it starts in: healthy, `slow[:MS]`, refusing, errors, hung, dead,
-    /// `flapping[:UP_MS:DOWN_MS]`.
+    /// `flapping[:UP_MS:DOWN_MS]`, `strict_home`.
     #[arg(long, value_parser = mood, default_value = "healthy")]
     pub(super) mood: Mood,
     /// The product version in its health document.
@@ -108,6 +112,7 @@ pub(super) fn run(args: UcserverArgs) -> Result<(), UcserverError> {
     let settings = Settings {
         name: args.name.into(),
         domains: args.domain.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
+        homes: args.home.into_iter().collect(),
         capacity_users: args.capacity,
         min_expires_secs: args.min_expires,
         max_expires_secs: args.max_expires,
@@ -124,6 +129,12 @@ pub(super) fn run(args: UcserverArgs) -> Result<(), UcserverError> {
     // Boot ids and nonces must differ from start to start: std's hash keys are random.
     let seed = RandomState::new().hash_one(args.sip);
     Ok(run::run(settings, listen, args.mood, seed)?)
+}
+
+fn home(text: &str) -> Result<(String, String), String> {
+    let (aor, home) = text.rsplit_once('=').ok_or("write AOR=ADDR")?;
+    let home: SocketAddr = home.parse().map_err(|_| "an address and a port stand behind the =")?;
+    Ok((aor.to_owned(), home.to_string()))
 }
 
 fn mood(name: &str) -> Result<Mood, String> {

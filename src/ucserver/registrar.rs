@@ -52,9 +52,6 @@ pub(in crate::ucserver) fn register(
     check_required(settings, request)?;
     let user = gate.map(|gate| gate.admit(now, request)).transpose()?;
     let aor = address_of_record(settings, user.as_ref(), request)?;
-    if let (Mood::StrictHome, Some(home)) = (mood, settings.homes.get(&*aor)) {
-        return Err(Refusal::Elsewhere(home.clone()));
-    }
     let path = path(settings, request)?;
     let update = Update {
         settings,
@@ -66,6 +63,12 @@ pub(in crate::ucserver) fn register(
     };
     let mut working = Working::of(bindings.of(&aor, now));
     let contacts = contacts(request)?;
+    if mood == Mood::StrictHome
+        && contacts.iter().any(|wanted| update.is_login(wanted))
+        && let Some(home) = settings.homes.get(&*aor)
+    {
+        return Err(Refusal::Elsewhere(home.clone()));
+    }
     let changes = match contacts.as_slice() {
         [] => Vec::new(),
         [Wanted::Everything] => update.remove_all(&mut working)?,
@@ -241,6 +244,14 @@ fn delta_seconds(value: &[u8]) -> Option<u32> {
 }
 
 impl Update<'_> {
+    /// Whoever leaves is not asked where they belong.
+    fn is_login(&self, wanted: &Wanted<'_>) -> bool {
+        match wanted {
+            Wanted::Everything => false,
+            Wanted::One { expires_secs, .. } => expires_secs.or(self.expires_secs) != Some(0),
+        }
+    }
+
     fn remove_all(&self, working: &mut Working) -> Result<Vec<Change>, Refusal> {
         if working.0.iter().any(|(binding, _)| self.is_late_for(binding)) {
             return Err(Refusal::OutOfOrder);

@@ -26,6 +26,7 @@ mod overload;
 mod passthrough;
 mod phone;
 mod realms;
+mod redirects;
 mod register_rules;
 mod repeats;
 mod reports;

@@ -172,3 +172,23 @@ fn a_drill_shows_how_a_failover_went_and_leaves_its_report() {
     assert_eq!(mode.mode() & 0o777, 0o600);
     drop(servers);
 }
+
+#[test]
+fn a_server_that_insists_on_a_users_home_is_followed_there() {
+    let one = free(LOCALHOST);
+    let insists = format!("sip:anna@example.com={one}");
+    let two = free(LOCALHOST);
+    let arguments = ["--home", &insists, "--mood", "strict_home"];
+    let servers = [Server::start("ucs1", one), Server::start_with("ucs2", two, &arguments)];
+    let door = Setup::with(&servers).start();
+    let phones = Phones::at(free(LOCALHOST), door.phones);
+    // Whoever comes by chance to the second is sent to the first; the others stay.
+    phones.register(&["anna".to_owned(), "bert".to_owned(), "carl".to_owned()]);
+    let home = |name: &str| {
+        let users = door.users();
+        users.into_iter().find(|user| user.name.contains(name)).and_then(|user| user.home)
+    };
+    assert_eq!(home("anna").as_deref(), Some("ucs1"));
+    assert!(home("bert").is_some() && home("carl").is_some());
+    drop(servers);
+}
