@@ -1,12 +1,14 @@
 //! Facts about the UCServers: what they are, how they are, and the snapshot decisions read.
 
 pub mod document;
+mod gate;
 pub mod health;
 mod realm;
 mod score;
 mod server;
 mod view;
 
+pub use gate::{Gate, Requirement};
 pub use realm::Realms;
 pub use server::{BindingAddress, HealthDocumentUse, NotAVersion, Server, ServerId, Version};
 pub use view::{ClusterView, Failure, Proof, ServerView, State, Suspect, Suspicion};

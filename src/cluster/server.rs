@@ -84,6 +84,9 @@ impl Version {
     pub const FIRST_WITH_DISTRIBUTION: Self = Self { major: 2603, minor: 0 };
 }
 
+/// Octets of the longest text that is read as a version.
+const LONGEST: usize = 64;
+
 /// A text is not a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected a version such as \"2603.0\"")]
@@ -92,11 +95,19 @@ pub struct NotAVersion;
 impl FromStr for Version {
     type Err = NotAVersion;
 
-    /// Reads the first two numbers; further parts (`2603.0.1.7`) are builds that decide nothing.
+    /// Reads the first two numbers, digits alone; further parts (`2603.0.1.7`) are builds that decide
+    /// nothing. A text of more than 64 octets is no version.
     fn from_str(text: &str) -> Result<Self, NotAVersion> {
-        let mut parts = text.trim().split('.');
+        let text = text.trim();
+        if text.len() > LONGEST {
+            return Err(NotAVersion);
+        }
+        let mut parts = text.split('.');
         let mut number = || -> Result<Option<u32>, NotAVersion> {
-            parts.next().map(|part| part.parse().map_err(|_| NotAVersion)).transpose()
+            let Some(part) = parts.next() else { return Ok(None) };
+            // `u32` would read a sign, too.
+            let is_digits = part.bytes().all(|octet| octet.is_ascii_digit());
+            is_digits.then(|| part.parse().ok()).flatten().map(Some).ok_or(NotAVersion)
         };
         let major = number()?.ok_or(NotAVersion)?;
         let minor = number()?.unwrap_or(0);
@@ -122,5 +133,16 @@ mod tests {
         assert_eq!("2603".parse(), Ok(Version::FIRST_WITH_DISTRIBUTION));
         assert_eq!("2603.0.1.7".parse(), Ok(Version::FIRST_WITH_DISTRIBUTION));
         assert_eq!("new".parse::<Version>(), Err(NotAVersion));
+    }
+
+    #[test]
+    fn what_is_no_version_is_refused_however_long() {
+        let long = ["9".repeat(10_000), "x".repeat(10_000), format!("2603.0{}", ".1".repeat(5_000))];
+        for text in long.iter().map(String::as_str) {
+            assert_eq!(text.parse::<Version>(), Err(NotAVersion));
+        }
+        for text in ["", ".", "2603.", ".0", "+2603.0", "-1", "2603.x", "2603,0", "4294967296.0", "٢"] {
+            assert_eq!(text.parse::<Version>(), Err(NotAVersion), "{text}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use crate::cluster::{BindingAddress, HealthDocumentUse, Server, Version};
+use crate::cluster::{BindingAddress, Gate, HealthDocumentUse, Server, Version};
 use crate::config::check::check_header_text;
 use crate::config::fit;
 use crate::config::problem::{Complaints, Fault};
@@ -256,7 +256,7 @@ fn warn_about_version(
 ) {
     let name = server.name.to_string();
     match server.version {
-        Some(version) if version < Version::FIRST_WITH_DISTRIBUTION => {
+        Some(version) if !Gate::Backup.admits(Some(version)) => {
             let span = raw.version.as_ref().map_or_else(|| header.clone(), Spanned::span);
             warnings.push(span, Fault::VersionOld { server: name, version: version.to_string() });
         }

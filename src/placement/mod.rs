@@ -10,7 +10,7 @@ mod quota;
 mod rank;
 mod rebalance;
 
-use crate::cluster::{ClusterView, ServerId, ServerView, State, Version};
+use crate::cluster::{ClusterView, Gate, ServerId, ServerView, State};
 use crate::directory::{Directory, User, UserId};
 use crate::placement::rank::{Attraction, NameHash};
 
@@ -226,7 +226,7 @@ fn takes_guests(server: &ServerView, relocation: bool, policy: &Policy) -> Resul
     if !server.state.takes_strangers() {
         return Err(Refusal::State);
     }
-    let hosts = server.version.is_some_and(|known| known >= Version::FIRST_WITH_DISTRIBUTION);
+    let hosts = Gate::Backup.admits(server.version);
     if relocation && !hosts {
         return Err(Refusal::Version);
     }

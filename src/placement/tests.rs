@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::Realms;
+use crate::cluster::{Realms, Version};
 use crate::directory::Relocation;
 use crate::directory::record::RelocationReason;
 use crate::now::Uptime;
