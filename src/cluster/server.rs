@@ -137,11 +137,14 @@ mod tests {
 
     #[test]
     fn what_is_no_version_is_refused_however_long() {
-        let long = ["9".repeat(10_000), "x".repeat(10_000), format!("2603.0{}", ".1".repeat(5_000))];
+        let long =
+            ["9".repeat(10_000), "x".repeat(10_000), format!("2603.0{}", ".1".repeat(5_000))];
         for text in long.iter().map(String::as_str) {
             assert_eq!(text.parse::<Version>(), Err(NotAVersion));
         }
-        for text in ["", ".", "2603.", ".0", "+2603.0", "-1", "2603.x", "2603,0", "4294967296.0", "٢"] {
+        for text in
+            ["", ".", "2603.", ".0", "+2603.0", "-1", "2603.x", "2603,0", "4294967296.0", "٢"]
+        {
             assert_eq!(text.parse::<Version>(), Err(NotAVersion), "{text}");
         }
     }

@@ -261,11 +261,11 @@ fn backups_that_all_insist_are_named_and_no_storm_comes_of_it() {
     world.run_for(Duration::from_secs(20));
     let users = u64::from(world.door().status(world.now).servers[1].home_to);
     let named = |world: &World| {
-        let of = |event: &Event| match event {
-            Event::Misdirected { why, .. } => Some(*why),
-            _ => None,
-        };
-        world.events.iter().filter_map(|(_, event)| of(event)).collect::<Vec<_>>()
+        let all = world.events.iter();
+        let named = all.filter_map(|(_, event)| {
+            if let Event::Misdirected { why, .. } = event { Some(*why) } else { None }
+        });
+        named.collect::<Vec<_>>()
     };
     assert_eq!(named(&world), [Misdirection::Failed; 2], "once a server");
     let stats = *world.door().stats();
