@@ -330,7 +330,7 @@ mod tests {
     use super::*;
     use crate::cluster::{ServerView, Version};
     use crate::directory::record::RelocationReason;
-    use crate::directory::{Relocation, User};
+    use crate::directory::{History, Relocation, User};
 
     /// The servers: the user's current one, and the only candidate beside it.
     const CURRENT: ServerId = ServerId(0);
@@ -461,6 +461,7 @@ mod tests {
                 }),
                 epoch: 1,
                 left_at: Vec::new(),
+                history: History::default(),
             })
             .unwrap();
         let policy = Policy {

@@ -92,7 +92,7 @@ use crate::timers::Timers;
 
 pub use command::{Command, Done, Refused};
 pub use departure::RebalancePlan;
-pub use explain::{Candidate, Explanation, PlannedMove, ServerLoad, WhatIf};
+pub use explain::{Candidate, Explanation, MovedStatus, PlannedMove, ServerLoad, WhatIf};
 pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
 pub use stats::Stats;
 pub use status::{
