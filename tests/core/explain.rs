@@ -227,6 +227,7 @@ fn the_history_tells_every_move_and_survives_the_death_of_the_door() {
         .run_until(Duration::from_secs(900), |world| world.door().status(world.now).relocated == 0);
     let order = Command::SetHome { user: user.name.to_string(), home: other.into() };
     world.order(&order).unwrap();
+    world.run_for(Duration::from_secs(1));
     let expected = [
         (home.to_string(), other.to_owned(), "failover".to_owned()),
         (other.to_owned(), home.to_string(), "return".to_owned()),
