@@ -331,7 +331,7 @@ mod tests {
     use crate::cluster::Proof;
     use crate::cluster::{ServerView, Version};
     use crate::directory::record::RelocationReason;
-    use crate::directory::{Relocation, User};
+    use crate::directory::{History, Relocation, User};
 
     /// The servers: the user's current one, and the only candidate beside it.
     const CURRENT: ServerId = ServerId(0);
@@ -463,6 +463,7 @@ mod tests {
                 }),
                 epoch: 1,
                 left_at: Vec::new(),
+                history: History::default(),
             })
             .unwrap();
         let policy = Policy {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use frontdoor::cluster::health::Health;
 use frontdoor::cluster::{ClusterView, ServerId, ServerView, State, Version};
 use frontdoor::decision::{Login, Outcome, Plane, decide};
-use frontdoor::directory::{Aor, Directory, User, UserId};
+use frontdoor::directory::{Aor, Directory, History, User, UserId};
 use frontdoor::door::Settings;
 use frontdoor::net::Clock;
 use frontdoor::now::Uptime;
@@ -77,6 +77,7 @@ fn measure_decisions() {
         relocation: None,
         epoch: 1,
         left_at: Vec::new(),
+        history: History::default(),
     };
     let users: Vec<UserId> = (0..TIMES).filter_map(|it| directory.insert(user(it)).ok()).collect();
     let mut logins = users.iter().cycle();
@@ -114,6 +115,7 @@ fn measure_plan() {
             relocation: None,
             epoch: 1,
             left_at: Vec::new(),
+            history: History::default(),
         };
         assert!(directory.insert(user).is_ok(), "they differ");
     }

@@ -45,9 +45,8 @@ fn explained(it: &Explanation) -> String {
     let place = |place: &Option<std::sync::Arc<str>>| place.as_deref().unwrap_or("none").to_owned();
     let _ok = writeln!(text, "home {}, current {}", place(&it.home), place(&it.current));
     if let (Some(why), Some(at)) = (&it.relocated_why, it.relocated_at) {
-        let date = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(at);
-        let date = httpdate::fmt_http_date(date);
-        let _ok = writeln!(text, "away from {} since {date}: {why}", place(&it.relocated_from));
+        let (from, date) = (place(&it.relocated_from), date(at));
+        let _ok = writeln!(text, "away from {from} since {date}: {why}");
     }
     text.push('\n');
     let header = ["CANDIDATE", "STATE", "WOULD IT TAKE THEM", "SCORE", "ROOM"];
@@ -67,7 +66,25 @@ fn explained(it: &Explanation) -> String {
         ]
     }));
     text.push_str(&status_table::columns(&rows, 3));
+    if !it.history.is_empty() {
+        let header = ["MOVED", "FROM", "TO", "WHY", "EPOCH"];
+        let mut rows = vec![header.map(str::to_owned).to_vec()];
+        rows.extend(it.history.iter().map(|moved| {
+            let names = [&moved.from, &moved.to, &moved.why].map(|name| name.to_string());
+            let mut row = vec![date(moved.date)];
+            row.extend(names);
+            row.push(moved.epoch.to_string());
+            row
+        }));
+        text.push('\n');
+        text.push_str(&status_table::columns(&rows, 4));
+    }
     text
+}
+
+fn date(seconds: u64) -> String {
+    let since = std::time::Duration::from_secs(seconds);
+    httpdate::fmt_http_date(std::time::SystemTime::UNIX_EPOCH + since)
 }
 
 /// Arguments of `what-if`.
@@ -171,7 +188,7 @@ pub(super) fn moves(page: &[PlannedMove], first: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::door::{Candidate, ServerLoad};
+    use crate::door::{Candidate, MovedStatus, ServerLoad};
 
     #[test]
     fn an_explanation_names_every_candidate() {
@@ -186,6 +203,13 @@ mod tests {
             relocated_from: Some("ucs9".into()),
             relocated_why: Some("failover".into()),
             relocated_at: Some(0),
+            history: vec![MovedStatus {
+                date: 60,
+                from: "ucs9".into(),
+                to: "ucs1".into(),
+                why: "failover".into(),
+                epoch: 3,
+            }],
             candidates: vec![
                 Candidate {
                     server: "ucs2".into(),
@@ -213,6 +237,8 @@ mod tests {
             ),
             "{text}"
         );
+        let moved = "Thu, 01 Jan 1970 00:01:00 GMT  ucs9  ucs1  failover      3";
+        assert!(text.trim_end().ends_with(moved), "{text}");
         let away = "away from ucs9 since Thu, 01 Jan 1970 00:00:00 GMT: failover";
         assert!(text.contains(away), "{text}");
         assert!(text.contains("ucs2       up     no: full               90     0"), "{text}");

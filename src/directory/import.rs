@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use crate::directory::Aor;
 use crate::directory::record::UserRecord;
+use crate::directory::{Aor, History};
 use crate::sip::{ParseError, Uri};
 
 /// The first line of the file.
@@ -45,6 +45,7 @@ impl Imported {
             relocation: None,
             epoch: 0,
             left_at: Vec::new(),
+            history: History::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! answered [`record::Recorded::Done`].
 
 mod aor;
+mod history;
 pub mod import;
 mod index;
 pub mod record;
@@ -11,5 +12,6 @@ mod user;
 mod users;
 
 pub use aor::Aor;
+pub use history::{History, MoveReason, Moved};
 pub use user::{Dropped, Relocation, UnknownServer, User};
 pub use users::{Directory, DuplicateOwner, UserId};

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::directory::Aor;
+use crate::directory::{Aor, History};
 
 /// One user's line in the ledger: identity, home, and where they are while away.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct UserRecord {
     /// Servers that may still hold bindings of this user and must be swept before they count (M8).
     /// It outlives the relocation: a user who is at home again may have left something elsewhere.
     pub left_at: Vec<Arc<str>>,
+    /// The last moves.
+    pub history: History,
 }
 
 /// The record that a user is served elsewhere than at home.

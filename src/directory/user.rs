@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use smallvec::SmallVec;
 
 use crate::cluster::ServerId;
-use crate::directory::Aor;
 use crate::directory::record::{RelocationReason, RelocationRecord, UserRecord};
+use crate::directory::{Aor, History};
 
 /// One person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct User {
     pub epoch: u64,
     /// Servers that may still hold bindings of this user (M8).
     pub left_at: Vec<ServerId>,
+    /// The last moves.
+    pub history: History,
 }
 
 impl User {
@@ -121,6 +123,7 @@ impl User {
             }),
             epoch: self.epoch,
             left_at: self.left_at.iter().copied().map(name).collect(),
+            history: self.history.clone(),
         }
     }
 
@@ -139,6 +142,7 @@ impl User {
             relocation,
             epoch: record.epoch,
             left_at,
+            history: record.history.clone(),
         }
     }
 }
@@ -208,8 +212,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::directory::Directory;
     use crate::directory::record::RelocationRecord;
+    use crate::directory::{Directory, MoveReason, Moved};
 
     const NAMES: [&str; 3] = ["ucs1", "ucs2", "ucs3"];
 
@@ -219,6 +223,18 @@ mod tests {
 
     fn name(server: ServerId) -> Arc<str> {
         Arc::from(NAMES[server.index()])
+    }
+
+    fn a_history() -> History {
+        let mut history = History::default();
+        history.push(Moved {
+            date: SystemTime::UNIX_EPOCH,
+            from: "a server that was".into(),
+            to: "ucs1".into(),
+            why: MoveReason::Return,
+            epoch: 4,
+        });
+        history
     }
 
     fn record(home: Option<&str>, target: Option<&str>, left_at: &[&str]) -> UserRecord {
@@ -236,6 +252,7 @@ mod tests {
             }),
             epoch: 5,
             left_at: left_at.iter().map(|name| Arc::from(*name)).collect(),
+            history: a_history(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cluster::ServerId;
 use crate::directory::index::Index;
 use crate::directory::record::UserRecord;
-use crate::directory::{Aor, Relocation, User};
+use crate::directory::{Aor, History, Relocation, User};
 
 /// A user, by place in the [`Directory`] of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -295,6 +295,11 @@ impl Directory {
         self.users[id.index()].left_at = left_at;
     }
 
+    /// Replaces the memory of a user's moves.
+    pub fn set_history(&mut self, id: UserId, history: History) {
+        self.users[id.index()].history = history;
+    }
+
     /// The only way current or home change in place: the counts follow.
     fn change(&mut self, id: UserId, epoch: u64, change: impl FnOnce(&mut User)) {
         let user = &mut self.users[id.index()];
@@ -438,6 +443,7 @@ mod tests {
             relocation: None,
             epoch: 1,
             left_at: Vec::new(),
+            history: History::default(),
         }
     }
 

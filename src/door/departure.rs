@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::{ServerId, State};
+use crate::directory::MoveReason;
 use crate::directory::record::RelocationReason;
 use crate::door::command::Refused;
 use crate::door::explain::{PlannedMove, ServerLoad};
@@ -444,7 +445,7 @@ impl Door {
 
     fn send_off_home(&mut self, now: Now, number: u32) -> bool {
         let before = self.departures.run(number).map_or(0, |run| run.queue.len());
-        let more = self.send_off(now, number, Toward::NewHome);
+        let more = self.send_off(now, number, Toward::NewHome(MoveReason::Rebalance));
         let Some(run) = self.departures.run(number) else { return false };
         // Those who are left are asked for a while whether they are still busy.
         if !more || run.queue.len() < before || run.status.active < run.queue.len() as u64 {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{ClusterView, Failure, Proof, ServerId, State};
 use crate::decision::{Login, Outcome, Plane, decide, may_leave};
-use crate::directory::UserId;
+use crate::directory::{Moved, UserId};
 use crate::door::Door;
 use crate::door::command::Refused;
 use crate::now::Now;
@@ -40,6 +40,9 @@ pub struct Explanation {
     pub relocated_at: Option<u64>,
     /// Epoch.
     pub epoch: u64,
+    /// The last moves, oldest first, at most 16.
+    #[serde(default)]
+    pub history: Vec<MovedStatus>,
     /// Every server in configured order.
     pub candidates: Vec<Candidate>,
 }
@@ -59,6 +62,34 @@ pub struct Candidate {
     pub best: bool,
     /// Why it would not take them in a word; none if it would.
     pub refuses: Option<Arc<str>>,
+}
+
+/// One move of a user's, as it went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MovedStatus {
+    /// When, in seconds since 1970.
+    pub date: u64,
+    /// From which server.
+    pub from: Arc<str>,
+    /// To which.
+    pub to: Arc<str>,
+    /// `failover`, `drain`, `replanned`, `manual`, `return`, `rebalance` or `redirect`.
+    pub why: Arc<str>,
+    /// The user's epoch after it.
+    pub epoch: u64,
+}
+
+impl MovedStatus {
+    fn of(moved: &Moved) -> Self {
+        let since = moved.date.duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            date: since.unwrap_or_default().as_secs(),
+            from: Arc::clone(&moved.from),
+            to: Arc::clone(&moved.to),
+            why: moved.why.name().into(),
+            epoch: moved.epoch,
+        }
+    }
 }
 
 /// What would happen if servers died.
@@ -147,6 +178,7 @@ impl Door {
                 since.unwrap_or_default().as_secs()
             }),
             epoch: user.epoch,
+            history: user.history.iter().map(MovedStatus::of).collect(),
             candidates: candidates
                 .into_iter()
                 .map(|(id, admitted)| {

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::cluster::ServerId;
 use crate::directory::record::{BindingRecord, Change, Record, Recorded, UserRecord};
-use crate::directory::{Aor, Dropped, User, UserId};
+use crate::directory::{Aor, Dropped, History, User, UserId};
 use crate::door::binding::Binding;
 use crate::door::command::Refused;
 use crate::door::rehome::Move;
@@ -182,6 +182,7 @@ impl Door {
             relocation: None,
             epoch: 1,
             left_at: Vec::new(),
+            history: History::default(),
         };
         let change = Change::User { record: self.user_record(&user), replaces: None };
         self.directory.reserve(server);
@@ -204,7 +205,7 @@ impl Door {
         let mut changes = Vec::with_capacity(moves.len());
         for step in &moves {
             let known = self.directory.get(step.user);
-            let moved = step.apply(known);
+            let moved = step.apply(known, &|server| self.server_name(server));
             let record = self.user_record(&moved);
             changes.push(Change::User { record, replaces: Some(known.epoch) });
             self.ledger.recording.insert(step.user);

@@ -104,7 +104,7 @@ use crate::timers::Timers;
 
 pub use command::{Command, Done, Refused};
 pub use departure::RebalancePlan;
-pub use explain::{Candidate, Explanation, PlannedMove, ServerLoad, WhatIf};
+pub use explain::{Candidate, Explanation, MovedStatus, PlannedMove, ServerLoad, WhatIf};
 pub use listing::{Filter, Listed, STANDINGS, WHYS};
 pub use redirect::Misdirection;
 pub use reports::{FaultReport, OpenBinding, REPORT_FORM, Report, StageReport, TargetReport};

@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::cluster::ServerId;
-use crate::directory::UserId;
+use crate::directory::{MoveReason, UserId};
 use crate::door::binding::Trouble;
 use crate::door::register::{Sent, What};
 use crate::door::rehome::{Move, Toward};
@@ -214,7 +214,11 @@ impl Door {
             return Err(Misdirection::Circle);
         }
         let known = self.directory.get(user);
-        let toward = if known.home == Some(to) { Toward::Home } else { Toward::NewHome };
+        let toward = if known.home == Some(to) {
+            Toward::Home
+        } else {
+            Toward::NewHome(MoveReason::Redirect)
+        };
         let step = Move { user, from, to, epoch: known.epoch, toward, date: now.wall };
         self.stats.redirects_followed += 1;
         self.record_moves(vec![step], None);

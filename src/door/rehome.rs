@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use crate::cluster::{Failure, ServerId, State};
 use crate::decision::{Reason, may_leave};
 use crate::directory::record::RelocationReason;
-use crate::directory::{Relocation, User, UserId};
+use crate::directory::{MoveReason, Moved, Relocation, User, UserId};
 use crate::door::slots::SlotId;
 use crate::door::status::FailoverStatus;
 use crate::door::{Door, Event, Timer};
@@ -46,13 +46,23 @@ pub(crate) enum Toward {
     Backup(RelocationReason),
     /// Home, where nobody is relocated.
     Home,
-    /// Home from now on.
-    NewHome,
+    /// Home from now on, and why.
+    NewHome(MoveReason),
+}
+
+impl Toward {
+    fn why(self) -> MoveReason {
+        match self {
+            Self::Backup(why) => why.into(),
+            Self::Home => MoveReason::Return,
+            Self::NewHome(why) => why,
+        }
+    }
 }
 
 impl Move {
-    /// The user as they will be.
-    pub(crate) fn apply(&self, user: &User) -> User {
+    /// The user as they will be; `name` tells a server's name.
+    pub(crate) fn apply(&self, user: &User, name: &dyn Fn(ServerId) -> Arc<str>) -> User {
         let before = user.relocation.as_ref();
         let mut left_at = user.left_at.clone();
         if !left_at.contains(&self.from) {
@@ -66,9 +76,18 @@ impl Move {
                 relocation = Some(Relocation { origin, date: self.date, target: self.to, why });
             }
             Toward::Backup(_) | Toward::Home => {}
-            Toward::NewHome => home = Some(self.to),
+            Toward::NewHome(_) => home = Some(self.to),
         }
-        User { home, relocation, left_at, epoch: self.epoch + 1, ..user.clone() }
+        let epoch = self.epoch + 1;
+        let mut history = user.history.clone();
+        history.push(Moved {
+            date: self.date,
+            from: name(self.from),
+            to: name(self.to),
+            why: self.toward.why(),
+            epoch,
+        });
+        User { home, relocation, left_at, history, epoch, ..user.clone() }
     }
 }
 
@@ -354,7 +373,7 @@ impl Door {
                 self.stats.stale_steps += 1;
                 continue;
             }
-            let after = step.apply(known);
+            let after = step.apply(known, &|server| self.server_name(server));
             if let Some(home) = after.home.filter(|&home| known.home != Some(home)) {
                 self.directory.set_home(step.user, home, after.epoch);
             }
@@ -363,6 +382,7 @@ impl Door {
                 None => self.directory.clear_relocation(step.user, after.epoch),
             }
             self.directory.set_left_at(step.user, after.left_at);
+            self.directory.set_history(step.user, after.history);
             self.stats.relocations += 1;
             if let Some(run) = run {
                 self.note_sent(run, step.to);

@@ -13,7 +13,7 @@
 
 use crate::cluster::ServerId;
 use crate::directory::record::{Change, RelocationReason};
-use crate::directory::{Relocation, User, UserId};
+use crate::directory::{MoveReason, Moved, Relocation, User, UserId};
 use crate::door::command::Refused;
 use crate::door::ledger::Continuation;
 use crate::door::rehome::{Move, Toward};
@@ -102,6 +102,14 @@ impl Door {
         if current == home {
             user.relocation = None;
         }
+        let before = self.directory.get(id).home.unwrap_or(current);
+        user.history.push(Moved {
+            date: now.wall,
+            from: self.server_name(before),
+            to: self.server_name(home),
+            why: MoveReason::Manual,
+            epoch: user.epoch,
+        });
         user
     }
 
@@ -124,6 +132,7 @@ impl Door {
             None => self.directory.clear_relocation(user, epoch),
         }
         self.directory.set_left_at(user, after.left_at);
+        self.directory.set_history(user, after.history);
         self.stats.homes_set += 1;
         self.reconcile_user(now, user);
         self.wake_waiting(now, user);

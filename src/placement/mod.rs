@@ -11,7 +11,7 @@ mod rank;
 mod rebalance;
 
 use crate::cluster::{ClusterView, Gate, ServerId, ServerView, State};
-use crate::directory::{Directory, User, UserId};
+use crate::directory::{Directory, History, User, UserId};
 use crate::placement::rank::{Attraction, NameHash};
 
 pub use batch::plan;
@@ -126,6 +126,7 @@ pub fn place_stranger(
         relocation: None,
         epoch: 0,
         left_at: Vec::new(),
+        history: History::default(),
     };
     best_for(&stranger, view, directory, policy)
 }

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::{Realms, Version};
-use crate::directory::Relocation;
 use crate::directory::record::RelocationReason;
+use crate::directory::{History, Relocation};
 use crate::now::Uptime;
 
 const POLICY: Policy = Policy { score_min: 20 };
@@ -43,6 +43,7 @@ fn user(name: String, home: Option<ServerId>) -> User {
         relocation: None,
         epoch: 7,
         left_at: Vec::new(),
+        history: History::default(),
     }
 }
 

@@ -13,8 +13,9 @@ use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::fstatvfs;
 
-/// What one user's record takes at most in ordinary installations, key and tree included, in bytes.
-const RECORD_BYTES: u64 = 512;
+/// What one user's record takes at most in ordinary installations, key, tree and sixteen moves
+/// included, in bytes.
+const RECORD_BYTES: u64 = 1024;
 
 /// A commit writes new pages before the old ones are free: the old page, the new page, and the
 /// store's notes about both.
@@ -160,8 +161,8 @@ mod tests {
     #[test]
     fn the_reserve_covers_every_user_and_cannot_overflow() {
         assert_eq!(reserve_bytes(0), 0);
-        assert_eq!(reserve_bytes(1), 1024 * 512 * 3);
-        assert_eq!(reserve_bytes(1025), 2048 * 512 * 3);
+        assert_eq!(reserve_bytes(1), 1024 * 1024 * 3);
+        assert_eq!(reserve_bytes(1025), 2048 * 1024 * 3);
         assert_eq!(reserve_bytes(u64::MAX), u64::MAX);
     }
 }

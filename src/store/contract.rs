@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::directory::Aor;
 use crate::directory::record::BindingRecord;
 use crate::directory::record::Change;
 use crate::directory::record::Loaded;
@@ -14,6 +13,7 @@ use crate::directory::record::Recorded;
 use crate::directory::record::RelocationReason;
 use crate::directory::record::RelocationRecord;
 use crate::directory::record::UserRecord;
+use crate::directory::{Aor, History, MoveReason, Moved};
 use crate::store::Store;
 
 /// Runs the suite against the store that `$make` makes; each test gets an empty one.
@@ -55,6 +55,7 @@ pub(super) fn user(name: &str, epoch: u64) -> UserRecord {
         relocation: None,
         epoch,
         left_at: Vec::new(),
+        history: History::default(),
     }
 }
 
@@ -66,7 +67,16 @@ pub(super) fn away(name: &str, epoch: u64) -> UserRecord {
         target: "ucs2".into(),
         why: RelocationReason::Failover,
     };
-    UserRecord { relocation: Some(relocation), left_at: vec!["ucs1".into()], ..user(name, epoch) }
+    let mut history = History::default();
+    history.push(Moved {
+        date: relocation.date,
+        from: "ucs1".into(),
+        to: "ucs2".into(),
+        why: MoveReason::Failover,
+        epoch,
+    });
+    let left_at = vec!["ucs1".into()];
+    UserRecord { relocation: Some(relocation), left_at, history, ..user(name, epoch) }
 }
 
 pub(super) fn binding(id: u64, user: &str) -> BindingRecord {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use frontdoor::door::{Event, Settings, WhatIf};
+use frontdoor::door::{Command, Event, Settings, WhatIf};
 use frontdoor::ucserver::Mood;
 
 use crate::world::{Weather, World, settings};
@@ -204,4 +204,36 @@ fn an_explanation_is_what_then_happens() {
     assert_ne!(away.current.as_ref(), Some(&home));
     assert_eq!(away.candidates[victim].refuses.as_deref(), Some("state"));
     assert!(world.door().explain(world.now, "nobody").is_none());
+}
+
+fn history(world: &World, user: &str) -> Vec<(String, String, String)> {
+    let moves = world.door().explain(world.now, user).unwrap().history;
+    moves.iter().map(|it| (it.from.to_string(), it.to.to_string(), it.why.to_string())).collect()
+}
+
+#[test]
+fn the_history_tells_every_move_and_survives_the_death_of_the_door() {
+    let mut world = settled(settings(2, 1_000), 6);
+    let user = world.door().users(world.now, 0, 1).remove(0);
+    let home = user.current.clone().unwrap();
+    let victim = usize::from(&*home == "ucs2");
+    let other = ["ucs2", "ucs1"][victim];
+    assert_eq!(history(&world, &user.name), [], "a first home is no move");
+
+    world.set_mood(victim, Mood::Dead);
+    world.run_until(Duration::from_secs(8), |world| world.door().status(world.now).relocated > 0);
+    world.set_mood(victim, Mood::Healthy);
+    world
+        .run_until(Duration::from_secs(900), |world| world.door().status(world.now).relocated == 0);
+    let order = Command::SetHome { user: user.name.to_string(), home: other.into() };
+    world.order(&order).unwrap();
+    world.run_for(Duration::from_secs(1));
+    let expected = [
+        (home.to_string(), other.to_owned(), "failover".to_owned()),
+        (other.to_owned(), home.to_string(), "return".to_owned()),
+        (home.to_string(), other.to_owned(), "manual".to_owned()),
+    ];
+    assert_eq!(history(&world, &user.name), expected);
+    world.restart_door();
+    assert_eq!(history(&world, &user.name), expected);
 }

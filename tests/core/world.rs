@@ -13,6 +13,7 @@ use frontdoor::decision;
 use frontdoor::directory::record::{
     Change, Failed, Record, Recorded, RelocationReason, UserRecord,
 };
+use frontdoor::directory::{MoveReason, Moved};
 use frontdoor::door::{
     Auth, BindingStatus, Command, Done, Door, Event, Filter, Input, Limits, Listener, Output, Pace,
     Refused, RelocationStatus, Report, Settings, Side, SipSettings, Status, UnknownUsers,
@@ -131,6 +132,34 @@ pub(crate) struct World {
 const START: Uptime = Uptime::from_secs(1_000);
 
 /// Where a record says that a user is served.
+/// Every move, and nothing else, is one more line of the user's history, which stays short (L3).
+fn check_history(before: &UserRecord, after: &UserRecord) {
+    let (was, is) = (current(before), current(after));
+    let place = |at: &Option<Arc<str>>| at.as_deref().unwrap_or_default().to_owned();
+    let (from, to) = if was == is {
+        (place(&before.home), place(&after.home))
+    } else {
+        (place(&was), place(&is))
+    };
+    let old: Vec<&Moved> = before.history.iter().collect();
+    let new: Vec<&Moved> = after.history.iter().collect();
+    if from == to || was.is_none() {
+        return assert_eq!(old, new, "{} was not moved", after.name);
+    }
+    let (last, rest) = new.split_last().expect("a move is remembered");
+    assert!(new.len() <= 16 && old.ends_with(rest) && rest.len() >= old.len().min(15));
+    if last.why == MoveReason::Manual {
+        assert_eq!(*last.from, *place(&before.home));
+        assert_eq!(*last.to, *place(&after.home));
+    } else {
+        assert_eq!((&*last.from, &*last.to), (&*from, &*to), "{}", after.name);
+    }
+    assert_eq!(last.epoch, after.epoch);
+    if let Some(away) = after.relocation.as_ref().filter(|_| was != is) {
+        assert_eq!((last.date, last.why), (away.date, away.why.into()));
+    }
+}
+
 fn current(user: &UserRecord) -> Option<Arc<str>> {
     user.relocation.as_ref().map(|away| Arc::clone(&away.target)).or_else(|| user.home.clone())
 }
@@ -778,6 +807,9 @@ impl World {
     fn check_written(&mut self, record: &Record) {
         for change in &record.changes {
             let Change::User { record, .. } = change else { continue };
+            if let Some(before) = self.ledger.get(&record.name) {
+                check_history(before, record);
+            }
             let before = self.ledger.insert(Arc::clone(&record.name), record.clone());
             let Some(before) = before else { continue };
             let (from, to) = (current(&before), current(record));

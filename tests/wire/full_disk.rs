@@ -8,8 +8,8 @@ use crate::harness::{
     Door, LOCALHOST, Namespace, Phones, Server, Setup, Wish, aor, free, register, run, soon,
 };
 
-/// Room for the reserve (some 16 MiB), a database and a little more.
-const DISK_MEBIBYTES: u32 = 40;
+/// Room for the reserve (some 31 MiB), a database and a little more.
+const DISK_MEBIBYTES: u32 = 60;
 
 /// What the database can still take without growing is less than this many phones.
 const BATCHES_MAX: usize = 200;

@@ -8,7 +8,6 @@ use redb::ReadableTableMetadata;
 use redb::TableHandle;
 use redb::{Builder, Database, DatabaseError, Durability, StorageError};
 use redb::{Table, TableDefinition, WriteTransaction};
-use serde::de::DeserializeOwned;
 
 use crate::directory::record::Change;
 use crate::directory::record::Failed;
@@ -16,7 +15,7 @@ use crate::directory::record::Loaded;
 use crate::directory::record::Record;
 use crate::directory::record::Recorded;
 use crate::directory::record::UserRecord;
-use crate::store::codec::{self, DecodeError, FORMAT};
+use crate::store::codec::{self, DecodeError, FORMAT, Stored};
 use crate::store::{Disk, OpenError, conflicts};
 
 /// Facts about the file itself.
@@ -76,7 +75,7 @@ impl Tables {
                 Ok(Self { database, commits: 0, users: 0 })
             }
             Meta::Foreign => Err(OpenError::NotAStore(disk.path().to_path_buf())),
-            Meta::Ours { format, .. } if format != u64::from(FORMAT) => Err(newer(disk, format)),
+            Meta::Ours { format, .. } if format > u64::from(FORMAT) => Err(newer(disk, format)),
             Meta::Ours { commits, users, .. } => Ok(Self { database, commits, users }),
         }
     }
@@ -137,7 +136,10 @@ fn stage(
             staged.recorded.push(recorded);
         }
         staged.users = users.len()?;
-        transaction.open_table(META)?.insert(META_COMMITS, number)?;
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(META_COMMITS, number)?;
+        // From here on it holds records that an older frontdoor could not read.
+        meta.insert(META_FORMAT, u64::from(FORMAT))?;
     }
     Ok((transaction, staged))
 }
@@ -205,7 +207,7 @@ fn read_meta(database: &Database) -> Result<Meta, redb::Error> {
     let meta = transaction.open_table(META)?;
     let Some(format) = meta.get(META_FORMAT)? else { return Ok(Meta::Foreign) };
     let format = format.value();
-    if format != u64::from(FORMAT) {
+    if format > u64::from(FORMAT) {
         return Ok(Meta::Ours { format, commits: 0, users: 0 });
     }
     let commits = meta.get(META_COMMITS)?.map_or(0, |commits| commits.value());
@@ -222,7 +224,7 @@ fn make_tables(database: &Database) -> Result<(), redb::Error> {
     Ok(transaction.commit()?)
 }
 
-fn read_table<K: redb::Key + 'static, T: DeserializeOwned>(
+fn read_table<K: redb::Key + 'static, T: Stored>(
     disk: &impl Disk,
     table: &impl ReadableTable<K, &'static [u8]>,
 ) -> Result<Vec<T>, OpenError> {

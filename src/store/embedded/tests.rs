@@ -4,10 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
 use redb::backends::FileBackend;
-use redb::{Builder, TableDefinition, WriteTransaction};
+use redb::{Builder, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::*;
-use crate::directory::record::BindingRecord;
+use crate::directory::History;
+use crate::directory::record::{BindingRecord, RelocationReason, UserRecord};
 use crate::store::contract::{
     add, away, binding, content, forget, one, put, record, relocate, user,
 };
@@ -17,7 +18,7 @@ use crate::store::memory::Memory;
 
 crate::store::contract::contract!(fake(&FakeDisk::default()));
 
-/// Enough for 1024 users: 1.5 MiB.
+/// Enough for 1024 users: 3 MiB.
 const SETTINGS: Settings = Settings { reserve_users_min: 1, cache_bytes: 1 << 20 };
 
 const MIB: u64 = 1 << 20;
@@ -126,8 +127,48 @@ mod in_a_file {
             transaction.open_table(META).unwrap().insert(META_FORMAT, 9).unwrap();
         });
         let error = file(&path).unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 9, known: 1, .. }), "{error}");
+        assert!(matches!(error, OpenError::Newer { found: 9, known: 2, .. }), "{error}");
         assert!(error.to_string().contains("start the newer frontdoor"), "{error}");
+    }
+
+    /// The fixture is the file of a door that was killed while anna, who had got another home by
+    /// hand, had a phone registered.
+    #[test]
+    fn a_file_of_format_1_is_carried_over_by_the_first_write_and_loses_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/store/format-1.redb");
+        fs::copy(fixture, &path).unwrap();
+        let format = || {
+            let mut found = 0;
+            with_database(&path, |transaction| {
+                let meta = transaction.open_table(META).unwrap();
+                found = meta.get(META_FORMAT).unwrap().unwrap().value();
+            });
+            found
+        };
+        assert_eq!(format(), 1);
+        let mut store = file(&path).unwrap();
+        let (mut users, bindings) = content(&mut store);
+        let names: Vec<&str> = users.iter().map(|user| &*user.name).collect();
+        assert_eq!(names, ["anna", "bert", "carla"]);
+        let anna = users[0].clone();
+        assert_eq!((anna.home.as_deref(), &*anna.lines[0]), (Some("ucs2"), "4711"));
+        let relocation = anna.relocation.as_ref().unwrap();
+        assert_eq!((&*relocation.target, relocation.why), ("ucs1", RelocationReason::Manual));
+        assert_eq!((users[1].home.as_deref(), users[2].enabled), (Some("ucs2"), false));
+        assert!(users.iter().all(|user| user.history == History::default()));
+        assert_eq!((bindings.len(), &*bindings[0].user), (1, "anna"));
+        drop(store);
+        assert_eq!(format(), 1, "who only looks leaves it to the frontdoor that wrote it");
+
+        let mut store = file(&path).unwrap();
+        users[0] = UserRecord { epoch: anna.epoch + 1, history: away("anna", 1).history, ..anna };
+        let change = Change::User { record: users[0].clone(), replaces: Some(users[0].epoch - 1) };
+        assert_eq!(one(&mut store, [change]), Recorded::Done);
+        drop(store);
+        assert_eq!(format(), 2, "an older frontdoor must not read it now");
+        assert_eq!(content(&mut file(&path).unwrap()), (users, bindings));
     }
 
     #[test]
@@ -143,8 +184,8 @@ mod in_a_file {
             });
             file(&path).unwrap().load().unwrap_err()
         };
-        let error = overwrite(&[2, 0]);
-        assert!(matches!(error, OpenError::Newer { found: 2, .. }), "{error}");
+        let error = overwrite(&[3, 0]);
+        assert!(matches!(error, OpenError::Newer { found: 3, .. }), "{error}");
         let error = overwrite(&[1, 0xff]);
         assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
         let error = overwrite(&[]);
