@@ -214,7 +214,7 @@ fn history(world: &World, user: &str) -> Vec<(String, String, String)> {
 #[test]
 fn the_history_tells_every_move_and_survives_the_death_of_the_door() {
     let mut world = settled(settings(2, 1_000), 6);
-    let user = world.door().users(world.now, 0, 1).remove(0);
+    let user = world.users().remove(0);
     let home = user.current.clone().unwrap();
     let victim = usize::from(&*home == "ucs2");
     let other = ["ucs2", "ucs1"][victim];

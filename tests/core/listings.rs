@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use frontdoor::directory::Aor;
 use frontdoor::directory::record::{Loaded, RelocationReason, RelocationRecord, UserRecord};
+use frontdoor::directory::{Aor, History};
 use frontdoor::door::{Door, Filter, Listed, Refused, UserStatus};
 use frontdoor::now::{Now, Uptime};
 use frontdoor::ucserver::Mood;
@@ -32,6 +32,7 @@ fn door(users: usize) -> Door {
         }),
         epoch: 1,
         left_at: Vec::new(),
+        history: History::default(),
     };
     let loaded = Loaded { users: (0..users).map(user).collect(), bindings: Vec::new() };
     Door::new(settings(3, 50_000), loaded, NOW)
