@@ -1,4 +1,5 @@
-//! What an order says in its body: JSON, at most 64 KiB, whole within two seconds.
+//! What an order says in its body: JSON, at most 64 KiB, whole within two seconds; users who are
+//! handed over, 64 MiB within eight.
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::admin::endpoints::Described;
 use crate::admin::route::Refusal;
+use crate::directory::import::Imported;
 use crate::door::Command;
 
 /// Octets of a body.
@@ -18,6 +20,10 @@ const BODY_OCTETS: usize = 64 * 1024;
 
 /// How long a body may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The same for users who are handed over.
+const IMPORT_OCTETS: usize = 64 * 1024 * 1024;
+const IMPORT_PATIENCE: Duration = Duration::from_secs(8);
 
 /// An order whose path names its object; what is wanted of it is in the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +34,8 @@ pub(super) enum Wanted {
     Drain { server: String },
     /// Maintenance, on or off.
     Maintenance { server: String },
+    /// Users who are handed over.
+    Import,
 }
 
 /// Another home for a user.
@@ -57,6 +65,17 @@ struct Maintenance {
     stay: bool,
 }
 
+/// Users who are handed over: all of them are taken, or none is.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Import {
+    /// Who.
+    users: Vec<Imported>,
+    /// Whether they are only looked at.
+    #[serde(default)]
+    check: bool,
+}
+
 /// What stands in a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Body {
@@ -73,6 +92,11 @@ pub(super) const MAINTENANCE: Body = Body {
     example: r#"{"on": true, "stay": false}"#,
 };
 
+pub(super) const IMPORT: Body = Body {
+    described: SchemaGenerator::subschema_for::<Import>,
+    example: r#"{"users": [{"user": "anna", "aors": ["sip:anna@example.com"], "home": "ucs2", "enabled": true}], "check": false}"#,
+};
+
 impl Body {
     fn read<T: DeserializeOwned>(self, body: &[u8]) -> Result<T, Refusal> {
         serde_json::from_slice(body).map_err(|error| Refusal::BodyKind {
@@ -83,6 +107,16 @@ impl Body {
 }
 
 impl Wanted {
+    /// Octets of the body, and how long it may take.
+    const fn limits(&self) -> (usize, Duration) {
+        match self {
+            Self::Import => (IMPORT_OCTETS, IMPORT_PATIENCE),
+            Self::Home { .. } | Self::Drain { .. } | Self::Maintenance { .. } => {
+                (BODY_OCTETS, BODY_PATIENCE)
+            }
+        }
+    }
+
     /// The order, once its body is read.
     pub(super) fn read(self, body: &[u8]) -> Result<Command, Refusal> {
         match self {
@@ -92,6 +126,9 @@ impl Wanted {
             Self::Drain { server } => {
                 DRAIN.read(body).map(|Drain { on }| Command::Drain { server, on })
             }
+            Self::Import => {
+                IMPORT.read(body).map(|Import { users, check }| Command::Import { users, check })
+            }
             Self::Maintenance { server } => MAINTENANCE
                 .read(body)
                 .map(|Maintenance { on, stay }| Command::Maintenance { server, on, stay }),
@@ -99,13 +136,14 @@ impl Wanted {
     }
 }
 
-/// Takes in a body. One that is announced as too long is not waited for.
-pub(super) async fn collect(body: Incoming) -> Result<Vec<u8>, Refusal> {
+/// Takes in the body of an order. One that is announced as too long is not waited for.
+pub(super) async fn collect(wanted: &Wanted, body: Incoming) -> Result<Vec<u8>, Refusal> {
     let announced = body.size_hint().lower();
-    if announced > BODY_OCTETS as u64 {
+    let (most, patience) = wanted.limits();
+    if announced > most as u64 {
         return Err(Refusal::BodyLength);
     }
-    let whole = timeout(BODY_PATIENCE, Limited::new(body, BODY_OCTETS).collect());
+    let whole = timeout(patience, Limited::new(body, most).collect());
     match whole.await {
         Ok(Ok(collected)) => Ok(collected.to_bytes().to_vec()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyLength),

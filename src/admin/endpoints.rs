@@ -230,6 +230,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     order("/v1/servers/{server}/drill", "A failover on purpose", |it| {
         Ok(Route::Order(Command::Drill(it.name()?)))
     }),
+    order("/v1/import", "Users are handed over: all of them are taken, or none is", |_| {
+        Ok(Route::OrderWith(Wanted::Import))
+    })
+    .with(body::IMPORT),
     order("/v1/rebalance/start", "Homes are spread anew", |_| Ok(Route::Order(Command::Rebalance))),
     order("/v1/rebalance/stop", "Homes are spread no further", |_| {
         Ok(Route::Order(Command::StopRebalance))

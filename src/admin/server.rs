@@ -147,7 +147,8 @@ impl Desk {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let question = match self.question(&request) {
             // Whoever has no token is not read any further.
-            Ok(Route::OrderWith(wanted)) => match body::collect(request.into_body()).await {
+            Ok(Route::OrderWith(wanted)) => match body::collect(&wanted, request.into_body()).await
+            {
                 Ok(body) => wanted.read(&body).map(Route::Order),
                 Err(refusal) => Err(refusal),
             },

@@ -61,7 +61,7 @@ pub(super) fn as_change(record: UserRecord) -> Change {
 }
 
 fn says_the_same(imported: &Imported, stored: &UserRecord) -> bool {
-    let Imported { name, aors, lines, home, enabled } = imported;
+    let Imported { line: _, name, aors, lines, home, enabled } = imported;
     (name, aors, lines, enabled) == (&stored.name, &stored.aors, &stored.lines, &stored.enabled)
         && (home.is_none() || *home == stored.home)
 }
@@ -73,6 +73,7 @@ mod tests {
 
     fn imported(name: &str, home: Option<&str>) -> Imported {
         Imported {
+            line: None,
             name: name.into(),
             aors: vec![Aor::from_canonical(format!("sip:{name}@example.com"))],
             lines: Vec::new(),

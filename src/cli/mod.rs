@@ -6,6 +6,7 @@ mod demo;
 mod explain;
 mod http;
 mod import;
+mod ledger;
 mod load;
 mod orders;
 mod out;
@@ -56,6 +57,10 @@ enum Command {
     Relocations(recovery::RelocationsArgs),
     /// Shows how users come home again; pauses, resumes and sends them
     Recovery(recovery::RecoveryArgs),
+    /// Writes all users as CSV: homes, and who is away
+    Export(ledger::ExportArgs),
+    /// Hands users over: new ones, other homes, who is served
+    Import(ledger::ImportArgs),
     /// Gives a user another home
     Home(orders::HomeArgs),
     /// Lets the users of a server leave it, or ends that
@@ -114,6 +119,9 @@ enum CliError {
     /// The demo could not be played.
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
+    /// A file of users is not to be taken.
+    #[error(transparent)]
+    UsersFile(#[from] ledger::FileError),
     /// None was written yet, or none at all.
     #[error("there is no such report; `frontdoor reports` lists those there are")]
     NoReport,
@@ -138,6 +146,8 @@ pub fn main() -> ExitCode {
         Command::WhatIf(args) => explain::what_if(&args),
         Command::Relocations(args) => recovery::relocations(&args),
         Command::Recovery(args) => recovery::run(&args),
+        Command::Export(args) => ledger::export(&args),
+        Command::Import(args) => ledger::import(&args),
         Command::Home(args) => orders::home(&args),
         Command::Drain(args) => orders::drain(&args),
         Command::Rebalance(args) => rebalance::run(&args),

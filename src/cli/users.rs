@@ -147,6 +147,7 @@ mod tests {
             relocated_at: Some(1_700_000_000),
             epoch: 3,
             bindings: vec![binding.clone(), binding],
+            ..UserStatus::default()
         };
         assert_eq!(row(&user), ["anna", "ucs2", "ucs1", "moving", "2"]);
         let text = one(&user);

@@ -5,12 +5,22 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::directory::record::UserRecord;
 use crate::directory::{Aor, History};
 use crate::sip::{ParseError, Uri};
 
 /// The first line of the file.
 pub const HEADER: &str = "user,aors,lines,home,enabled";
+
+/// What an export says beside that, of users who are away. An import does not read it: where users
+/// are is for the door to know.
+pub const AWAY_HEADER: &str = "RelocationHomeserverOrigin,RelocationDate,target,why";
+
+/// Fields of a line without and with what is said of users who are away.
+const FIELDS: [usize; 2] = [5, 9];
 
 /// How many users one file may hold.
 pub const USERS_MAX: usize = 1_000_000;
@@ -19,15 +29,24 @@ pub const USERS_MAX: usize = 1_000_000;
 pub const NAME_BYTES_MAX: usize = 256;
 
 /// One line of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Imported {
+    /// Where it stands in the file, from 1; for messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     /// The login name.
+    #[serde(rename = "user")]
     pub name: Arc<str>,
     /// Addresses-of-record, canonical.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub aors: Vec<Aor>,
     /// Lines.
+    #[serde(default)]
     pub lines: Vec<Arc<str>>,
-    /// The name of the home server; `None`: placed at the first login.
+    /// The name of the home server; without one, placed at the first login.
+    #[serde(default)]
     pub home: Option<Arc<str>>,
     /// Whether the user is served at all.
     pub enabled: bool,
@@ -76,13 +95,15 @@ pub enum ImportError {
     },
     /// Too few or too many fields.
     #[error(
-        "line {line}: expected 5 fields ({HEADER}), found {found}; a field that contains a comma \
+        "line {line}: expected {expected} fields, as in the header, found {found}; a field that contains a comma \
          stands in double quotes, and quotes come in pairs"
     )]
     Fields {
         /// Where.
         line: u64,
-        /// How many.
+        /// How many the header has.
+        expected: usize,
+        /// How many there are.
         found: usize,
     },
     /// A name that is none.
@@ -170,6 +191,38 @@ pub fn read_csv(bytes: &[u8]) -> Result<Vec<Imported>, ImportError> {
     read_up_to(USERS_MAX, bytes)
 }
 
+/// The same rules for a list that was written by something else; lines count as in a file unless
+/// they are given.
+///
+/// # Errors
+///
+/// As [`read_csv`].
+pub fn check(users: &[Imported]) -> Result<Vec<Imported>, ImportError> {
+    let mut seen = Seen::default();
+    let check = |(counted, user): (u64, &Imported)| {
+        let line = user.line.unwrap_or(counted);
+        if counted > USERS_MAX as u64 + 1 {
+            return Err(ImportError::TooMany { line, users_max: USERS_MAX });
+        }
+        let aors = user.aors.iter().map(|aor| seen.aor(line, aor.as_str()));
+        let aors = aors.collect::<Result<_, _>>()?;
+        let mut named = |field, text: &str| seen.once(line, field, read_name(line, field, text)?);
+        let lines = user.lines.iter().map(|text| named(Field::Line, text));
+        let lines = lines.collect::<Result<_, _>>()?;
+        let name = named(Field::User, &user.name)?;
+        let home = user.home.as_deref().map(|home| read_name(line, Field::Home, home));
+        Ok(Imported {
+            line: Some(line),
+            name,
+            aors,
+            lines,
+            home: home.transpose()?,
+            ..user.clone()
+        })
+    };
+    (2u64..).zip(users).map(check).collect()
+}
+
 fn read_up_to(users_max: usize, bytes: &[u8]) -> Result<Vec<Imported>, ImportError> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -177,7 +230,12 @@ fn read_up_to(users_max: usize, bytes: &[u8]) -> Result<Vec<Imported>, ImportErr
         .trim(csv::Trim::All)
         .from_reader(bytes);
     let mut record = csv::ByteRecord::new();
-    if !read(&mut reader, &mut record) || !record.iter().eq(HEADER.split(',').map(str::as_bytes)) {
+    let whole = HEADER.split(',').chain(AWAY_HEADER.split(','));
+    let known = read(&mut reader, &mut record)
+        && FIELDS.contains(&record.len())
+        && record.iter().eq(whole.take(record.len()).map(str::as_bytes));
+    let fields = record.len();
+    if !known {
         let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         return Err(ImportError::Header { found: shorten(&String::from_utf8_lossy(first)) });
     }
@@ -187,6 +245,9 @@ fn read_up_to(users_max: usize, bytes: &[u8]) -> Result<Vec<Imported>, ImportErr
         let line = record.position().map_or(0, csv::Position::line);
         if users.len() == users_max {
             return Err(ImportError::TooMany { line, users_max });
+        }
+        if record.len() != fields {
+            return Err(ImportError::Fields { line, expected: fields, found: record.len() });
         }
         users.push(read_user(line, &record, &mut seen)?);
     }
@@ -205,23 +266,13 @@ fn read_user(
     seen: &mut Seen,
 ) -> Result<Imported, ImportError> {
     let mut fields = [""; 5];
-    if record.len() != fields.len() {
-        return Err(ImportError::Fields { line, found: record.len() });
-    }
     for (field, bytes) in fields.iter_mut().zip(record) {
         *field = std::str::from_utf8(bytes).map_err(|_| ImportError::NotText { line })?;
     }
     let [user, aors, lines, home, enabled] = fields;
     let name = seen.once(line, Field::User, read_name(line, Field::User, user)?)?;
-    let aors = aors
-        .split_ascii_whitespace()
-        .map(|text| {
-            let canonical = Uri::parse(text.as_bytes())
-                .and_then(|uri| uri.canonical_aor())
-                .map_err(|why| ImportError::Aor { line, found: shorten(text), why })?;
-            seen.once(line, Field::Aor, Arc::from(canonical.as_str())).map(Aor::from_canonical)
-        })
-        .collect::<Result<_, _>>()?;
+    let aors = aors.split_ascii_whitespace().map(|text| seen.aor(line, text));
+    let aors = aors.collect::<Result<_, _>>()?;
     let lines = lines
         .split_ascii_whitespace()
         .map(|text| seen.once(line, Field::Line, read_name(line, Field::Line, text)?))
@@ -235,7 +286,7 @@ fn read_user(
     } else {
         return Err(ImportError::Enabled { line, found: shorten(enabled) });
     };
-    Ok(Imported { name, aors, lines, home, enabled })
+    Ok(Imported { line: Some(line), name, aors, lines, home, enabled })
 }
 
 fn read_name(line: u64, field: Field, text: &str) -> Result<Arc<str>, ImportError> {
@@ -250,6 +301,13 @@ fn read_name(line: u64, field: Field, text: &str) -> Result<Arc<str>, ImportErro
 struct Seen(HashMap<(Field, Arc<str>), u64>);
 
 impl Seen {
+    fn aor(&mut self, line: u64, text: &str) -> Result<Aor, ImportError> {
+        let canonical = Uri::parse(text.as_bytes())
+            .and_then(|uri| uri.canonical_aor())
+            .map_err(|why| ImportError::Aor { line, found: shorten(text), why })?;
+        self.once(line, Field::Aor, Arc::from(canonical.as_str())).map(Aor::from_canonical)
+    }
+
     fn once(&mut self, line: u64, field: Field, text: Arc<str>) -> Result<Arc<str>, ImportError> {
         match self.0.entry((field, Arc::clone(&text))) {
             Entry::Vacant(entry) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{State, Suspect};
+use crate::directory::import::Imported;
 use crate::door::Door;
 use crate::door::homecoming::NoReturn;
 use crate::now::Now;
@@ -26,6 +27,13 @@ pub enum Command {
         user: String,
         /// The server.
         home: String,
+    },
+    /// Users are handed over (L3).
+    Import {
+        /// All of them, or none.
+        users: Vec<Imported>,
+        /// Only looked at.
+        check: bool,
     },
     /// A server takes nobody new from now on, and its users leave; or like any other again (H3). It
     /// lasts until the door restarts.
@@ -123,6 +131,10 @@ impl Door {
             Command::ReturnUser(name) => self.return_user(now, name)?,
             Command::SetHome { user, home } => {
                 done = Done::WhenDurable(self.order_home(now, user, home)?);
+            }
+            Command::Import { users, check } => {
+                let ticket = self.order_import(now, users, *check)?;
+                done = ticket.map_or(Done::Now, Done::WhenDurable);
             }
             Command::Drain { server, on } => self.order_drain(now, server, *on)?,
             Command::Maintenance { server, on, stay } => {

@@ -35,6 +35,9 @@ pub(crate) struct Ledger {
     unforgotten: BTreeSet<SlotId>,
     /// Whether a timer for them is set.
     writes_again: bool,
+    /// Whether users who were handed over are being written: nobody is adopted meanwhile, for it
+    /// may be the same address.
+    pub(crate) importing: bool,
     /// Users with a write of theirs under way: one at a time (each user has one writer).
     recording: HashSet<UserId>,
     /// REGISTERs that decide again when their user's record or server changes.
@@ -84,13 +87,15 @@ pub(crate) enum Continuation {
     Swept { users: Vec<UserId>, server: ServerId },
     /// A user is as an operator ordered; `goes` has a place reserved.
     Ordered { user: UserId, after: Box<User>, goes: Option<ServerId>, ticket: u64 },
+    /// Users are as they were handed over; who is known has the write of theirs under way.
+    Imported { users: Vec<(Option<UserId>, User)>, ticket: u64 },
 }
 
 impl Continuation {
     /// The order that waits for it.
     const fn order(&self) -> Option<u64> {
         match self {
-            Self::Ordered { ticket, .. } => Some(*ticket),
+            Self::Ordered { ticket, .. } | Self::Imported { ticket, .. } => Some(*ticket),
             Self::None
             | Self::Answer { .. }
             | Self::Written(_)
@@ -124,6 +129,14 @@ impl Ledger {
     /// An order changes this user's record; the ticket of the order.
     pub(crate) fn begin_order(&mut self, user: UserId) -> u64 {
         self.recording.insert(user);
+        self.orders += 1;
+        self.orders
+    }
+
+    /// Users are handed over; the ticket of the order.
+    pub(crate) fn begin_import(&mut self, known: impl Iterator<Item = UserId>) -> u64 {
+        self.recording.extend(known);
+        self.importing = true;
         self.orders += 1;
         self.orders
     }
@@ -288,6 +301,7 @@ impl Door {
             | Continuation::Answer { .. }
             | Continuation::Written(_)
             | Continuation::Swept { .. }
+            | Continuation::Imported { .. }
             | Continuation::Ordered { goes: None, .. } => {}
         }
     }
@@ -372,6 +386,7 @@ impl Door {
                 }
             }
             Continuation::Ordered { user, after, .. } => self.on_ordered(now, user, *after),
+            Continuation::Imported { users, .. } => self.on_imported(now, users),
         }
     }
 
@@ -417,6 +432,7 @@ impl Door {
                 self.ledger.recording.remove(&user);
                 self.wake_waiting(now, user);
             }
+            Continuation::Imported { users, .. } => self.on_not_imported(now, users),
         }
     }
 

@@ -22,6 +22,7 @@
 //! | `command` | what an operator tells it |
 //! | `redirect` | a server sends a user elsewhere |
 //! | `rehoming` | another home by hand |
+//! | `importing` | users who are handed over |
 //! | `homecoming` | users who were moved are brought home, in stages |
 //! | `ledger` | writes under way and what happens when they are durable |
 //! | `listing` | users, page by page, those who fit a filter |
@@ -37,6 +38,7 @@ mod drill;
 mod edge;
 mod explain;
 mod homecoming;
+mod importing;
 mod lane;
 mod ledger;
 mod listing;

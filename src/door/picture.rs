@@ -102,8 +102,12 @@ impl Door {
         UserStatus {
             name: Arc::clone(&user.name),
             aors: user.aors.iter().map(|aor| aor.as_str().into()).collect(),
+            lines: user.lines.clone(),
+            enabled: user.enabled,
             home: user.home.map(|server| self.server_name(server)),
             current: user.current().map(|server| self.server_name(server)),
+            relocated_from: relocation.map(|relocation| self.server_name(relocation.origin)),
+            relocated_why: relocation.map(|relocation| relocation.why.name().into()),
             relocated_at: relocation.map(|relocation| {
                 let since = relocation.date.duration_since(SystemTime::UNIX_EPOCH);
                 since.unwrap_or_default().as_secs()

@@ -40,7 +40,7 @@ impl Door {
         self.check_realm(user, home)?;
         let before = self.directory.get(user);
         let replaces = before.epoch;
-        let after = self.with_home(now, user, home);
+        let after = self.with_home(now, user, home, false);
         let goes = (after.current() != before.current()).then_some(home);
         let record = self.user_record(&after);
         let ticket = self.ledger.begin_order(user);
@@ -55,7 +55,7 @@ impl Door {
 
     /// A home of another realm takes none of the passwords that the user's phones have (M6): they
     /// would be locked out, and first of all moved.
-    fn check_realm(&self, user: UserId, home: ServerId) -> Result<(), Refused> {
+    pub(super) fn check_realm(&self, user: UserId, home: ServerId) -> Result<(), Refused> {
         let view = self.health.view();
         let Some(current) = self.directory.get(user).current() else { return Ok(()) };
         let (here, there) = (view.server(current), view.server(home));
@@ -76,8 +76,9 @@ impl Door {
         })
     }
 
-    /// The user as they will be. Epoch and leftovers follow current, as in a move.
-    fn with_home(&self, now: Now, id: UserId, home: ServerId) -> User {
+    /// The user as they will be. Epoch and leftovers follow current, as in a move. Who `stays` is
+    /// served where they are until their next login, also without a phone.
+    pub(super) fn with_home(&self, now: Now, id: UserId, home: ServerId, stays: bool) -> User {
         let mut user = self.directory.get(id).clone();
         user.home = Some(home);
         let Some(current) = self.directory.get(id).current() else {
@@ -89,7 +90,7 @@ impl Door {
         });
         if let Some(away) = &mut user.relocation {
             away.origin = home;
-        } else if registered || !self.takes_back(home) {
+        } else if stays || registered || !self.takes_back(home) {
             let (date, why) = (now.wall, RelocationReason::Manual);
             user.relocation = Some(Relocation { origin: home, date, target: current, why });
         } else {

@@ -81,6 +81,8 @@ stats! {
     leases_lapsed,
     /// Users adopted at their first REGISTER.
     users_adopted,
+    /// Users who were added or changed by an import (L3).
+    users_imported,
     /// Homes changed by hand (D7).
     homes_set,
     /// Redirects of servers that were followed: users whose home they taught (D9).

@@ -237,12 +237,20 @@ pub struct UserStatus {
     pub name: Arc<str>,
     /// Addresses-of-record.
     pub aors: Vec<Arc<str>>,
+    /// Lines.
+    pub lines: Vec<Arc<str>>,
+    /// Whether the user is served at all.
+    pub enabled: bool,
     /// Home server.
     pub home: Option<Arc<str>>,
     /// Current server.
     pub current: Option<Arc<str>>,
+    /// `RelocationHomeserverOrigin`, while relocated.
+    pub relocated_from: Option<Arc<str>>,
     /// `RelocationDate`, seconds since 1970, while relocated.
     pub relocated_at: Option<u64>,
+    /// Why, while relocated: as in a relocation.
+    pub relocated_why: Option<Arc<str>>,
     /// Epoch.
     pub epoch: u64,
     /// Bindings.

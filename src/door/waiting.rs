@@ -142,6 +142,9 @@ impl Door {
 
     /// An AoR nobody knows (D6).
     fn decide_stranger(&mut self, now: Now, id: SlotId, aor: &Aor, wish: Option<&Wish<'_>>) {
+        if self.ledger.importing {
+            return self.block_waiting(now, id, true);
+        }
         let full = self.directory.len() >= self.settings.limits.users;
         if self.settings.unknown_users == UnknownUsers::Reject {
             return self.refuse_waiting(now, id, 404);

@@ -34,7 +34,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
     // Of `net` the clock alone, and of `sip` the names of transports: it is no part of the door.
     ("load", &["now", "sip", "net"]),
     ("reports", &["door"]),
-    ("admin", &["now", "private", "cluster", "door", "net", "reports"]),
+    ("admin", &["now", "private", "cluster", "directory", "door", "net", "reports"]),
     ("telemetry", &["now", "cluster", "door"]),
     (
         "config",

@@ -18,6 +18,7 @@ mod explain;
 mod failover;
 mod fuzz;
 mod homecoming;
+mod imports;
 mod incarnations;
 mod injection;
 mod listings;

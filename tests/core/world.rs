@@ -518,6 +518,7 @@ impl World {
             | Command::ReturnServer(_)
             | Command::ReturnUser(_)
             | Command::SetHome { .. }
+            | Command::Import { .. }
             | Command::Maintenance { stay: true, .. }
             | Command::EndSuspicion => {}
         }

@@ -192,3 +192,50 @@ fn a_server_that_insists_on_a_users_home_is_followed_there() {
     assert!(home("bert").is_some() && home("carl").is_some());
     drop(servers);
 }
+
+#[test]
+fn users_are_exported_and_imported_whole_or_not_at_all() {
+    let servers = ["ucs1", "ucs2"].map(|name| Server::start(name, free(LOCALHOST)));
+    let door = Setup::with(&servers).start();
+    let phones = Phones::at(free(LOCALHOST), door.phones);
+    phones.register(&["anna".to_owned(), "bert".to_owned()]);
+    let export = |more: &[&str]| {
+        let mut command = Command::new(FRONTDOOR);
+        command.arg("export").args(more).args(["--admin", &door.admin.to_string()]);
+        String::from_utf8(run(&mut command).stdout).unwrap()
+    };
+    let file = |name: &str, text: &str| {
+        let path = door.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let before = export(&[]);
+    assert!(before.starts_with("user,aors,lines,home,enabled,RelocationHomeserverOrigin,"));
+    assert_eq!(before.lines().count(), 3, "{before}");
+
+    let path = file("users.csv", &before);
+    let (code, out, err) = order(&door, &["import", &path]);
+    assert!(code == Some(0) && out.contains("0 users are new, 0 change, 2 are so"), "{out}{err}");
+    let more = format!("{before}carl,sip:carl@example.com,300,ucs2,true,,,,\n");
+    let path = file("users.csv", &more);
+    let (code, out, err) = order(&door, &["import", &path, "--check"]);
+    assert!(code == Some(0) && out.contains("could be imported: 1 users are new"), "{out}{err}");
+    assert_eq!(export(&[]), before, "it was only looked at");
+    let bad = file("bad.csv", &format!("{more}dora,sip:dora@example.com,,ucs9,true,,,,\n"));
+    let (code, _, err) = order(&door, &["import", &bad]);
+    assert!(code == Some(1) && err.contains("line 5: ") && err.contains("ucs1, ucs2"), "{err}");
+    let worse = file("bad.csv", &format!("{more}dora;sip:dora@example.com\n"));
+    let (code, _, err) = order(&door, &["import", &worse]);
+    assert!(code == Some(1) && err.contains("bad.csv, line 5: expected 9 fields"), "{err}");
+    assert_eq!(export(&[]), before, "nothing is half imported");
+
+    let (code, out, err) = order(&door, &["import", &path, "--json"]);
+    let done = r#"{"added":1,"changed":0,"done":true,"same":2}"#;
+    assert_eq!((code, out.trim()), (Some(0), done), "{err}");
+    let after = soon("it is there", || Some(export(&[])).filter(|text| text.contains("carl")));
+    assert_eq!(after, more);
+    let json = file("users.json", &export(&["--json"]));
+    let (code, out, err) = order(&door, &["import", &json]);
+    assert!(code == Some(0) && out.contains("3 are so already"), "{out}{err}");
+    drop(servers);
+}
