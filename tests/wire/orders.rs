@@ -176,7 +176,7 @@ fn a_drill_shows_how_a_failover_went_and_leaves_its_report() {
 #[test]
 fn a_server_that_insists_on_a_users_home_is_followed_there() {
     let one = free(LOCALHOST);
-    let insists = format!("sip:anna@example.com={one}");
+    let insists = format!("sip:anna@wire.example={one}");
     let two = free(LOCALHOST);
     let arguments = ["--home", &insists, "--mood", "strict_home"];
     let servers = [Server::start("ucs1", one), Server::start_with("ucs2", two, &arguments)];
