@@ -26,6 +26,9 @@ pub(super) struct UcserverArgs {
     /// Where it serves its health document over HTTP; without it, nowhere.
     #[arg(long, value_name = "ADDR")]
     pub(super) health: Option<SocketAddr>,
+    /// Where it sends its health document every two seconds; without it, nowhere.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) push_to: Option<SocketAddr>,
     /// Users it can serve; without it, any number.
     #[arg(long, value_name = "USERS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) capacity: Option<u32>,
@@ -124,8 +127,12 @@ pub(super) fn run(args: UcserverArgs) -> Result<(), UcserverError> {
         timings,
         ..defaults
     };
-    let listen =
-        Listen { sip: args.sip, health: args.health, until_stdin_ends: args.until_stdin_ends };
+    let listen = Listen {
+        sip: args.sip,
+        health: args.health,
+        push_to: args.push_to,
+        until_stdin_ends: args.until_stdin_ends,
+    };
     // Boot ids and nonces must differ from start to start: std's hash keys are random.
     let seed = RandomState::new().hash_one(args.sip);
     Ok(run::run(settings, listen, args.mood, seed)?)

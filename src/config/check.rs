@@ -1,6 +1,7 @@
 //! [`crate::config::raw::Raw`] → [`Config`]: judges every value, and the values against each other. Collects all
 //! problems instead of stopping at the first.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,8 +27,8 @@ use crate::reports;
 use crate::telemetry;
 
 /// Where the admin listener is by default.
-const ADMIN: std::net::SocketAddr =
-    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9060);
+const ADMIN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9060);
 /// Where the store and the key are by default, beside the configuration file.
 const STORE_FILE: &str = "frontdoor.redb";
 const REPORTS: &str = "reports";
@@ -58,6 +59,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
         sockets,
         sip: sip(&raw.sip, &mut wrong, &mut warnings),
         health: health_settings(&raw.health, &raw.failover, &mut wrong),
+        health_push: health_push(&raw.health, &mut wrong),
         decision: policy(&raw.failover, &mut wrong),
         recovery: recovery::policy(&raw.recovery, &mut wrong),
         pace: pace(&raw.pace, &mut wrong),
@@ -238,6 +240,15 @@ fn policy(raw: &RawFailover, wrong: &mut Complaints<'_>) -> decision::Policy {
         retry_after_max,
         placement: placement::Policy { score_min },
     }
+}
+
+fn health_push(raw: &RawHealth, wrong: &mut Complaints<'_>) -> Option<SocketAddr> {
+    let push = raw.push.as_ref()?;
+    let address = push.get_ref().0;
+    if address.port() == 0 {
+        wrong.push(push.span(), Fault::PortZero { address });
+    }
+    Some(address)
 }
 
 fn pace(raw: &RawPace, wrong: &mut Complaints<'_>) -> door::Pace {

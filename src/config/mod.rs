@@ -17,13 +17,13 @@ mod recovery;
 pub mod token;
 mod users;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::admin;
-use crate::cluster::Server;
 use crate::cluster::health;
+use crate::cluster::{HealthDocumentUse, Server};
 use crate::decision;
 use crate::directory::import::Imported;
 use crate::door;
@@ -49,6 +49,8 @@ pub struct Config {
     pub sip: door::SipSettings,
     /// Patience with servers.
     pub health: health::Settings,
+    /// Where servers send their health documents by themselves; `None`: nowhere.
+    pub health_push: Option<SocketAddr>,
     /// The login decision.
     pub decision: decision::Policy,
     /// The way home.
@@ -132,6 +134,10 @@ impl Config {
             listeners: listeners.collect(),
             limits: self.streams,
             health_urls: self.servers.iter().map(|server| server.health_url.clone()).collect(),
+            health_push: self.health_push.map(|address| net::PushSettings {
+                address,
+                servers: self.servers.iter().map(pushes).collect(),
+            }),
         }
     }
 
@@ -158,6 +164,12 @@ impl Config {
             seed,
         }
     }
+}
+
+/// A server whose documents are wanted, and where they come from.
+fn pushes(server: &Server) -> Option<(Arc<str>, IpAddr)> {
+    let wanted = server.health_document != HealthDocumentUse::None;
+    wanted.then(|| (Arc::clone(&server.name), server.sip.ip()))
 }
 
 #[cfg(test)]

@@ -122,6 +122,7 @@ pub(super) struct RawHealth {
     pub(super) ramp: Option<Span>,
     pub(super) late_tick: Option<Spanned<Span>>,
     pub(super) document_interval: Option<Spanned<Span>>,
+    pub(super) push: Option<Spanned<Address>>,
     pub(super) sample_interval: Option<Spanned<Span>>,
 }
 

@@ -492,7 +492,7 @@ fn the_defaults_in_the_shipped_file_are_the_defaults() {
     let switched_on: String = switched_on
         .lines()
         .filter(|line| {
-            !["site", "realm", "health_url", "rate_max", "file"]
+            !["site", "realm", "health_url", "rate_max", "file", "push"]
                 .iter()
                 .any(|k| line.starts_with(&format!("{k} = ")))
         })

@@ -150,6 +150,13 @@ pub enum Input {
         /// The document, or why there is none.
         document: Result<Document, DocumentFault>,
     },
+    /// A document that a server sent by itself.
+    Pushed {
+        /// Whose.
+        server: ServerId,
+        /// It.
+        document: Document,
+    },
     /// What became of [`Output::Record`].
     Recorded {
         /// [`Record::ticket`].
@@ -422,6 +429,7 @@ impl Door {
                 self.on_unreachable(now, remote, transport, refused);
             }
             Input::Fetched { server, document } => self.on_document(now, server, document),
+            Input::Pushed { server, document } => self.on_push(now, server, document),
             Input::Recorded { ticket, outcome } => self.on_recorded(now, ticket, outcome),
             Input::Pressure { waited, dropped } => self.on_pressure(now, waited, dropped),
             Input::Timeout => self.on_timeout(now),

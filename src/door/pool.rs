@@ -161,6 +161,13 @@ impl Door {
         }
     }
 
+    pub(super) fn on_push(&mut self, now: Now, server: ServerId, document: Document) {
+        if server.index() < self.settings.servers.len() {
+            self.on_count(now, server, &document);
+            self.health.observe(now.uptime, server, Observation::Pushed(document));
+        }
+    }
+
     fn on_server_changed(&mut self, now: Now, server: ServerId, from: State, to: State) {
         let view = self.view();
         let failure = view.server(server).failure;

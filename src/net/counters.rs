@@ -54,6 +54,12 @@ counters! {
     pings_answered,
     /// Health documents asked for.
     documents_fetched,
+    /// Health documents that servers sent by themselves.
+    documents_pushed,
+    /// The same from elsewhere than the server's own address, or for nobody: not taken.
+    pushes_of_strangers,
+    /// The same that were no document, too long or too many: not taken.
+    pushes_unusable,
     /// Writes handed to the store.
     records_written,
 }

@@ -31,6 +31,7 @@ use crate::net::arrival::Arrival;
 use crate::net::clock::Clock;
 use crate::net::fetch::fetch;
 use crate::net::published::{Handle, Query, Snapshot};
+use crate::net::pushed::Pushed;
 use crate::net::sockets::Sockets;
 use crate::now::{Now, Uptime};
 use crate::sip::Flow;
@@ -203,6 +204,8 @@ pub(super) struct Driver<C> {
     pub(super) handle: Handle,
     pub(super) asked: mpsc::Receiver<Query>,
     pub(super) health: HealthDocuments,
+    /// Health documents that servers send by themselves.
+    pub(super) pushed: Option<mpsc::Receiver<Pushed>>,
     /// Writes without answer yet.
     pub(super) writes_waiting: usize,
     /// Who waits for an order to be durable, by ticket; each has a write under way.
@@ -257,6 +260,14 @@ impl HealthDocuments {
     }
 }
 
+/// Waits for ever where none are taken.
+async fn next_push(pushed: &mut Option<mpsc::Receiver<Pushed>>) -> Option<Pushed> {
+    match pushed {
+        Some(pushed) => pushed.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl<C: Core> Driver<C> {
     /// Runs until `shutdown`, then lets the store answer and the last answers leave.
     pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) -> Stopped {
@@ -289,12 +300,25 @@ impl<C: Core> Driver<C> {
                     self.health.is_done(server);
                     self.input(Input::Fetched { server, document });
                 }
+                Some(pushed) = next_push(&mut self.pushed) => self.take_push(pushed),
                 Some(query) = self.asked.recv() => self.answer(query),
                 _ = publish.tick() => self.publish_now = true,
                 () = &mut shutdown => break,
             }
         }
         self.stop().await
+    }
+
+    fn take_push(&mut self, pushed: Pushed) {
+        let counters = self.sockets.counters_mut();
+        match pushed {
+            Pushed::Document(server, document) => {
+                counters.documents_pushed += 1;
+                self.input(Input::Pushed { server, document: *document });
+            }
+            Pushed::Stranger => counters.pushes_of_strangers += 1,
+            Pushed::Unusable => counters.pushes_unusable += 1,
+        }
     }
 
     fn take_all(&mut self, arrived: &mut Vec<Arrival>, messages: &mut Vec<(Flow, Bytes)>) {

@@ -23,6 +23,7 @@ mod outbound;
 mod patience;
 mod pressure;
 mod published;
+mod pushed;
 mod readiness;
 mod slab;
 mod sockets;
@@ -32,7 +33,7 @@ mod udp;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -47,6 +48,7 @@ pub use counters::Counters;
 pub use driver::{Core, EventObserver, Ledger, Observers, Stopped};
 pub use fetch::fetch;
 pub use published::{Handle, Snapshot, USERS_PAGE_LIMIT, Unanswered};
+pub use pushed::Settings as PushSettings;
 pub use sockets::{BindError, Listen, Sockets};
 pub use tcp::Limits;
 
@@ -59,6 +61,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where each server's health document is, by [`crate::cluster::ServerId`].
     pub health_urls: Vec<Option<Arc<str>>>,
+    /// Where servers send documents by themselves; `None`: nowhere.
+    pub health_push: Option<PushSettings>,
 }
 
 /// Open sockets that nobody serves yet: see [`Net::run`].
@@ -66,6 +70,7 @@ pub struct Settings {
 pub struct Net {
     sockets: Sockets,
     health_urls: Vec<Option<Arc<str>>>,
+    health_push: Option<(TcpListener, PushSettings)>,
     handle: Handle,
     asked: mpsc::Receiver<published::Query>,
 }
@@ -76,11 +81,22 @@ impl Net {
     /// # Errors
     /// Says which listener, where, and what to do.
     pub fn bind(settings: Settings) -> Result<Self, BindError> {
-        let Settings { listeners, limits, health_urls } = settings;
+        let Settings { listeners, limits, health_urls, health_push } = settings;
         raise_descriptor_limit(limits.connections);
         let sockets = Sockets::bind(&listeners, limits)?;
+        let push = |settings: PushSettings| {
+            let address = settings.address;
+            let opened = pushed::open(address).map_err(|source| BindError {
+                listener: Arc::from("health.push"),
+                transport: "http",
+                address,
+                source,
+            });
+            Ok((opened?, settings))
+        };
+        let health_push = health_push.map(push).transpose()?;
         let (handle, asked) = Handle::new();
-        Ok(Self { sockets, health_urls, handle, asked })
+        Ok(Self { sockets, health_urls, health_push, handle, asked })
     }
 
     /// For whoever watches the running door.
@@ -102,7 +118,8 @@ impl Net {
         observers: Observers,
         shutdown: impl Future<Output = ()>,
     ) -> Stopped {
-        let Self { sockets, health_urls, handle, asked } = self;
+        let Self { sockets, health_urls, health_push, handle, asked } = self;
+        let pushed = health_push.map(|(listener, settings)| pushed::start(listener, settings));
         let health = driver::HealthDocuments::new(health_urls);
         let driver = driver::Driver {
             core,
@@ -112,6 +129,7 @@ impl Net {
             handle,
             asked,
             health,
+            pushed,
             writes_waiting: 0,
             ordered: HashMap::new(),
             behind: false,

@@ -11,6 +11,7 @@
 
 mod control;
 mod http;
+mod push;
 mod wire;
 
 use std::io;
@@ -19,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, interval, sleep_until};
 
 use crate::now::Uptime;
 use crate::ucserver::mood::Mood;
@@ -42,6 +43,8 @@ pub struct Listen {
     pub sip: SocketAddr,
     /// The health document over HTTP; `None`: not served. Port 0: any.
     pub health: Option<SocketAddr>,
+    /// Where the health document is sent every two seconds; `None`: nowhere.
+    pub push_to: Option<SocketAddr>,
     /// End when standard input does: the parent process is gone.
     pub until_stdin_ends: bool,
 }
@@ -95,6 +98,7 @@ async fn serve(
         looped.set_mood(mood)?;
     }
     let (mut tell_at, mut stdin_open) = (None, true);
+    let mut push_at = interval(push::EVERY);
     loop {
         looped.send_outputs();
         looped.tell_round();
@@ -110,6 +114,7 @@ async fn serve(
                 None if listen.until_stdin_ends => break,
                 None => stdin_open = false,
             },
+            _ = push_at.tick(), if listen.push_to.is_some() => looped.push()?,
             () = sleep_until(due) => looped.server.handle(uptime()?, Input::Timeout),
             () = sleep_until(tell_at.unwrap_or(due)), if tell_at.is_some() => {
                 tell_at = None;
@@ -162,6 +167,16 @@ impl Loop {
 
     fn on_question(&mut self, question: Question) -> Result<(), RunError> {
         question.answer(self.server.health(uptime()?));
+        Ok(())
+    }
+
+    /// Silent servers send nothing.
+    fn push(&mut self) -> Result<(), RunError> {
+        let document = self.server.health(uptime()?);
+        if let (Some(door), Some(document)) = (self.listen.push_to, document) {
+            let (name, from) = (self.server.name().into(), self.listen.sip.ip());
+            tokio::spawn(push::send(door, from, name, document));
+        }
         Ok(())
     }
 

@@ -27,6 +27,7 @@ mod openapi;
 mod orders;
 mod overload;
 mod passthrough;
+mod pushes;
 mod schema;
 mod sipp;
 mod sipsak;

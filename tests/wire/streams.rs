@@ -91,8 +91,8 @@ async fn a_stream_that_never_pauses_does_not_keep_a_quiet_one_waiting() {
     let over = Arc::new(AtomicBool::new(false));
     let floods = [(); 2].map(|()| {
         let over = Arc::clone(&over);
+        let mut loud = std::net::TcpStream::connect(door).unwrap();
         std::thread::spawn(move || {
-            let mut loud = std::net::TcpStream::connect(door).unwrap();
             let much = message("loud").repeat(1_000);
             while !over.load(Ordering::Relaxed) && loud.write_all(&much).is_ok() {}
         })

@@ -10,6 +10,8 @@ use crate::now::Uptime;
 
 /// Documents missing in a row that mean something.
 const MISSES: u32 = 3;
+/// How long a document counts that the server sends by itself, where none is fetched.
+const PUSH_LASTS: Duration = Duration::from_secs(15);
 /// Lives remembered, to know a boot id that comes back.
 const LIVES: usize = 8;
 /// A process that restarts more often is reported this often: everything is registered there again
@@ -24,6 +26,8 @@ pub(super) struct Dossier {
     configured_version: Option<Version>,
     last: Option<Document>,
     misses: u32,
+    /// When the last one came that the server sent by itself.
+    pushed_at: Option<Uptime>,
     /// The boot id of this life.
     boot_id: Option<Arc<str>>,
     restarted_at: Option<Uptime>,
@@ -42,6 +46,7 @@ impl Dossier {
             configured_version: server.version,
             last: None,
             misses: 0,
+            pushed_at: None,
             boot_id: None,
             restarted_at: None,
             former: VecDeque::new(),
@@ -51,6 +56,16 @@ impl Dossier {
     /// Whether there is anything to fetch.
     pub(super) const fn is_wanted(&self) -> bool {
         !matches!(self.usage, HealthDocumentUse::None)
+    }
+
+    /// The next document is one that the server sends by itself.
+    pub(super) const fn pushed(&mut self, now: Uptime) {
+        self.pushed_at = Some(now);
+    }
+
+    /// When the last one of those counts no longer, where nothing is fetched.
+    pub(super) fn lapses_at(&self) -> Option<Uptime> {
+        self.pushed_at.filter(|_| !self.is_wanted()).map(|at| at + PUSH_LASTS)
     }
 
     /// Takes in a document, or that there is none. `true`: the process is another one than before.
@@ -70,8 +85,12 @@ impl Dossier {
         }
     }
 
-    /// Whether the document's absence is a fault (H9).
-    pub(super) const fn is_at_fault(&self) -> bool {
+    /// Whether the document's absence is a fault (H9): also of one that came by itself, and comes no
+    /// more.
+    pub(super) fn is_at_fault(&self, now: Uptime) -> bool {
+        if let Some(lapses) = self.lapses_at() {
+            return lapses <= now;
+        }
         self.misses >= MISSES
             && match self.usage {
                 HealthDocumentUse::Required => true,
@@ -99,17 +118,18 @@ impl Dossier {
     }
 
     /// Users logged in and capacity, while documents come.
-    pub(super) fn users(&self) -> Option<(u32, u32)> {
-        self.fresh().map(|document| (document.users_logged_in, self.capacity()))
+    pub(super) fn users(&self, now: Uptime) -> Option<(u32, u32)> {
+        self.fresh(now).map(|document| (document.users_logged_in, self.capacity()))
     }
 
     /// CPU in per cent, while documents come.
-    pub(super) fn cpu_percent(&self) -> Option<u8> {
-        self.fresh()?.cpu_percent
+    pub(super) fn cpu_percent(&self, now: Uptime) -> Option<u8> {
+        self.fresh(now)?.cpu_percent
     }
 
-    fn fresh(&self) -> Option<&Document> {
-        self.last.as_ref().filter(|_| self.misses < MISSES)
+    fn fresh(&self, now: Uptime) -> Option<&Document> {
+        let lapsed = self.lapses_at().is_some_and(|at| at <= now);
+        self.last.as_ref().filter(|_| self.misses < MISSES && !lapsed)
     }
 
     fn is_new_life(&mut self, now: Uptime, boot_id: &Arc<str>) -> bool {
@@ -128,5 +148,83 @@ impl Dossier {
         self.former.push_back(former);
         self.restarted_at = Some(now);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::BindingAddress;
+    use crate::sip::Transport;
+
+    fn dossier(url: Option<&str>) -> Dossier {
+        Dossier::new(&Server {
+            name: "ucs1".into(),
+            sip: "10.0.0.1:5060".parse().unwrap(),
+            transport: Transport::Udp,
+            capacity: 1_000,
+            version: None,
+            site: None,
+            realm: None,
+            binding_address: BindingAddress::Auto,
+            health_document: HealthDocumentUse::Optional,
+            health_url: url.map(Into::into),
+        })
+    }
+
+    fn push(dossier: &mut Dossier, at: Uptime, boot_id: &str, users: u32) -> bool {
+        let document = Document {
+            boot_id: boot_id.into(),
+            users_logged_in: users,
+            users_capacity: Some(500),
+            ..Document::default()
+        };
+        dossier.pushed(at);
+        dossier.file(at, Ok(document))
+    }
+
+    fn missing() -> Result<Document, DocumentFault> {
+        Err(DocumentFault::Missing("no answer".into()))
+    }
+
+    const fn at(secs: u64) -> Uptime {
+        Uptime::from_secs(secs)
+    }
+
+    #[test]
+    fn a_pushed_document_counts_for_a_quarter_of_a_minute_and_is_missed_then() {
+        let mut dossier = dossier(None);
+        assert!(!dossier.is_at_fault(at(1)) && dossier.lapses_at().is_none());
+        push(&mut dossier, at(10), "a", 7);
+        assert_eq!((dossier.users(at(24)), dossier.is_at_fault(at(24))), (Some((7, 500)), false));
+        assert_eq!(dossier.lapses_at(), Some(at(25)));
+        assert_eq!((dossier.users(at(25)), dossier.is_at_fault(at(25))), (None, true));
+        assert_eq!(dossier.capacity(), 500, "what it can serve it can serve all the same");
+        push(&mut dossier, at(30), "a", 8);
+        assert_eq!((dossier.users(at(31)), dossier.is_at_fault(at(31))), (Some((8, 500)), false));
+    }
+
+    #[test]
+    fn where_documents_are_fetched_a_push_is_one_more_and_the_newest_counts() {
+        let mut dossier = dossier(Some("http://10.0.0.1/health"));
+        for second in 1..=3 {
+            assert!(!dossier.file(at(second), missing()));
+        }
+        push(&mut dossier, at(4), "a", 7);
+        assert_eq!((dossier.users(at(5)), dossier.is_at_fault(at(5))), (Some((7, 500)), false));
+        assert_eq!(dossier.lapses_at(), None, "the next look says whether it is missing");
+        for second in 5..=7 {
+            dossier.file(at(second), missing());
+        }
+        assert!(dossier.is_at_fault(at(8)));
+    }
+
+    #[test]
+    fn a_pushed_document_of_a_former_life_comes_too_late() {
+        let mut dossier = dossier(None);
+        assert!(!push(&mut dossier, at(10), "a", 7));
+        assert!(push(&mut dossier, at(30), "b", 1), "another process");
+        assert!(!push(&mut dossier, at(31), "a", 9));
+        assert_eq!(dossier.users(at(31)), Some((1, 500)));
     }
 }

@@ -299,6 +299,12 @@ impl Machine {
         restarted
     }
 
+    /// Takes in a document that it sent by itself; `true` if the process is another one.
+    pub(super) fn file_pushed(&mut self, now: Uptime, document: Document) -> bool {
+        self.dossier.pushed(now);
+        self.file(now, Ok(document))
+    }
+
     /// Takes in the realm of a challenge.
     pub(super) fn challenged(&mut self, domain: &str, realm: &str) {
         Arc::make_mut(&mut self.realms).learn(domain, realm);
@@ -362,7 +368,7 @@ impl Machine {
             return Some(self.fail(now, proof, settings));
         }
         let troubled = self.signs.is_troubled(now, settings);
-        let at_fault = troubled || self.dossier.is_at_fault();
+        let at_fault = troubled || self.dossier.is_at_fault(now);
         let risen = self.signs.good_run() >= settings.rise;
         let known = self.signs.answers() >= settings.rise;
         match self.state {
@@ -424,8 +430,8 @@ impl Machine {
             state: self.state,
             ramp_percent: u8::try_from(ramp_percent).unwrap_or(100),
             latency: self.signs.latency(),
-            users: self.dossier.users(),
-            cpu_percent: self.dossier.cpu_percent(),
+            users: self.dossier.users(now),
+            cpu_percent: self.dossier.cpu_percent(now),
             overloaded: self.signs.is_overloaded(now),
         };
         self.score = score::step(self.score, score::score(&parts));
@@ -436,6 +442,9 @@ impl Machine {
         let mut next = self.rounds.probe_at();
         if self.dossier.is_wanted() {
             next = next.min(self.rounds.fetch_at());
+        }
+        if let Some(lapses) = self.dossier.lapses_at().filter(|at| *at > self.judged_at) {
+            next = next.min(lapses);
         }
         if let Some(since) = self.signs.silent_since().filter(|_| !self.is_dead()) {
             for deadline in [since + settings.degraded_after, since + settings.down_after] {
@@ -452,7 +461,7 @@ impl Machine {
             Some(Proof::Refused)
         } else if self.signs.proves_silence(now, settings) {
             Some(Proof::Silence)
-        } else if self.dossier.is_at_fault() && self.signs.is_quiet(now, settings) {
+        } else if self.dossier.is_at_fault(now) && self.signs.is_quiet(now, settings) {
             Some(Proof::Document)
         } else if suspect != Some(Suspect::SharedBackend) && self.signs.proves_errors(now) {
             Some(Proof::Errors)

@@ -44,8 +44,10 @@ pub enum Observation {
     Unreachable,
     /// A transaction (not a probe) ran out of time.
     TimedOut,
-    /// The health document, pulled or pushed.
+    /// What became of a look at the health document.
     Document(Result<Document, DocumentFault>),
+    /// A health document that the server sent by itself.
+    Pushed(Document),
     /// It wants the password of a user of this domain for this realm (M6). No sign of health.
     Challenged {
         /// The domain of the address-of-record.
@@ -170,6 +172,11 @@ impl Health {
             }
             Observation::Document(result) => {
                 if machine.file(now, result) {
+                    self.wanted.push_back(Wanted::Restarted(server));
+                }
+            }
+            Observation::Pushed(document) => {
+                if machine.file_pushed(now, document) {
                     self.wanted.push_back(Wanted::Restarted(server));
                 }
             }

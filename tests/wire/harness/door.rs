@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     program: String,
     /// Of each server.
     capacity: u32,
+    documents: &'static str,
     phones: IpAddr,
     servers: Vec<(String, String)>,
     upstream: Vec<(&'static str, IpAddr)>,
@@ -39,6 +40,7 @@ impl Setup {
         let mut setup = Self {
             program: FRONTDOOR.to_owned(),
             capacity: 50_000,
+            documents: "none",
             phones: LOCALHOST,
             servers: Vec::new(),
             upstream: Vec::new(),
@@ -98,6 +100,12 @@ impl Setup {
     pub(crate) fn released(&mut self) -> &mut Self {
         self.program = released();
         self
+    }
+
+    /// Servers may send their health documents.
+    pub(crate) fn takes_documents_at(&mut self, pushes: SocketAddr) -> &mut Self {
+        self.documents = "optional";
+        self.key("health", &format!("push = \"{pushes}\"\n"))
     }
 
     /// So many users fit each server.
@@ -164,8 +172,8 @@ impl Setup {
             write!(
                 text,
                 "[[servers]]\nname = \"{name}\"\nsip = \"{sip}\"\ncapacity = {}\n\
-                 version = \"2603.0\"\nhealth_document = \"none\"\n",
-                self.capacity
+                 version = \"2603.0\"\nhealth_document = \"{}\"\n",
+                self.capacity, self.documents
             )
             .unwrap();
         }
