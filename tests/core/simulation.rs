@@ -343,7 +343,11 @@ fn misfortune(world: &mut World, rng: &mut fastrand::Rng, tally: &mut Tally) -> 
 /// An operator does something.
 fn order(world: &mut World, rng: &mut fastrand::Rng, server: usize, phone: usize) -> String {
     let (server, user) = (format!("ucs{}", server + 1), world.phones[phone].aor.clone());
-    let command = match rng.u32(0..13) {
+    // Whoever pauses does so when there is something to pause.
+    let returns = world.door().status(world.now).recovery.returns;
+    let going = returns.iter().any(|run| run.ended_nanos == 0 && !run.by_hand);
+    let dice = if going && rng.u32(0..3) == 0 { 0 } else { rng.u32(0..13) };
+    let command = match dice {
         0 => Command::PauseRecovery,
         1..=2 => Command::ResumeRecovery,
         3 => Command::ReturnServer(server),
