@@ -424,6 +424,7 @@ mod tests {
             capacity,
             version: Some(Version::FIRST_WITH_DISTRIBUTION),
             site: None,
+            ties: Arc::default(),
             realms: Arc::default(),
             failure: None,
             incarnation: 0,

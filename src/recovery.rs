@@ -107,6 +107,8 @@ pub enum Stay {
     WithinHold,
     /// Its score is too low.
     HomeScore,
+    /// It has lost a telephone system that another server reaches.
+    HomeLostSystem,
     /// A run was stopped a short while ago.
     StoppedRecently,
     /// Not at this time of day.
@@ -131,6 +133,7 @@ impl Stay {
             Self::HomeState(State::Maintenance) => "home_in_maintenance",
             Self::WithinHold => "within_hold",
             Self::HomeScore => "home_score",
+            Self::HomeLostSystem => "home_lost_system",
             Self::StoppedRecently => "stopped_recently",
             Self::OutsideWindow => "outside_window",
         }
@@ -200,6 +203,9 @@ pub fn may_go_on(home: ServerId, view: &ClusterView, policy: &Policy) -> Result<
     if server.score < policy.score_min {
         return Err(Stay::HomeScore);
     }
+    if view.lost_system(home).is_some() {
+        return Err(Stay::HomeLostSystem);
+    }
     Ok(())
 }
 
@@ -264,6 +270,7 @@ mod tests {
             capacity: 10,
             version: None,
             site: None,
+            ties: Arc::default(),
             realms: Arc::new(Realms::configured(None)),
             failure: None,
             incarnation: 0,

@@ -124,6 +124,19 @@ fn write(event: &Event, unlogged: u64) {
             error!(unlogged, %server, realms, others, "the servers want passwords for different \
                 realms: nobody is moved between them; give them the same realm");
         }
+        Event::SystemsLost { server, all: 0, .. } => {
+            info!(unlogged, %server, "server reaches all its telephone systems again");
+        }
+        Event::SystemsLost { server, systems, all, elsewhere } => {
+            let systems = systems.join(", ");
+            if *elsewhere {
+                error!(unlogged, %server, systems, all, "server has lost telephone systems that others \
+                    reach: it takes nobody who needs them, and nobody goes home there");
+            } else {
+                error!(unlogged, %server, systems, all, "telephone systems are lost, and no server \
+                    reaches them: nobody is moved for that; look at the telephone systems");
+            }
+        }
         Event::Suspicion(Some(Suspect::OwnNetwork)) => {
             error!(
                 unlogged,
@@ -223,6 +236,7 @@ impl Kind {
             Event::ServerChanged { .. }
             | Event::ServerRestarted { .. }
             | Event::RealmsDiffer { .. }
+            | Event::SystemsLost { .. }
             | Event::Misdirected { .. } => Self::Server,
             Event::Suspicion(_) => Self::Suspicion,
             Event::FailoverPlanned { .. }

@@ -98,6 +98,7 @@ fn measure_plan() {
         capacity: 200_000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
+        ties: Arc::default(),
         realms: Arc::default(),
         failure: None,
         incarnation: 0,

@@ -7,7 +7,7 @@ use std::fmt::{Display, Write as _};
 use crate::admin::process::Process;
 use crate::cluster::State;
 use crate::door::Progress;
-use crate::door::ServerStatus;
+use crate::door::{ServerStatus, SystemStatus};
 use crate::net::Snapshot;
 use crate::now::Uptime;
 
@@ -27,6 +27,7 @@ pub(super) fn render(
     if let Some(snapshot) = snapshot {
         page.door(now, snapshot);
         page.servers(&snapshot.status.servers);
+        page.telephone_systems(&snapshot.status.telephone_systems);
         page.counters("", &snapshot.stats.each());
         page.counters("net_", &snapshot.net.each());
     }
@@ -50,6 +51,17 @@ const SERVER_GAUGES: [(&str, &str, Read); 8] = [
     ("server_in_flight", "REGISTERs in flight to it.", |it| it.in_flight.into()),
     ("server_queued", "REGISTERs waiting for their turn.", |it| it.queued),
     ("server_incarnation", "Lives of its process seen.", |it| it.incarnation.into()),
+];
+
+/// How a gauge of a telephone system is read.
+type ReadSystem = fn(&SystemStatus) -> u64;
+
+const SYSTEM_GAUGES: [(&str, &str, ReadSystem); 5] = [
+    ("telephone_system_window", "REGISTERs that may be in flight for it.", |it| it.window.into()),
+    ("telephone_system_in_flight", "REGISTERs in flight for it.", |it| it.in_flight.into()),
+    ("telephone_system_queued", "REGISTERs waiting for it.", |it| it.queued),
+    ("telephone_system_reached_by", "Servers that reach it.", |it| it.reached_by.len() as u64),
+    ("telephone_system_lost_by", "Servers that do not.", |it| it.lost_by.len() as u64),
 ];
 
 impl Page {
@@ -119,6 +131,15 @@ impl Page {
         }
     }
 
+    fn telephone_systems(&mut self, systems: &[SystemStatus]) {
+        for (name, help, read) in SYSTEM_GAUGES {
+            self.family(name, "gauge", help);
+            for system in systems {
+                self.sample(name, &[("system", &system.name)], read(system));
+            }
+        }
+    }
+
     fn counters(&mut self, prefix: &str, counters: &[(&str, &str, u64)]) {
         for (name, help, value) in counters {
             let name = format!("{prefix}{name}_total");
@@ -174,9 +195,15 @@ mod tests {
             score: 40,
             ..ServerStatus::default()
         };
+        let pbx = SystemStatus { name: "pbx".into(), queued: 6, ..SystemStatus::default() };
         let snapshot = Snapshot {
             published: Uptime::from_secs(8),
-            status: Status { servers: vec![server], users: 7, ..Status::default() },
+            status: Status {
+                servers: vec![server],
+                telephone_systems: vec![pbx],
+                users: 7,
+                ..Status::default()
+            },
             stats: Stats { registers: 3, ..Stats::default() },
             net: Counters { datagrams_sent: 5, ..Counters::default() },
             connections: 4,
@@ -197,6 +224,7 @@ mod tests {
             "frontdoor_server_state{server=\"uc\\\"s1\",state=\"down\"} 1",
             "frontdoor_server_state{server=\"uc\\\"s1\",state=\"up\"} 0",
             "frontdoor_server_score{server=\"uc\\\"s1\"} 40",
+            "frontdoor_telephone_system_queued{system=\"pbx\"} 6",
         ] {
             assert!(page.lines().any(|it| it == line), "{line} is missing from:\n{page}");
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::door::{DepartureStatus, FailoverStatus, ReturnStatus, Status};
+use crate::door::{DepartureStatus, FailoverStatus, ReturnStatus, Status, SystemStatus};
 use crate::now::Uptime;
 
 /// Cells of a progress bar.
@@ -50,6 +50,9 @@ pub(super) fn render(status: &Status) -> String {
             server.other_realm_than.join(", ")
         );
     }
+    for system in &status.telephone_systems {
+        text.push_str(&telephone_system(system));
+    }
     if status.distribution_disabled {
         text.push_str("automatic distribution is disabled: a failed server's users stay\n");
     }
@@ -68,6 +71,33 @@ pub(super) fn render(status: &Status) -> String {
     if let Some(store) = &status.store {
         let _ok = writeln!(text, "ALARM: {store}");
     }
+    text
+}
+
+/// One telephone system, if there is anything to say of it.
+fn telephone_system(system: &SystemStatus) -> String {
+    let mut text = String::new();
+    let SystemStatus { name, window, in_flight, queued, reached_by, lost_by } = system;
+    if *queued > 0 {
+        // Writing to a String cannot fail.
+        let _ok = writeln!(
+            text,
+            "telephone system {name}: {queued} registrations wait for it, {in_flight} of {window} in flight"
+        );
+    }
+    if lost_by.is_empty() {
+        return text;
+    }
+    let lost = lost_by.join(", ");
+    let _ok = if reached_by.is_empty() {
+        writeln!(text, "ALARM: no server reaches telephone system {name}: nobody is moved for that")
+    } else {
+        writeln!(
+            text,
+            "ALARM: {lost} lost telephone system {name}, which {} reach: nobody who needs it goes there",
+            reached_by.join(", ")
+        )
+    };
     text
 }
 

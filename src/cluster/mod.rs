@@ -6,9 +6,11 @@ pub mod health;
 mod realm;
 mod score;
 mod server;
+mod ties;
 mod view;
 
 pub use gate::{Gate, Requirement};
 pub use realm::Realms;
 pub use server::{BindingAddress, HealthDocumentUse, NotAVersion, Server, ServerId, Version};
+pub use ties::Ties;
 pub use view::{ClusterView, Failure, Proof, ServerView, State, Suspect, Suspicion};

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::cluster::Ties;
 use crate::sip::Transport;
 
 /// A UCServer of the pool, by its place in the configuration of this process.
@@ -36,6 +37,8 @@ pub struct Server {
     pub version: Option<Version>,
     /// Where it stands, for placement constraints; `None` is everywhere.
     pub site: Option<Arc<str>>,
+    /// Its line groups, and the telephone systems it reaches (P4).
+    pub ties: Arc<Ties>,
     /// The realm of its users' passwords; without it, what its challenges say (M6).
     pub realm: Option<Arc<str>>,
     /// How the door registers bindings there (M2).

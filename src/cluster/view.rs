@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::cluster::realm::Realms;
 use crate::cluster::server::{ServerId, Version};
+use crate::cluster::ties::Ties;
 use crate::now::Uptime;
 
 /// What the pool looks like at one moment. Swapped whole, never edited.
@@ -19,6 +20,19 @@ impl ClusterView {
     /// One server's line.
     pub fn server(&self, id: ServerId) -> &ServerView {
         &self.servers[id.index()]
+    }
+
+    /// A telephone system that this server has lost and another one reaches. One that nobody reaches
+    /// is down itself, and no reason for anything (H5).
+    pub fn lost_system(&self, id: ServerId) -> Option<&Arc<str>> {
+        let lost = self.server(id).ties.systems().filter(|(_, reached)| !reached);
+        lost.map(|(name, _)| name).find(|name| self.is_reached(name))
+    }
+
+    /// Whether a server that lives reaches this telephone system.
+    pub fn is_reached(&self, system: &str) -> bool {
+        let reaches = |server: &ServerView| server.ties.reaches(system) == Some(true);
+        self.servers.iter().any(|server| !server.is_dead() && reaches(server))
     }
 
     /// All servers, in the order of the configuration.
@@ -42,6 +56,8 @@ pub struct ServerView {
     pub version: Option<Version>,
     /// Where it stands; `None` is everywhere.
     pub site: Option<Arc<str>>,
+    /// Its line groups, and the telephone systems it reaches (P4).
+    pub ties: Arc<Ties>,
     /// Whose passwords it takes (M6).
     pub realms: Arc<Realms>,
     /// Since when it is failed, and until when nobody is moved off it. Under maintenance: since when

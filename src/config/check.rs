@@ -18,7 +18,7 @@ use crate::config::raw::{
     RawAdmin, RawAuth, RawFailover, RawHealth, RawLimits, RawLog, RawLogFormat, RawPace,
     RawReports, RawSip, RawStore, RawUnknownUsers,
 };
-use crate::config::{Config, StorePlace, reading, recovery, users};
+use crate::config::{Config, StorePlace, reading, recovery, ties, users};
 use crate::decision;
 use crate::door;
 use crate::net;
@@ -54,6 +54,8 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
         Some((span, file)) => users::read(file, span, &raw.servers, &mut wrong),
         None => Vec::new(),
     };
+    let pace = pace(&raw.pace, &mut wrong);
+    let telephone_systems = ties::telephone_systems(&raw, pace, &mut wrong);
     let config = Config {
         path: path.to_owned(),
         sockets,
@@ -62,7 +64,8 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
         health_push: health_push(&raw.health, &mut wrong),
         decision: policy(&raw.failover, &mut wrong),
         recovery: recovery::policy(&raw.recovery, &mut wrong),
-        pace: pace(&raw.pace, &mut wrong),
+        pace,
+        telephone_systems,
         unknown_users: match raw.users.unknown {
             Some(RawUnknownUsers::Reject) => door::UnknownUsers::Reject,
             Some(RawUnknownUsers::Adopt) | None => door::UnknownUsers::Adopt,
@@ -91,6 +94,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
     };
     if wrong.is_empty() {
         crate::config::realm::warn(&raw, &config.servers, &mut warnings);
+        ties::warn(&raw, &config.servers, &mut warnings);
         pool::warn_about_fit(&config, imported.map(|(span, _)| span), &mut warnings);
         return Ok(Config { warnings: warnings.into_sorted(), ..config });
     }

@@ -49,6 +49,7 @@ fn healthy(server: &Server) -> ServerView {
         capacity: server.capacity,
         version: server.version.or(told),
         site: server.site.clone(),
+        ties: Arc::clone(&server.ties),
         realms: Arc::new(Realms::configured(server.realm.clone())),
         failure: None,
         incarnation: 0,

@@ -14,6 +14,7 @@ mod raw;
 mod reading;
 mod realm;
 mod recovery;
+mod ties;
 pub mod token;
 mod users;
 
@@ -57,6 +58,8 @@ pub struct Config {
     pub recovery: crate::recovery::Policy,
     /// Pace towards a server.
     pub pace: door::Pace,
+    /// The telephone systems behind the servers.
+    pub telephone_systems: Vec<door::TelephoneSystem>,
     /// D6.
     pub unknown_users: door::UnknownUsers,
     /// Bounds of every table.
@@ -158,6 +161,7 @@ impl Config {
             decision: self.decision.clone(),
             recovery: self.recovery.clone(),
             pace: self.pace,
+            telephone_systems: self.telephone_systems.clone(),
             unknown_users: self.unknown_users,
             limits: self.limits,
             token_key,

@@ -15,6 +15,7 @@ use crate::config::raw::{
     Raw, RawBindingAddress, RawDocumentUse, RawListen, RawServer, RawTransport,
 };
 use crate::config::realm::realm;
+use crate::config::ties::ties;
 use crate::config::{Config, Socket};
 use crate::door::Side;
 use crate::sip::Transport;
@@ -125,11 +126,13 @@ pub(super) fn servers(
         }
         _ => {}
     }
-    raw.servers.iter().filter_map(|raw| server(raw, sockets, names, wrong, warnings)).collect()
+    let each = raw.servers.iter();
+    each.filter_map(|one| server(one, raw, sockets, names, wrong, warnings)).collect()
 }
 
 fn server(
     raw: &Spanned<RawServer>,
+    whole: &Raw,
     sockets: &[Socket],
     names: &mut Names,
     wrong: &mut Complaints<'_>,
@@ -153,6 +156,7 @@ fn server(
     };
     let version = version(raw, wrong);
     let realm = realm(raw, wrong);
+    let ties = Arc::new(ties(raw, whole, wrong));
     let health_url = health_url(raw, wrong);
     let health_document = match raw.health_document.as_ref().map(Spanned::get_ref) {
         Some(RawDocumentUse::Required) => HealthDocumentUse::Required,
@@ -176,6 +180,7 @@ fn server(
         capacity: capacity?,
         version,
         site: raw.site.as_deref().map(Arc::from),
+        ties,
         realm,
         binding_address: match raw.binding_address {
             Some(RawBindingAddress::Path) => BindingAddress::Path,

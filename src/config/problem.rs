@@ -232,6 +232,28 @@ pub enum Fault {
          theirs can move there, and none of its own to them"
     )]
     OtherRealm { server: String, realm: String, others: String, other_realm: String },
+    /// A telephone system nobody described.
+    #[error(
+        "`{name}` is no [[telephone_systems]]{}; add one with name = \"{name}\"",
+        Hint(near, &None)
+    )]
+    UnknownSystem { name: String, near: Option<String> },
+    /// A name nobody could say in a health document.
+    #[error("a name in `{key}` must be of 1 to {most} octets without control characters")]
+    Name { key: &'static str, most: usize },
+    /// Warning (P4).
+    #[error(
+        "line group `{group}` is on server `{server}` alone{}: none of its users can move to another \
+         one; names must be equal on all servers",
+        Hint(near, &None)
+    )]
+    LineGroupAlone { server: String, group: String, near: Option<String> },
+    /// Warning (P4).
+    #[error(
+        "no other server has all line groups and reaches all telephone systems of `{server}`: when it \
+         fails, its users find no place"
+    )]
+    NoBackup { server: String },
     /// Warning (P5).
     #[error(
         "one more failure does not fit: when server `{server}` fails, {unplaced} of its {users} users \

@@ -20,6 +20,7 @@ pub(super) struct Raw {
     pub(super) listen: Vec<Spanned<RawListen>>,
     pub(super) upstream: Vec<Spanned<RawListen>>,
     pub(super) servers: Vec<Spanned<RawServer>>,
+    pub(super) telephone_systems: Vec<Spanned<RawTelephoneSystem>>,
     pub(super) sip: RawSip,
     pub(super) failover: RawFailover,
     pub(super) recovery: RawRecovery,
@@ -53,10 +54,21 @@ pub(super) struct RawServer {
     pub(super) capacity: Option<Spanned<u32>>,
     pub(super) version: Option<Spanned<String>>,
     pub(super) site: Option<String>,
+    pub(super) line_groups: Vec<Spanned<String>>,
+    pub(super) reaches: Vec<Spanned<String>>,
     pub(super) realm: Option<Spanned<String>>,
     pub(super) health_url: Option<Spanned<String>>,
     pub(super) health_document: Option<Spanned<RawDocumentUse>>,
     pub(super) binding_address: Option<RawBindingAddress>,
+}
+
+/// One `[[telephone_systems]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTelephoneSystem {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) rate_max: Option<Spanned<u32>>,
+    pub(super) window_max: Option<Spanned<u32>>,
 }
 
 /// `[sip]`.
@@ -233,6 +245,7 @@ pub(super) fn sections() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("listen", keys_of::<RawListen>()),
         ("upstream", keys_of::<RawListen>()),
         ("servers", keys_of::<RawServer>()),
+        ("telephone_systems", keys_of::<RawTelephoneSystem>()),
         ("sip", keys_of::<RawSip>()),
         ("failover", keys_of::<RawFailover>()),
         ("recovery", keys_of::<RawRecovery>()),

@@ -142,7 +142,7 @@ fn section_of(key: &str) -> Option<String> {
 }
 
 /// What was probably meant.
-fn nearest(word: &str, known: &[String]) -> Option<String> {
+pub(super) fn nearest(word: &str, known: &[String]) -> Option<String> {
     let likeness = |candidate: &String| strsim::jaro_winkler(word, candidate);
     known
         .iter()

@@ -91,6 +91,83 @@ fn a_server_of_another_realm_is_named_before_anything_runs() {
     assert!(refusal(&pool(["a", " ", "a"])).contains("`realm` must not be empty"));
 }
 
+/// [`GOOD`] with a third server, these lines in each server's section, and a telephone system.
+fn tied_pool(lines: [&str; 3]) -> String {
+    let mut text = GOOD.replace(
+        "[sip]",
+        "[[servers]]\nname = \"ucs3\"\n\
+        sip = \"udp:10.0.0.3:5060\"\ncapacity = 100\nversion = \"2603.0\"\n\
+        [[telephone_systems]]\nname = \"pbx-main\"\nrate_max = 25\nwindow_max = 16\n[sip]",
+    );
+    for (number, line) in (1..).zip(lines).filter(|(_, line)| !line.is_empty()) {
+        let name = format!("name = \"ucs{number}\"\n");
+        text = text.replace(&name, &format!("{name}{line}\n"));
+    }
+    text
+}
+
+#[test]
+fn line_groups_that_are_not_equal_everywhere_are_named_before_anything_runs() {
+    let of = |groups: [&str; 3]| {
+        let lines = groups
+            .map(|it| if it.is_empty() { String::new() } else { format!("line_groups = {it}") });
+        warnings(&tied_pool([&*lines[0], &*lines[1], &*lines[2]]))
+    };
+    let office = "[\"office\"]";
+    assert_eq!(of([office, office, office]), [""; 0]);
+    assert_eq!(of([office, "", ""]), [""; 0], "the others may have it, too");
+    let alone = |line, server, group, hint| {
+        format!(
+            "door.toml:{line}: line group `{group}` is on server `{server}` alone{hint}: none of its \
+             users can move to another one; names must be equal on all servers"
+        )
+    };
+    let near = "; did you mean `office`?";
+    assert_eq!(of([office, office, "[\"Office\"]"]), [alone("24:16", "ucs3", "Office", near)]);
+    assert_eq!(of(["[\"office\", \"fax\"]", office, office]), [alone("12:26", "ucs1", "fax", "")]);
+    let no_backup = |line, server| {
+        format!(
+            "door.toml:{line}:1: no other server has all line groups and reaches all telephone \
+             systems of `{server}`: when it fails, its users find no place"
+        )
+    };
+    // Every name is somewhere else, too, but nowhere are both.
+    assert_eq!(of(["[\"a\", \"b\"]", "[\"a\"]", "[\"b\"]"]), [no_backup(10, "ucs1")],);
+}
+
+#[test]
+fn a_telephone_system_is_what_a_telephone_systems_section_describes() {
+    let reaches = "reaches = [\"pbx-main\"]";
+    let config = parse(&tied_pool([reaches; 3])).unwrap();
+    assert_eq!(config.warnings, []);
+    let system = &config.telephone_systems[0];
+    assert_eq!((&*system.name, system.pace.rate_max), ("pbx-main", Some(25)));
+    assert_eq!((system.pace.window_initial, system.pace.window_max), (16, 16));
+    assert_eq!(config.servers[0].ties.reaches("pbx-main"), Some(true));
+    let wrong = |line| refusal(&tied_pool([reaches, line, reaches]));
+    assert_eq!(
+        wrong("reaches = [\"pbx-mian\", \"\", \"a\\nb\"]"),
+        "door.toml:18:12: `pbx-mian` is no [[telephone_systems]]; did you mean `pbx-main`?; add one \
+         with name = \"pbx-mian\"\n\
+         door.toml:18:24: `reaches` must not be empty\n\
+         door.toml:18:28: a name in `reaches` must be of 1 to 128 octets without control characters"
+    );
+    let twice = GOOD.replace("[sip]", "[[telephone_systems]]\n[[telephone_systems]]\nname = \"a\"\nrate_max = 0\n[[telephone_systems]]\nname = \"a\"\n[sip]");
+    let refused = refusal(&twice);
+    for part in [
+        "[[telephone_systems]] needs `name`, such as name = \"pbx\"",
+        "`rate_max` is 0; it must be from 1 to 100000",
+        "the name `a` is taken (line 22); give this telephone_systems another one",
+    ] {
+        assert!(refused.contains(part), "{part} is missing from {refused}");
+    }
+    let many = "[[telephone_systems]]\nname = \"a\"\n".repeat(65);
+    assert!(refusal(&GOOD.replace("[sip]", &format!("{many}[sip]"))).contains("at most 64"));
+    let names = vec!["\"x\""; 257].join(", ");
+    let long = refusal(&tied_pool(["", &format!("line_groups = [{names}]"), ""]));
+    assert!(long.contains("`line_groups` is 257; it must be from 0 to 256 names"), "{long}");
+}
+
 #[test]
 fn files_are_beside_the_configuration() {
     let text = format!("{GOOD}[store]\npath = \"state.redb\"\n[keys]\npath_token_file = \"/k\"\n");
@@ -492,7 +569,7 @@ fn the_defaults_in_the_shipped_file_are_the_defaults() {
     let switched_on: String = switched_on
         .lines()
         .filter(|line| {
-            !["site", "realm", "health_url", "rate_max", "file", "push"]
+            !["site", "line_groups", "realm", "health_url", "rate_max", "file", "push"]
                 .iter()
                 .any(|k| line.starts_with(&format!("{k} = ")))
         })

@@ -107,7 +107,8 @@ pub struct WhatIf {
     pub unplaced: u64,
     /// How many of them for which reason.
     pub unplaced_because: BTreeMap<Arc<str>, u64>,
-    /// Seconds the door would need to register them at the configured pace; none without one.
+    /// Seconds the door would need to register them at the ceilings of servers and telephone systems;
+    /// none without any.
     pub seconds: Option<u64>,
     /// The servers, in configured order.
     pub servers: Vec<ServerLoad>,
@@ -232,16 +233,22 @@ impl Door {
         let mut come = vec![0_u32; view.servers.len()];
         let mut go = come.clone();
         let mut bindings = vec![0_u64; view.servers.len()];
+        let mut by_home = bindings.clone();
         for step in &plan.moves {
             come[step.to.index()] += 1;
             go[step.from.index()] += 1;
-            bindings[step.to.index()] += self.bindings_of(step.user).len() as u64;
+            let many = self.bindings_of(step.user).len() as u64;
+            bindings[step.to.index()] += many;
+            let home = self.directory.get(step.user).home.unwrap_or(step.from);
+            by_home[home.index()] += many;
         }
         let mut because: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         for (_, refusal) in &plan.unplaced {
             *because.entry(refusal.name().into()).or_default() += 1;
         }
         let most = bindings.into_iter().max().unwrap_or(0);
+        let pace = self.settings.pace.rate_max;
+        let at_servers = pace.map(|rate| most.div_ceil(u64::from(rate.max(1))));
         let servers = view.iter().map(|(id, server)| {
             let before = self.directory.assigned(id);
             let (come, go) = (come[id.index()], go[id.index()]);
@@ -261,7 +268,7 @@ impl Door {
             users: users.len() as u64,
             unplaced: plan.unplaced.len() as u64,
             unplaced_because: because,
-            seconds: self.settings.pace.rate_max.map(|rate| most.div_ceil(u64::from(rate.max(1)))),
+            seconds: at_servers.max(self.seconds_at_systems(&by_home)),
             servers: servers.collect(),
             moves: moves.collect(),
         })

@@ -1,20 +1,15 @@
 //! The door's way to one server: how many REGISTERs may be out, and who goes next (M7).
 
-use std::collections::{HashSet, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::cluster::{BindingAddress, Server};
 use crate::door::Pace;
 use crate::door::binding::By;
+use crate::door::pacer::Pacer;
 use crate::door::sample::{Question, Sampling};
 use crate::door::slots::SlotId;
-use crate::now::Uptime;
+use crate::door::systems::{SystemId, SystemSet};
 use crate::sip::{ConnectionId, Flow, ListenerId};
-
-/// The window never closes below this, so that a lane finds out when its server is better.
-const WINDOW_MIN: u32 = 4;
-/// A pace in REGISTERs per second allows this share of a second as a burst.
-const BURST: Duration = Duration::from_millis(100);
 
 /// Strangers may wait for so many windows of answers, and for so many seconds where there is a pace:
 /// beyond, they would lose their patience in the queue. The first as long as the window is small.
@@ -23,9 +18,6 @@ const SECONDS_MAX: usize = 10;
 const URGENT_MIN: usize = 2_048;
 
 /// The way to one server.
-///
-/// The window grows by one with every answer until the first loss, then by one a window; it is
-/// halved by a loss (a timeout or an answer that says "too much"), like a congestion window.
 #[derive(Debug)]
 pub(crate) struct Lane {
     /// Where requests to the server go.
@@ -35,18 +27,24 @@ pub(crate) struct Lane {
     pub(crate) by_is_fixed: bool,
     /// The least expiry it accepts (from its 423).
     pub(crate) expiry_min_s: u32,
-    pub(crate) in_flight: u32,
-    window: u32,
-    grown: u32,
-    lost_before: bool,
-    pace: Pace,
-    next_at: Uptime,
+    pub(crate) pacer: Pacer,
     pub(crate) woken: bool,
     /// Bindings the door holds registered there.
     pub(crate) bindings: u64,
     /// Stale bindings still to be removed before the server counts (M8).
     pub(crate) sweep: HashSet<SlotId>,
     pub(crate) sweeping: bool,
+    queues: Queues,
+    /// Whose turn it was when a telephone system behind the server took no more: they hold up nobody
+    /// else, and go before the others once it does.
+    held: BTreeMap<SystemId, Queues>,
+    /// Whether it still holds what it granted; asked last of all.
+    pub(crate) sampling: Sampling,
+}
+
+/// Who waits, most pressing first.
+#[derive(Debug, Default)]
+struct Queues {
     /// A phone waits for these: (waiting, index of the update).
     urgent: VecDeque<(SlotId, usize)>,
     /// Moved users.
@@ -55,8 +53,6 @@ pub(crate) struct Lane {
     returning: VecDeque<SlotId>,
     /// Refreshes and removals.
     background: VecDeque<SlotId>,
-    /// Whether it still holds what it granted; asked last of all.
-    pub(crate) sampling: Sampling,
 }
 
 /// Who goes next.
@@ -65,7 +61,7 @@ pub(crate) enum Turn {
     /// An update a phone waits for.
     Update(SlotId, usize),
     /// A step of the door's own.
-    Step(SlotId),
+    Step(SlotId, Urgency),
     /// A question about a binding (H8).
     Sample(SlotId),
 }
@@ -76,6 +72,11 @@ pub(crate) enum Urgency {
     Moving,
     Returning,
     Background,
+}
+
+impl Urgency {
+    /// The most pressing first.
+    const ALL: [Self; 3] = [Self::Moving, Self::Returning, Self::Background];
 }
 
 impl Lane {
@@ -93,50 +94,59 @@ impl Lane {
             },
             by_is_fixed: server.binding_address != BindingAddress::Auto,
             expiry_min_s: 0,
-            in_flight: 0,
-            window: pace.window_initial.max(WINDOW_MIN),
-            grown: 0,
-            lost_before: false,
-            pace,
-            next_at: Uptime::ZERO,
+            pacer: Pacer::new(pace),
             woken: false,
             bindings: 0,
             sweep: HashSet::new(),
             sweeping: false,
-            urgent: VecDeque::new(),
-            moving: VecDeque::new(),
-            returning: VecDeque::new(),
-            background: VecDeque::new(),
+            queues: Queues::default(),
+            held: BTreeMap::new(),
             sampling: Sampling::default(),
         }
     }
 
     pub(crate) fn push_update(&mut self, waiting: SlotId, index: usize) {
-        self.urgent.push_back((waiting, index));
+        self.queues.urgent.push_back((waiting, index));
     }
 
     pub(crate) fn push_step(&mut self, binding: SlotId, urgency: Urgency) {
-        match urgency {
-            Urgency::Moving => self.moving.push_back(binding),
-            Urgency::Returning => self.returning.push_back(binding),
-            Urgency::Background => self.background.push_back(binding),
+        self.queues.of(urgency).push_back(binding);
+    }
+
+    /// Whose turn it was waits for this telephone system.
+    pub(crate) fn hold(&mut self, turn: Turn, system: SystemId) {
+        let held = self.held.entry(system).or_default();
+        match turn {
+            Turn::Update(waiting, index) => held.urgent.push_back((waiting, index)),
+            Turn::Step(binding, urgency) => held.of(urgency).push_back(binding),
+            // It asks for nothing that a telephone system would hear of.
+            Turn::Sample(_) => {}
         }
     }
 
-    /// Who goes next, if the window has room; the pace is asked separately.
-    pub(crate) fn take_turn(&mut self) -> Option<Turn> {
-        if self.in_flight >= self.window {
+    /// Who goes next, if the window has room; the pace is asked separately. Who waits for a telephone
+    /// system goes when that is among the `open` ones.
+    pub(crate) fn take_turn(&mut self, open: SystemSet) -> Option<Turn> {
+        if !self.pacer.has_room() {
             return None;
         }
-        if let Some((waiting, index)) = self.urgent.pop_front() {
-            return Some(Turn::Update(waiting, index));
-        }
-        self.moving
-            .pop_front()
-            .or_else(|| self.returning.pop_front())
-            .or_else(|| self.background.pop_front())
-            .map(Turn::Step)
+        self.take_update(open)
+            .or_else(|| Urgency::ALL.into_iter().find_map(|urgency| self.take_step(urgency, open)))
             .or_else(|| self.take_question())
+    }
+
+    fn take_update(&mut self, open: SystemSet) -> Option<Turn> {
+        let mut held = self.held.iter_mut().filter(|(system, _)| open.contains(**system));
+        held.find_map(|(_, queues)| queues.urgent.pop_front())
+            .or_else(|| self.queues.urgent.pop_front())
+            .map(|(waiting, index)| Turn::Update(waiting, index))
+    }
+
+    fn take_step(&mut self, urgency: Urgency, open: SystemSet) -> Option<Turn> {
+        let mut held = self.held.iter_mut().filter(|(system, _)| open.contains(**system));
+        held.find_map(|(_, queues)| queues.of(urgency).pop_front())
+            .or_else(|| self.queues.of(urgency).pop_front())
+            .map(|binding| Turn::Step(binding, urgency))
     }
 
     fn take_question(&mut self) -> Option<Turn> {
@@ -145,80 +155,66 @@ impl Lane {
         Some(Turn::Sample(id))
     }
 
-    /// `None`: go now. Else when the pace allows the next one.
-    pub(crate) fn wait_until(&self, now: Uptime) -> Option<Uptime> {
-        self.pace.rate_max?;
-        (self.next_at > now + BURST).then_some(self.next_at)
-    }
-
-    /// One REGISTER goes out.
-    pub(crate) fn start(&mut self, now: Uptime) {
-        self.in_flight += 1;
-        if let Some(rate) = self.pace.rate_max {
-            let gap = Duration::from_secs(1) / rate.max(1);
-            self.next_at = self.next_at.max(now) + gap;
-        }
-    }
-
-    /// One was answered, and not with "too much".
-    pub(crate) fn answered(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.grown += 1;
-        if !self.lost_before || self.grown >= self.window {
-            self.grown = 0;
-            self.window = (self.window + 1).min(self.pace.window_max.max(WINDOW_MIN));
-        }
-    }
-
-    /// One was lost, or answered with "too much".
-    pub(crate) fn lost(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.lost_before = true;
-        self.grown = 0;
-        self.window = (self.window / 2).max(WINDOW_MIN);
-    }
-
-    /// One did not go out after all.
-    pub(crate) fn unsent(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-    }
-
     /// Whether so many phones wait for this server that one more would wait too long.
     pub(crate) fn is_crowded(&self) -> bool {
-        let by_window = (self.window as usize * ROUNDS_MAX).max(URGENT_MIN);
-        let by_pace = self.pace.rate_max.map_or(by_window, |rate| rate as usize * SECONDS_MAX);
-        self.urgent.len() >= by_window.min(by_pace)
+        let by_window = (self.pacer.window() as usize * ROUNDS_MAX).max(URGENT_MIN);
+        let rate = self.pacer.rate_max().map(|rate| rate as usize * SECONDS_MAX);
+        self.queues.urgent.len() >= rate.map_or(by_window, |by_pace| by_window.min(by_pace))
+    }
+
+    /// How many phones' updates wait here for a telephone system.
+    pub(crate) fn phones_held(&self, system: SystemId) -> usize {
+        self.held.get(&system).map_or(0, |queues| queues.urgent.len())
+    }
+
+    /// How many wait here for a telephone system, stale entries included.
+    pub(crate) fn held(&self, system: SystemId) -> usize {
+        self.held.get(&system).map_or(0, Queues::len)
     }
 
     /// How many wait, stale entries included.
     pub(crate) fn queued(&self) -> usize {
         let question = usize::from(matches!(self.sampling.question, Question::Queued(_)));
-        self.urgent.len()
-            + self.moving.len()
-            + self.returning.len()
-            + self.background.len()
-            + question
+        self.queues.len() + self.held.values().map(Queues::len).sum::<usize>() + question
     }
 
     /// The server failed: nobody waits for it any longer. The window starts anew.
     pub(crate) fn clear(&mut self) -> (Vec<(SlotId, usize)>, Vec<SlotId>) {
-        self.window = self.pace.window_initial.max(WINDOW_MIN);
-        self.lost_before = false;
+        self.pacer.restart();
         self.sampling.question = Question::None;
-        let steps = self
-            .moving
-            .drain(..)
-            .chain(self.returning.drain(..))
-            .chain(self.background.drain(..))
-            .collect();
-        (self.urgent.drain(..).collect(), steps)
+        let (mut updates, mut steps) = (Vec::new(), Vec::new());
+        let held = std::mem::take(&mut self.held).into_values();
+        for mut queues in held.chain([std::mem::take(&mut self.queues)]) {
+            updates.extend(queues.urgent.drain(..));
+            for urgency in Urgency::ALL {
+                steps.extend(queues.of(urgency).drain(..));
+            }
+        }
+        (updates, steps)
+    }
+}
+
+impl Queues {
+    const fn of(&mut self, urgency: Urgency) -> &mut VecDeque<SlotId> {
+        match urgency {
+            Urgency::Moving => &mut self.moving,
+            Urgency::Returning => &mut self.returning,
+            Urgency::Background => &mut self.background,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.urgent.len() + self.moving.len() + self.returning.len() + self.background.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::cluster::HealthDocumentUse;
+    use crate::now::Uptime;
     use crate::sip::Transport;
 
     fn lane(pace: Pace) -> Lane {
@@ -229,6 +225,7 @@ mod tests {
             capacity: 1,
             version: None,
             site: None,
+            ties: Arc::default(),
             realm: None,
             binding_address: BindingAddress::Auto,
             health_document: HealthDocumentUse::None,
@@ -237,45 +234,11 @@ mod tests {
         Lane::new(&server, ListenerId(0), pace)
     }
 
-    #[test]
-    fn the_window_grows_with_answers_and_halves_with_a_loss() {
-        let mut lane = lane(Pace { window_initial: 8, window_max: 16, rate_max: None });
-        for _ in 0..20 {
-            lane.start(Uptime::ZERO);
-            lane.answered();
-        }
-        assert_eq!(lane.window, 16, "capped");
-        lane.start(Uptime::ZERO);
-        lane.lost();
-        assert_eq!(lane.window, 8);
-        for _ in 0..8 {
-            lane.start(Uptime::ZERO);
-            lane.answered();
-        }
-        assert_eq!(lane.window, 9, "one a window after the first loss");
-        for _ in 0..20 {
-            lane.start(Uptime::ZERO);
-            lane.lost();
-        }
-        assert_eq!(lane.window, WINDOW_MIN);
-    }
-
-    #[test]
-    fn a_pace_is_kept_over_seconds_with_a_small_burst() {
-        let mut lane = lane(Pace { window_initial: 64, window_max: 64, rate_max: Some(25) });
-        let mut now = Uptime::ZERO;
-        let mut sent = 0;
-        while now < Uptime::from_secs(10) {
-            match lane.wait_until(now) {
-                Some(at) => now = at,
-                None => {
-                    lane.start(now);
-                    lane.answered();
-                    sent += 1;
-                }
-            }
-        }
-        assert!((245..=260).contains(&sent), "{sent} in ten seconds at 25/s");
+    fn turns(lane: &mut Lane, open: SystemSet) -> Vec<u64> {
+        let number = |turn| match turn {
+            Turn::Update(id, _) | Turn::Step(id, _) | Turn::Sample(id) => id.to_u64(),
+        };
+        std::iter::from_fn(|| lane.take_turn(open)).map(number).collect()
     }
 
     #[test]
@@ -287,11 +250,40 @@ mod tests {
         lane.push_step(id(3), Urgency::Moving);
         lane.push_update(id(4), 0);
         lane.sampling.question = Question::Queued(id(5));
-        let order: Vec<u64> = std::iter::from_fn(|| lane.take_turn())
-            .map(|turn| match turn {
-                Turn::Update(id, _) | Turn::Step(id) | Turn::Sample(id) => id.to_u64(),
-            })
-            .collect();
-        assert_eq!(order, [4, 3, 2, 1, 5]);
+        assert_eq!(turns(&mut lane, SystemSet::NONE), [4, 3, 2, 1, 5]);
+    }
+
+    #[test]
+    fn who_waits_for_a_telephone_system_holds_up_nobody_and_goes_first_of_their_kind_then() {
+        let mut lane = lane(Pace::default());
+        let id = SlotId::from_u64;
+        let (pbx, trunk) = (SystemId(0), SystemId(1));
+        lane.hold(Turn::Step(id(1), Urgency::Moving), pbx);
+        lane.hold(Turn::Update(id(2), 0), pbx);
+        lane.hold(Turn::Step(id(3), Urgency::Moving), trunk);
+        lane.push_step(id(4), Urgency::Moving);
+        assert_eq!((lane.queued(), lane.held(pbx), lane.phones_held(pbx)), (4, 2, 1));
+        assert_eq!(turns(&mut lane, SystemSet::NONE), [4]);
+        lane.push_step(id(5), Urgency::Moving);
+        lane.push_update(id(6), 0);
+        assert_eq!(turns(&mut lane, SystemSet::of(pbx)), [2, 6, 1, 5]);
+        assert_eq!(lane.queued(), 1);
+        assert_eq!(lane.clear(), (vec![], vec![id(3)]));
+        assert_eq!(lane.queued(), 0);
+    }
+
+    #[test]
+    fn nobody_goes_while_the_window_is_full() {
+        let mut lane = lane(Pace { window_initial: 4, window_max: 4, rate_max: None });
+        for n in 0..5 {
+            lane.push_step(SlotId::from_u64(n), Urgency::Moving);
+        }
+        for _ in 0..4 {
+            assert!(lane.take_turn(SystemSet::NONE).is_some());
+            lane.pacer.start(Uptime::ZERO);
+        }
+        assert!(lane.take_turn(SystemSet::NONE).is_none());
+        lane.pacer.answered();
+        assert!(lane.take_turn(SystemSet::NONE).is_some());
     }
 }

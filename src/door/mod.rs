@@ -10,6 +10,7 @@
 //! | `waiting` | a REGISTER that needs the ledger, a server or the store before it is answered |
 //! | `update` | what such a REGISTER changes, contact by contact |
 //! | `upstream` | bindings are brought to where they should be registered, and away from where not |
+//! | `systems` | the telephone systems behind the servers, and what each takes |
 //! | `register` | the REGISTERs the door writes |
 //! | `registered` | what became of them |
 //! | `nonces` | whose challenge a phone answers |
@@ -43,6 +44,7 @@ mod lane;
 mod ledger;
 mod listing;
 mod nonces;
+mod pacer;
 mod path;
 mod picture;
 mod pool;
@@ -60,6 +62,7 @@ mod settings;
 mod slots;
 mod stats;
 mod status;
+mod systems;
 mod token;
 mod trail;
 mod update;
@@ -96,6 +99,7 @@ use crate::door::register::Sent;
 use crate::door::rehome::Failovers;
 use crate::door::repeat::{Date, Repeats, TOGETHER};
 use crate::door::slots::{SlotId, Slots};
+use crate::door::systems::{SystemId, Systems};
 use crate::door::token::PathTokens;
 use crate::door::trail::Trails;
 use crate::door::waiting::Waiting;
@@ -110,11 +114,14 @@ pub use explain::{Candidate, Explanation, MovedStatus, PlannedMove, ServerLoad, 
 pub use listing::{Filter, Listed, STANDINGS, WHYS};
 pub use redirect::Misdirection;
 pub use reports::{FaultReport, OpenBinding, REPORT_FORM, Report, StageReport, TargetReport};
-pub use settings::{Auth, Limits, Listener, Pace, Settings, Side, SipSettings, UnknownUsers};
+pub use settings::{
+    Auth, Limits, Listener, Pace, SYSTEMS_MAX, Settings, Side, SipSettings, TelephoneSystem,
+    UnknownUsers,
+};
 pub use stats::Stats;
 pub use status::{
     AwayStatus, BindingStatus, DepartureStatus, FailoverStatus, Progress, RecoveryStatus,
-    RelocationStatus, ReturnStatus, ServerStatus, Status, UserStatus,
+    RelocationStatus, ReturnStatus, ServerStatus, Status, SystemStatus, UserStatus,
 };
 
 /// What reaches the door.
@@ -230,6 +237,17 @@ pub enum Event {
         realms: Vec<Arc<str>>,
         /// The others.
         others: Vec<Arc<str>>,
+    },
+    /// A server says that it has lost telephone systems, or reaches them again.
+    SystemsLost {
+        /// Which.
+        server: Arc<str>,
+        /// Those it does not reach now, at most 8 of them; none: it reaches all again.
+        systems: Vec<Arc<str>>,
+        /// How many there are.
+        all: usize,
+        /// Whether another server reaches one of them.
+        elsewhere: bool,
     },
     /// The door suspects itself or something shared; `None`: no longer (H5).
     Suspicion(Option<Suspect>),
@@ -352,6 +370,7 @@ pub struct Door {
     transactions: Transactions<Asked>,
     /// By [`ServerId`].
     lanes: Vec<Lane>,
+    systems: Systems,
     admission: Admission,
     waiting: Slots<Waiting>,
     /// REGISTERs of one AoR are served one after the other; the first is being served.
@@ -397,6 +416,8 @@ enum Timer {
     Binding(SlotId),
     /// When a lane's pace allows its next REGISTER.
     Lane(ServerId),
+    /// When a telephone system's ceiling allows its next REGISTER.
+    System(SystemId),
     /// When a server is asked whether it still holds what it granted.
     Sample(ServerId),
     /// When a phone has waited long enough.
@@ -491,6 +512,7 @@ impl Door {
                     self.lanes[server.index()].woken = false;
                     self.pump_lane(now, server);
                 }
+                Timer::System(system) => self.on_system_timer(now, system),
                 Timer::Sample(server) => self.sample(now, server),
                 Timer::Patience(id) => self.lose_patience(now, id),
                 Timer::Removals => self.write_removals_again(now),

@@ -59,11 +59,17 @@ impl Door {
                     assigned: self.directory.assigned(id),
                     home_to: self.directory.home_to(id),
                     bindings: lane.bindings,
-                    in_flight: lane.in_flight,
+                    in_flight: lane.pacer.in_flight(),
                     queued: lane.queued() as u64,
                     since_nanos: server.since.as_nanos(),
                     realms: server.realms.names(),
                     other_realm_than: self.servers_of_another_realm(id),
+                    line_groups: server.ties.line_groups().cloned().collect(),
+                    telephone_systems: server
+                        .ties
+                        .systems()
+                        .map(|(name, reached)| (Arc::clone(name), reached))
+                        .collect(),
                     proof: server.failure.map(|failure| failure.proof.name().into()),
                     incarnation: server.incarnation,
                 }
@@ -72,6 +78,7 @@ impl Door {
         Status {
             at_nanos: now.uptime.as_nanos(),
             servers,
+            telephone_systems: self.system_statuses(),
             suspicion: view.suspicion.map(|suspicion| {
                 Arc::from(match suspicion.of {
                     Suspect::OwnNetwork => "own_network",

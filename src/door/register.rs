@@ -12,6 +12,7 @@ use crate::cluster::ServerId;
 use crate::door::binding::{By, Said};
 use crate::door::sample::Sample;
 use crate::door::slots::SlotId;
+use crate::door::systems::SystemSet;
 use crate::door::token::Token;
 use crate::door::update::Update;
 use crate::door::{Asked, BRANCH_TO_SERVER, Door, Listener};
@@ -32,6 +33,8 @@ pub(crate) struct Sent {
     pub(crate) again: bool,
     /// What its Path, or its contact, names the binding by.
     pub(crate) token: Token,
+    /// The telephone systems that hear of it.
+    pub(crate) systems: SystemSet,
 }
 
 /// What a [`Sent`] is for.
@@ -101,7 +104,11 @@ impl Door {
         };
         let bytes = self.write_register(&draft, &branch);
         let what = What::Update { waiting: id, index };
-        let sent = Sent { server, binding, by, what, asked_s: expires_s, again, token };
+        let systems = match binding.filter(|_| expires_s > 0) {
+            Some(binding) => self.systems_told(now.uptime, server, binding),
+            None => SystemSet::NONE,
+        };
+        let sent = Sent { server, binding, by, what, asked_s: expires_s, again, token, systems };
         self.send_register(now, &branch, bytes, sent);
     }
 
@@ -118,7 +125,8 @@ impl Door {
         let Some(version) = self.bindings.get(id).map(|binding| binding.version) else { return };
         let what = What::Register { version };
         let token = self.tokens.issue(id);
-        let sent = Sent { server, binding: Some(id), by, what, asked_s, again, token };
+        let systems = self.systems_told(now.uptime, server, id);
+        let sent = Sent { server, binding: Some(id), by, what, asked_s, again, token, systems };
         self.send_for_door(now, id, sent);
     }
 
@@ -126,7 +134,8 @@ impl Door {
     pub(super) fn remove_for_door(&mut self, now: Now, server: ServerId, by: By, id: SlotId) {
         let what = What::Remove;
         let token = self.tokens.issue(id);
-        let sent = Sent { server, binding: Some(id), by, what, asked_s: 0, again: false, token };
+        let (asked_s, again, systems) = (0, false, SystemSet::NONE);
+        let sent = Sent { server, binding: Some(id), by, what, asked_s, again, token, systems };
         self.send_for_door(now, id, sent);
     }
 
@@ -151,7 +160,8 @@ impl Door {
         };
         let bytes = self.write_register(&draft, &branch);
         let what = What::Sample(sample);
-        let sent = Sent { server, binding: None, by, what, asked_s: 0, again: false, token };
+        let (asked_s, again, systems) = (0, false, SystemSet::NONE);
+        let sent = Sent { server, binding: None, by, what, asked_s, again, token, systems };
         self.send_register(now, &branch, bytes, sent);
     }
 
@@ -176,8 +186,9 @@ impl Door {
 
     fn send_register(&mut self, now: Now, branch: &str, bytes: Bytes, sent: Sent) {
         let lane = &mut self.lanes[sent.server.index()];
-        lane.start(now.uptime);
+        lane.pacer.start(now.uptime);
         let flow = lane.flow;
+        self.systems.start(now.uptime, sent.systems);
         let request = self.transactions.request(
             now.uptime,
             flow,

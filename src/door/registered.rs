@@ -38,9 +38,9 @@ impl Door {
         let too_much = status >= 500;
         let lane = &mut self.lanes[sent.server.index()];
         if too_much {
-            lane.lost()
+            lane.pacer.lost();
         } else {
-            lane.answered()
+            lane.pacer.answered();
         }
         match status {
             200..=299 => self.on_granted(now, sent, response),
@@ -50,13 +50,14 @@ impl Door {
             300..=399 if self.on_redirected(now, sent, response) => {}
             _ => self.on_refused(now, sent, status, Some(response)),
         }
+        self.note_at_systems(now, sent, too_much);
         self.pump_lane(now, sent.server);
     }
 
     /// No answer: timed out, the connection is lost, or the server was declared down.
     pub(super) fn on_unanswered(&mut self, now: Now, sent: Sent) {
         self.stats.upstream_timeouts += 1;
-        self.lanes[sent.server.index()].lost();
+        self.lanes[sent.server.index()].pacer.lost();
         // It may have arrived: the server may hold it, in a version nobody confirmed.
         if let (Some(id), false) = (sent.binding, sent.what == What::Remove) {
             let expiry = Duration::from_secs(self.expiry_for(sent.server));
@@ -71,13 +72,15 @@ impl Door {
             self.note_upstream(id, may_hold);
         }
         self.on_refused(now, sent, 0, None);
+        self.note_at_systems(now, sent, true);
         self.pump_lane(now, sent.server);
     }
 
     /// It could not even be sent: the transaction table is full. No server is to blame, and no lane
     /// is pumped, because the next one would not fare better.
     pub(super) fn on_unsent(&mut self, now: Now, sent: Sent) {
-        self.lanes[sent.server.index()].unsent();
+        self.lanes[sent.server.index()].pacer.unsent();
+        self.systems.unsent(sent.systems);
         if let Some(id) = sent.binding {
             self.idle(id);
             if !matches!(sent.what, What::Update { .. }) {

@@ -29,6 +29,7 @@ use crate::door::redirect::Redirects;
 use crate::door::rehome::Failovers;
 use crate::door::repeat::{Date, Repeat, Repeats};
 use crate::door::slots::{SlotId, Slots};
+use crate::door::systems::Systems;
 use crate::door::token::PathTokens;
 use crate::door::trail::Trails;
 use crate::door::{Door, Settings, Side, Stats};
@@ -53,14 +54,18 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         .iter()
         .map(|server| Lane::new(server, listener_towards(&settings, server), settings.pace))
         .collect();
+    let life = rng.u64(..);
+    let bindings = Slots::new(limits.bindings, rng.u32(..));
+    let health = Health::new(&settings.servers, settings.health.clone(), now.uptime, rng.u64(..));
     let mut door = Door {
-        life: rng.u64(..),
+        life,
         tokens: PathTokens::new(&settings.token_key),
         directory: Directory::new(settings.servers.len()),
-        bindings: Slots::new(limits.bindings, rng.u32(..)),
+        bindings,
         by_user: Vec::new(),
         streams: HashMap::new(),
-        health: Health::new(&settings.servers, settings.health.clone(), now.uptime, rng.u64(..)),
+        systems: Systems::new(&settings.telephone_systems, health.view()),
+        health,
         seen: Arc::default(),
         probes: Probes::new(settings.servers.len()),
         transactions,

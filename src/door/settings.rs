@@ -28,6 +28,8 @@ pub struct Settings {
     pub recovery: recovery::Policy,
     /// Pace of what the door does at the servers by itself.
     pub pace: Pace,
+    /// The telephone systems behind the servers, at most [`SYSTEMS_MAX`].
+    pub telephone_systems: Vec<TelephoneSystem>,
     /// What happens to an AoR nobody imported (D6).
     pub unknown_users: UnknownUsers,
     /// Bounds of every table.
@@ -107,14 +109,27 @@ pub enum UnknownUsers {
     Reject,
 }
 
-/// How fast the door may be towards one server.
-#[derive(Clone, Copy, Debug)]
+/// Most telephone systems that have a pace.
+pub const SYSTEMS_MAX: usize = 64;
+
+/// A telephone system that servers register their users' lines at. A REGISTER by which a server comes
+/// to know a binding makes it register there in turn, so this is paced, too (M7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelephoneSystem {
+    /// The name it has on all servers.
+    pub name: Arc<str>,
+    /// What it takes, from all servers together.
+    pub pace: Pace,
+}
+
+/// How fast the door may be towards one server, or for one telephone system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// REGISTERs in flight per server to begin with.
+    /// REGISTERs in flight to begin with.
     pub window_initial: u32,
     /// And at most.
     pub window_max: u32,
-    /// REGISTERs per second and server at most; `None` is unlimited (small systems take 25/s).
+    /// REGISTERs per second at most; `None` is unlimited (small systems take 25/s).
     pub rate_max: Option<u32>,
 }
 

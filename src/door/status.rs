@@ -13,6 +13,9 @@ pub struct Status {
     pub at_nanos: u64,
     /// The servers, in configured order.
     pub servers: Vec<ServerStatus>,
+    /// The telephone systems that have a pace, in configured order.
+    #[serde(default)]
+    pub telephone_systems: Vec<SystemStatus>,
     /// `own_network` or `shared_backend` while nobody is moved on suspicion.
     pub suspicion: Option<Arc<str>>,
     /// Whether automatic distribution is disabled.
@@ -116,10 +119,33 @@ pub struct ServerStatus {
     pub realms: Vec<Arc<str>>,
     /// Servers of another realm: no user is moved from there to here, nor back.
     pub other_realm_than: Vec<Arc<str>>,
+    /// Its line groups.
+    #[serde(default)]
+    pub line_groups: Vec<Arc<str>>,
+    /// The telephone systems it knows, and whether it reaches them.
+    #[serde(default)]
+    pub telephone_systems: BTreeMap<Arc<str>, bool>,
     /// What proved its failure, while failed.
     pub proof: Option<Arc<str>>,
     /// How often its process was seen to start anew.
     pub incarnation: u32,
+}
+
+/// One telephone system that has a pace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SystemStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// REGISTERs that may be in flight for it.
+    pub window: u32,
+    /// REGISTERs in flight that it hears of.
+    pub in_flight: u32,
+    /// And waiting for it.
+    pub queued: u64,
+    /// Servers that reach it.
+    pub reached_by: Vec<Arc<str>>,
+    /// Servers that know it and do not reach it.
+    pub lost_by: Vec<Arc<str>>,
 }
 
 /// One failover.

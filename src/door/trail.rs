@@ -178,7 +178,7 @@ impl Door {
 
     /// A binding of this run is registered at `server`.
     pub(super) fn note_arrived(&mut self, now: Now, number: u32, server: ServerId) {
-        let in_flight = self.lanes[server.index()].in_flight;
+        let in_flight = self.lanes[server.index()].pacer.in_flight();
         if let Some(trail) = self.trails.trail(number) {
             trail.count_second(now.uptime);
             let target = trail.targets.entry(server).or_default();

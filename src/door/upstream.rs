@@ -14,6 +14,7 @@ use crate::door::binding::{Binding, By, Standing, Step, Trouble, Upstream};
 use crate::door::lane::{Turn, Urgency};
 use crate::door::ledger::Continuation;
 use crate::door::slots::SlotId;
+use crate::door::systems::SystemSet;
 use crate::door::update::UpdateState;
 use crate::door::{Door, Timer};
 use crate::now::{Now, Uptime};
@@ -138,7 +139,7 @@ impl Door {
             if lane.queued() == 0 {
                 return;
             }
-            if let Some(at) = lane.wait_until(now.uptime) {
+            if let Some(at) = lane.pacer.wait_until(now.uptime) {
                 if !lane.woken {
                     lane.woken = true;
                     self.timers.set(at, Timer::Lane(server));
@@ -146,11 +147,11 @@ impl Door {
                 return;
             }
             lane.woken = false;
-            match lane.take_turn() {
+            match lane.take_turn(self.systems.open(now.uptime)) {
                 Some(Turn::Update(waiting, index)) => {
                     self.send_update(now, server, waiting, index);
                 }
-                Some(Turn::Step(id)) => self.take_step(now, server, id),
+                Some(Turn::Step(id, urgency)) => self.take_step(now, server, id, urgency),
                 Some(Turn::Sample(id)) => self.send_sample(now, server, id),
                 None => return,
             }
@@ -158,11 +159,18 @@ impl Door {
     }
 
     fn send_update(&mut self, now: Now, server: ServerId, id: SlotId, index: usize) {
-        let Some(waiting) = self.waiting.get_mut(id) else { return };
-        let Some(update) = waiting.updates.get_mut(index) else { return };
+        let Some(waiting) = self.waiting.get(id) else { return };
+        let Some(update) = waiting.updates.get(index) else { return };
         if update.state != UpdateState::Queued {
             return;
         }
+        let told = update.binding.filter(|_| update.said.is_some());
+        let told = told.map_or(SystemSet::NONE, |id| self.systems_told(now.uptime, server, id));
+        if let Some(system) = self.system_to_wait_for(now, told) {
+            return self.lanes[server.index()].hold(Turn::Update(id, index), system);
+        }
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let Some(update) = waiting.updates.get_mut(index) else { return };
         if let Some(binding) = update.binding.and_then(|id| self.bindings.get_mut(id)) {
             if matches!(binding.step, Step::InFlight(_)) {
                 update.state = UpdateState::Behind;
@@ -174,11 +182,19 @@ impl Door {
         self.register_for_phone(now, server, id, index, false);
     }
 
-    fn take_step(&mut self, now: Now, server: ServerId, id: SlotId) {
-        let Some(binding) = self.bindings.get_mut(id) else { return };
+    fn take_step(&mut self, now: Now, server: ServerId, id: SlotId, urgency: Urgency) {
+        let Some(binding) = self.bindings.get(id) else { return };
         if binding.step != Step::Queued(server) {
             return;
         }
+        let registers = self.need(now.uptime, binding) == Need::Register(server);
+        if registers && !binding.claimed {
+            let told = self.systems_told(now.uptime, server, id);
+            if let Some(system) = self.system_to_wait_for(now, told) {
+                return self.lanes[server.index()].hold(Turn::Step(id, urgency), system);
+            }
+        }
+        let Some(binding) = self.bindings.get_mut(id) else { return };
         binding.step = Step::Idle;
         if binding.claimed {
             return;

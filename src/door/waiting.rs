@@ -164,7 +164,7 @@ impl Door {
             _ => placement::place_stranger(aor.as_str(), &view, directory, policy),
         };
         let server = match placed {
-            Ok(server) if self.lanes[server.index()].is_crowded() => {
+            Ok(server) if self.is_crowded(server) => {
                 self.stats.shed_lane += 1;
                 return self.block_waiting(now, id, true);
             }
@@ -185,6 +185,11 @@ impl Door {
             Ok(()) => self.carry_updates(now, id, server),
             Err(refusal) => self.refuse_waiting_for(now, id, refusal),
         }
+    }
+
+    /// Whether a stranger would wait too long for this server, or for what is behind it.
+    fn is_crowded(&self, server: ServerId) -> bool {
+        self.lanes[server.index()].is_crowded() || self.systems_are_crowded(server)
     }
 
     fn wait_for(&mut self, id: SlotId, waker: Waker, stage: Stage) {

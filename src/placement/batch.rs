@@ -8,7 +8,7 @@ use crate::placement::quota::{Demand, Room, quotas};
 use crate::placement::rank::{Attraction, NameHash};
 use crate::placement::{
     Plan, Planned, Policy, Refusal, admits, belongs, free, same_realm, same_site, site,
-    takes_guests, tier, weight,
+    takes_guests, tied, tier, weight,
 };
 
 /// Plans one batch: `users` leave the servers they are on. The same facts give the same plan,
@@ -145,13 +145,14 @@ impl<'v> Batch<'v> {
     pub(super) fn ask(&mut self, user: &User, from: Option<ServerId>, users: u32) -> usize {
         // Leaving a server that takes no guests excludes nothing that is not excluded already.
         let from = from.filter(|from| self.hosts.iter().any(|host| host.id == *from));
-        // Site and realm are those of the server where they belong.
+        // Site, ties and realm are those of the server where they belong.
         let belongs = belongs(user);
         let kind = *self.by_constraint.entry((from, belongs)).or_insert_with(|| {
             let site = site(user, self.view);
             let allows = |host: &Host<'_>| {
                 Some(host.id) != from
                     && same_site(site, host.site)
+                    && tied(belongs, self.view.server(host.id), self.view).is_ok()
                     && same_realm(belongs, self.view.server(host.id), self.view)
             };
             let allowed: Vec<bool> = self.hosts.iter().map(allows).collect();

@@ -40,7 +40,10 @@ pub fn one_more_failure(
         .map(|(lost, _)| {
             let guests =
                 alike.range((lost, None)..).take_while(|((current, _), _)| *current == lost);
-            lose(lost, guests.map(|(_, alike)| *alike), Batch::new(view, directory, policy))
+            // What the lost one reaches is not reached by it any longer.
+            let mut view = view.clone();
+            view.servers[lost.index()].state = State::Down;
+            lose(lost, guests.map(|(_, alike)| *alike), Batch::new(&view, directory, policy))
         })
         .filter(|shortfall| shortfall.unplaced > 0)
         .max_by(|a, b| {

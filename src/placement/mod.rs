@@ -54,6 +54,12 @@ pub enum Refusal {
     Score,
     /// It stands elsewhere (P4).
     Site,
+    /// It does not have a line group of the user's home (P4).
+    LineGroup,
+    /// It does not know a telephone system of the user's home (P4).
+    TelephoneSystem,
+    /// It has lost a telephone system of the user's home that others reach.
+    TelephoneSystemLost,
     /// It wants passwords for another realm than the user's home (M6).
     Realm,
     /// It has no room left.
@@ -69,6 +75,9 @@ impl Refusal {
             Self::Version => "version",
             Self::Score => "score",
             Self::Site => "site",
+            Self::LineGroup => "line_group",
+            Self::TelephoneSystem => "telephone_system",
+            Self::TelephoneSystemLost => "telephone_system_lost",
             Self::Realm => "realm",
             Self::Full => "full",
         }
@@ -208,13 +217,14 @@ fn admits(
         if !same_site(site(user, view), server.site.as_deref()) {
             return Err(Refusal::Site);
         }
+        tied(belongs(user), server, view)?;
         if !same_realm(belongs(user), server, view) {
             return Err(Refusal::Realm);
         }
         Ok(())
     });
     match as_guest {
-        // At home nobody is a guest: version, score, site and realm speak of guests only.
+        // At home nobody is a guest: all but state and room speaks of guests only.
         Err(refusal) if refusal == Refusal::State || user.home != Some(id) => Err(refusal),
         _ if free == 0 => Err(Refusal::Full),
         _ => Ok(()),
@@ -255,6 +265,24 @@ fn same_realm(belongs: Option<ServerId>, server: &ServerView, view: &ClusterView
 /// of the user's home (M6).
 pub fn is_of_another_realm(user: &User, server: ServerId, view: &ClusterView) -> bool {
     !same_realm(belongs(user), view.server(server), view)
+}
+
+/// Whether a server has what the lines of users who belong to `belongs` need (P4). A telephone
+/// system that no server reaches is down itself, and whoever moved for it would not reach it
+/// either: then it is no reason (H5).
+fn tied(belongs: Option<ServerId>, server: &ServerView, view: &ClusterView) -> Result<(), Refusal> {
+    let Some(home) = belongs.map(|home| &view.server(home).ties) else { return Ok(()) };
+    if server.ties.lacks_line_group(home).is_some() {
+        return Err(Refusal::LineGroup);
+    }
+    if server.ties.lacks_system(home).is_some() {
+        return Err(Refusal::TelephoneSystem);
+    }
+    let lost = |system: &str| server.ties.reaches(system) == Some(false) && view.is_reached(system);
+    if home.systems().any(|(system, _)| lost(system)) {
+        return Err(Refusal::TelephoneSystemLost);
+    }
+    Ok(())
 }
 
 /// `None` is everywhere.

@@ -8,7 +8,7 @@ use crate::placement::rank::{Attraction, NameHash};
 use crate::placement::{Planned, Policy};
 
 /// The least moves that give every server which takes users its share of homes: its capacity among
-/// the capacities of all, within site and realm. Moods of the hour, such as load and latency, do not
+/// the capacities of all, within site, line groups, telephone systems and realm. Moods of the hour, such as load and latency, do not
 /// count: homes are for long.
 ///
 /// Users who are away from home, disabled ones, and those of servers that take nobody now stay out

@@ -1,5 +1,7 @@
 //! Placement as the rules state it, over random pools.
 
+mod ties;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,6 +24,7 @@ fn server(name: &str, score: u8, capacity: u32) -> ServerView {
         capacity,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
+        ties: Arc::default(),
         realms: Arc::default(),
         failure: None,
         incarnation: 0,

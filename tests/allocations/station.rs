@@ -118,6 +118,7 @@ pub(crate) fn settings() -> Settings {
         capacity: 1000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
+        ties: std::sync::Arc::default(),
         binding_address: BindingAddress::Auto,
         health_document: HealthDocumentUse::None,
         health_url: None,
@@ -145,6 +146,7 @@ pub(crate) fn settings() -> Settings {
         recovery: frontdoor::recovery::Policy::default(),
         decision: decision::Policy::default(),
         pace: Pace::default(),
+        telephone_systems: Vec::new(),
         unknown_users: UnknownUsers::Adopt,
         // One phone says more here than a thousand do elsewhere.
         limits: Limits {

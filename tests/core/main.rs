@@ -33,6 +33,7 @@ mod repeats;
 mod reports;
 mod restarts;
 mod simulation;
+mod telephone_systems;
 mod torture;
 mod upstream_rules;
 mod world;

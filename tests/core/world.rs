@@ -183,6 +183,7 @@ pub(crate) fn settings(servers: usize, capacity: u32) -> Settings {
         capacity,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
+        ties: Arc::default(),
         realm: None,
         binding_address: BindingAddress::Auto,
         health_document: HealthDocumentUse::Optional,
@@ -213,6 +214,7 @@ pub(crate) fn settings(servers: usize, capacity: u32) -> Settings {
             ..decision::Policy::default()
         },
         pace: Pace::default(),
+        telephone_systems: Vec::new(),
         unknown_users: UnknownUsers::Adopt,
         limits: Limits::default(),
         token_key: Private::new([7; 32]),

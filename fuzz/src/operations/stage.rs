@@ -488,6 +488,7 @@ fn settings(seed: u64) -> Settings {
             ..decision::Policy::default()
         },
         pace: Pace::default(),
+        telephone_systems: Vec::new(),
         unknown_users: UnknownUsers::Adopt,
         // Few, so that they are met.
         limits: Limits { waiting: 12, transactions: 60, ..Limits::default() },
@@ -504,6 +505,7 @@ fn server(index: usize) -> Server {
         capacity: 100,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
+        ties: std::sync::Arc::default(),
         binding_address: BindingAddress::Auto,
         health_document: HealthDocumentUse::Optional,
         health_url: Some("http://health".into()),

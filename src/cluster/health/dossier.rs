@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::document::{Document, DocumentFault};
-use crate::cluster::{HealthDocumentUse, Server, Version};
+use crate::cluster::{HealthDocumentUse, Server, Ties, Version};
 use crate::now::Uptime;
 
 /// Documents missing in a row that mean something.
@@ -24,6 +24,10 @@ pub(super) struct Dossier {
     usage: HealthDocumentUse,
     configured_capacity: u32,
     configured_version: Option<Version>,
+    configured_ties: Arc<Ties>,
+    /// The same with what the last document says, and whether that was taken for fresh.
+    ties: Arc<Ties>,
+    ties_are_fresh: bool,
     last: Option<Document>,
     misses: u32,
     /// When the last one came that the server sent by itself.
@@ -44,6 +48,9 @@ impl Dossier {
             usage,
             configured_capacity: server.capacity,
             configured_version: server.version,
+            configured_ties: Arc::clone(&server.ties),
+            ties: Arc::clone(&server.ties),
+            ties_are_fresh: true,
             last: None,
             misses: 0,
             pushed_at: None,
@@ -76,6 +83,7 @@ impl Dossier {
                 self.misses = 0;
                 let restarted = self.is_new_life(now, &document.boot_id);
                 self.last = Some(document);
+                self.tie(true);
                 restarted
             }
             Ok(_) | Err(_) => {
@@ -115,6 +123,29 @@ impl Dossier {
     /// Its product version.
     pub(super) fn version(&self) -> Option<Version> {
         self.last.as_ref().and_then(|document| document.version).or(self.configured_version)
+    }
+
+    /// Its line groups, and the telephone systems it reaches.
+    pub(super) fn ties(&self) -> Arc<Ties> {
+        Arc::clone(&self.ties)
+    }
+
+    /// Lets time pass: what an old document says of telephone systems counts no longer.
+    pub(super) fn age(&mut self, now: Uptime) {
+        let fresh = self.fresh(now).is_some();
+        if self.last.is_some() && fresh != self.ties_are_fresh {
+            self.tie(fresh);
+        }
+    }
+
+    fn tie(&mut self, fresh: bool) {
+        self.ties_are_fresh = fresh;
+        let Some(document) = &self.last else { return };
+        let ties = self.configured_ties.told(&document.telephone_systems, fresh);
+        // Whoever compares two views compares addresses first.
+        if ties != *self.ties {
+            self.ties = Arc::new(ties);
+        }
     }
 
     /// Users logged in and capacity, while documents come.
@@ -165,6 +196,7 @@ mod tests {
             capacity: 1_000,
             version: None,
             site: None,
+            ties: Arc::default(),
             realm: None,
             binding_address: BindingAddress::Auto,
             health_document: HealthDocumentUse::Optional,

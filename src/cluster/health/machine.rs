@@ -115,6 +115,7 @@ impl Machine {
             capacity: self.dossier.capacity(),
             version: self.dossier.version(),
             site: self.site.clone(),
+            ties: self.dossier.ties(),
             realms: Arc::clone(&self.realms),
             failure: self.failure,
             incarnation: self.incarnation,
@@ -435,6 +436,7 @@ impl Machine {
             overloaded: self.signs.is_overloaded(now),
         };
         self.score = score::step(self.score, score::score(&parts));
+        self.dossier.age(now);
     }
 
     /// When something here is due. Dwells and ramps end at a probe: those never stop.

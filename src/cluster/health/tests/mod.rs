@@ -239,6 +239,7 @@ fn server(place: usize, usage: HealthDocumentUse) -> Server {
         capacity: 1_000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
+        ties: Arc::default(),
         realm: None,
         binding_address: BindingAddress::Auto,
         health_document: usage,

@@ -1,0 +1,147 @@
+//! [`Pacer`]: how many REGISTERs may be out to something, and how many a second (M7).
+
+use std::time::Duration;
+
+use crate::door::Pace;
+use crate::now::Uptime;
+
+/// The window never closes below this, so that it is found out when things are better.
+const WINDOW_MIN: u32 = 4;
+/// A pace in REGISTERs per second allows this share of a second as a burst.
+const BURST: Duration = Duration::from_millis(100);
+
+/// A window in flight and a ceiling per second.
+///
+/// The window grows by one with every answer until the first loss, then by one a window; it is
+/// halved by a loss (a timeout or an answer that says "too much"), like a congestion window.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    pace: Pace,
+    in_flight: u32,
+    window: u32,
+    grown: u32,
+    lost_before: bool,
+    next_at: Uptime,
+}
+
+impl Pacer {
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self {
+            pace,
+            in_flight: 0,
+            window: pace.window_initial.max(WINDOW_MIN),
+            grown: 0,
+            lost_before: false,
+            next_at: Uptime::ZERO,
+        }
+    }
+
+    /// Whether the window has room; the ceiling is asked separately.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.in_flight < self.window
+    }
+
+    /// `None`: go now. Else when the ceiling allows the next one.
+    pub(crate) fn wait_until(&self, now: Uptime) -> Option<Uptime> {
+        self.pace.rate_max?;
+        (self.next_at > now + BURST).then_some(self.next_at)
+    }
+
+    /// One REGISTER goes out.
+    pub(crate) fn start(&mut self, now: Uptime) {
+        self.in_flight += 1;
+        if let Some(rate) = self.pace.rate_max {
+            let gap = Duration::from_secs(1) / rate.max(1);
+            self.next_at = self.next_at.max(now) + gap;
+        }
+    }
+
+    /// One was answered, and not with "too much".
+    pub(crate) fn answered(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.grown += 1;
+        if !self.lost_before || self.grown >= self.window {
+            self.grown = 0;
+            self.window = (self.window + 1).min(self.pace.window_max.max(WINDOW_MIN));
+        }
+    }
+
+    /// One was lost, or answered with "too much".
+    pub(crate) fn lost(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.lost_before = true;
+        self.grown = 0;
+        self.window = (self.window / 2).max(WINDOW_MIN);
+    }
+
+    /// One did not go out after all, or what became of it says nothing.
+    pub(crate) fn unsent(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// What was learned of the other side counts no longer.
+    pub(crate) fn restart(&mut self) {
+        self.window = self.pace.window_initial.max(WINDOW_MIN);
+        self.lost_before = false;
+    }
+
+    pub(crate) const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    pub(crate) const fn window(&self) -> u32 {
+        self.window
+    }
+
+    /// REGISTERs a second at most.
+    pub(crate) const fn rate_max(&self) -> Option<u32> {
+        self.pace.rate_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_grows_with_answers_and_halves_with_a_loss() {
+        let mut pacer = Pacer::new(Pace { window_initial: 8, window_max: 16, rate_max: None });
+        for _ in 0..20 {
+            pacer.start(Uptime::ZERO);
+            pacer.answered();
+        }
+        assert_eq!(pacer.window(), 16, "capped");
+        pacer.start(Uptime::ZERO);
+        pacer.lost();
+        assert_eq!(pacer.window(), 8);
+        for _ in 0..8 {
+            pacer.start(Uptime::ZERO);
+            pacer.answered();
+        }
+        assert_eq!(pacer.window(), 9, "one a window after the first loss");
+        for _ in 0..20 {
+            pacer.start(Uptime::ZERO);
+            pacer.lost();
+        }
+        assert_eq!(pacer.window(), WINDOW_MIN);
+        assert_eq!(pacer.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_ceiling_is_kept_over_seconds_with_a_small_burst() {
+        let mut pacer = Pacer::new(Pace { window_initial: 64, window_max: 64, rate_max: Some(25) });
+        let mut now = Uptime::ZERO;
+        let mut sent = 0;
+        while now < Uptime::from_secs(10) {
+            match pacer.wait_until(now) {
+                Some(at) => now = at,
+                None => {
+                    pacer.start(now);
+                    pacer.answered();
+                    sent += 1;
+                }
+            }
+        }
+        assert!((245..=260).contains(&sent), "{sent} in ten seconds at 25/s");
+    }
+}

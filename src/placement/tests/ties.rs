@@ -1,0 +1,145 @@
+//! Line groups and telephone systems (P4).
+
+use super::*;
+use crate::cluster::Ties;
+use crate::cluster::document::TelephoneSystem;
+
+fn ties(line_groups: &[&str], reaches: &[&str]) -> Arc<Ties> {
+    let names = |names: &[&str]| names.iter().copied().map(Arc::from).collect::<Vec<_>>();
+    Arc::new(Ties::configured(names(line_groups), names(reaches)))
+}
+
+/// With these telephone systems lost, by its own word.
+fn lost(ties: &Arc<Ties>, systems: &[&str]) -> Arc<Ties> {
+    let system = |name: &&str| TelephoneSystem { name: (*name).into(), reachable: false };
+    Arc::new(ties.told(&systems.iter().map(system).collect::<Vec<_>>(), true))
+}
+
+/// A pool of servers with these ties; the first one is down, and one user is at home there.
+fn pool(ties: &[Arc<Ties>]) -> (ClusterView, Directory) {
+    let servers = ties.iter().enumerate().map(|(n, ties)| ServerView {
+        ties: Arc::clone(ties),
+        ..server(&format!("ucs{n}"), 100, 10)
+    });
+    let mut view = view(servers.collect());
+    view.servers[0].state = State::Down;
+    let mut users = vec![0; ties.len()];
+    users[0] = 1;
+    (view, directory(&users))
+}
+
+/// What the last server of the pool says of the user, and whether batch and single login agree.
+fn asked(ties: &[Arc<Ties>]) -> Result<(), Refusal> {
+    let (view, directory) = pool(ties);
+    let candidates = candidates(UserId(0), &view, &directory, &POLICY);
+    let planned = plan(&[UserId(0)], &view, &directory, &POLICY);
+    let placed = place(UserId(0), &view, &directory, &POLICY);
+    match placed {
+        Ok(_) => assert_eq!(planned.moves.len(), 1),
+        Err(why) => assert_eq!(planned.unplaced, [(UserId(0), why)]),
+    }
+    candidates.last().unwrap().1
+}
+
+#[test]
+fn a_guest_finds_all_line_groups_and_telephone_systems_of_the_home() {
+    let home = ties(&["fax", "office"], &["pbx"]);
+    let of = |other: Arc<Ties>| asked(&[Arc::clone(&home), other]);
+    assert_eq!(of(ties(&["fax", "lab", "office"], &["pbx", "trunk"])), Ok(()));
+    assert_eq!(of(ties(&["office"], &["pbx"])), Err(Refusal::LineGroup));
+    assert_eq!(
+        of(ties(&["fax", "Office"], &["pbx"])),
+        Err(Refusal::LineGroup),
+        "equal means equal"
+    );
+    assert_eq!(of(ties(&["fax", "office"], &["trunk"])), Err(Refusal::TelephoneSystem));
+    assert_eq!(of(Arc::default()), Ok(()), "who says nothing is not refused for it");
+    assert_eq!(asked(&[Arc::default(), home]), Ok(()));
+}
+
+#[test]
+fn a_server_that_lost_a_telephone_system_takes_nobody_who_needs_it_while_another_reaches_it() {
+    let well = ties(&[], &["pbx", "trunk"]);
+    let without = lost(&well, &["pbx"]);
+    let of = |pool: [&Arc<Ties>; 3]| asked(&pool.map(Arc::clone));
+    assert_eq!(of([&well, &well, &without]), Err(Refusal::TelephoneSystemLost));
+    assert_eq!(of([&ties(&[], &["trunk"]), &well, &without]), Ok(()), "who does not need it");
+    // Down for all: the telephone system is down, and a move for it helps nobody.
+    assert_eq!(of([&well, &without, &without]), Ok(()));
+    // A server that is down itself reaches nothing, whatever it said last.
+    assert_eq!(asked(&[Arc::clone(&well), Arc::clone(&without)]), Ok(()));
+}
+
+#[test]
+fn at_home_nobody_is_asked_for_ties() {
+    let home = ties(&["office"], &["pbx"]);
+    let (mut view, mut directory) = pool(&[lost(&home, &["pbx"]), home]);
+    let relocation = Relocation {
+        origin: ServerId(0),
+        date: SystemTime::UNIX_EPOCH,
+        target: ServerId(1),
+        why: RelocationReason::Failover,
+    };
+    directory.relocate(UserId(0), relocation, 8);
+    view.servers[0].state = State::Up;
+    view.servers[1].state = State::Down;
+    assert_eq!(place(UserId(0), &view, &directory, &POLICY), Ok(ServerId(0)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_batch_and_a_rebalance_keep_to_the_ties_and_the_guard_foretells_what_is_left_over(
+        pool in proptest::collection::vec((0u32..60, 0u32..60, 0u8..8, 0u8..8, 0u8..4), 2..=8),
+    ) {
+        let groups = ["fax", "lab", "office"];
+        let systems = ["branch", "pbx", "trunk"];
+        let some = |names: [&'static str; 3], bits: u8| -> Vec<&'static str> {
+            (0..3).filter(|n| bits & (1 << n) != 0).map(|n| names[n]).collect()
+        };
+        let plain: Vec<(u8, u32, u32)> = pool.iter().map(|it| (100, it.0, it.1)).collect();
+        let (mut view, directory) = named(&plain);
+        for (server, it) in view.servers.iter_mut().zip(&pool) {
+            let configured = ties(&some(groups, it.2), &some(systems, it.3));
+            let known: Vec<&str> = some(systems, it.3 & it.4);
+            server.ties = lost(&configured, &known);
+        }
+        // The rule, said another way.
+        let may = |view: &ClusterView, home: ServerId, to: ServerId| {
+            let (home, to) = (view.server(home), view.server(to));
+            let groups = |server: &ServerView| server.ties.line_groups().cloned().collect::<Vec<_>>();
+            let (wants, has) = (groups(home), groups(to));
+            (has.is_empty() || wants.iter().all(|group| has.contains(group)))
+                && home.ties.systems().all(|(system, _)| match to.ties.reaches(system) {
+                    None => to.ties.systems().count() == 0,
+                    Some(true) => true,
+                    Some(false) => !view.servers.iter().any(|other| {
+                        other.state == State::Up && other.ties.reaches(system) == Some(true)
+                    }),
+                })
+        };
+        for planned in rebalance(&view, &directory, &POLICY) {
+            prop_assert!(may(&view, planned.from, planned.to));
+        }
+        let mut worst = 0;
+        for lost in view.iter().map(|(id, _)| id) {
+            let mut view = view.clone();
+            view.servers[lost.index()].state = State::Down;
+            let plan = plan(&directory.on_server(lost), &view, &directory, &POLICY);
+            for planned in &plan.moves {
+                prop_assert!(may(&view, lost, planned.to));
+            }
+            let room: u64 = view
+                .iter()
+                .filter(|(id, _)| *id != lost && may(&view, lost, *id))
+                .map(|(id, server)| u64::from(server.capacity - directory.assigned(id)))
+                .sum();
+            let users = u64::from(directory.assigned(lost));
+            prop_assert_eq!(plan.moves.len() as u64, users.min(room));
+            worst = worst.max(plan.unplaced.len() as u64);
+        }
+        let guard = one_more_failure(&view, &directory, &POLICY);
+        prop_assert_eq!(guard.map_or(0, |shortfall| shortfall.unplaced), worst);
+    }
+}
