@@ -131,7 +131,7 @@ fn write(event: &Event, unlogged: u64) {
             let systems = systems.join(", ");
             if *elsewhere {
                 error!(unlogged, %server, systems, all, "server has lost telephone systems that others \
-                    reach: it takes nobody who needs them, and nobody goes home there");
+                    reach: whoever needs them goes there last of all, and nobody goes home there");
             } else {
                 error!(unlogged, %server, systems, all, "telephone systems are lost, and no server \
                     reaches them: nobody is moved for that; look at the telephone systems");

@@ -57,6 +57,10 @@ fn explained(it: &Explanation) -> String {
             (None, true) => String::from("yes, first of all"),
             (None, false) => String::from("yes"),
         };
+        let takes = match &candidate.lost_system {
+            Some(system) => format!("{takes}; it does not reach {system}"),
+            None => takes,
+        };
         vec![
             candidate.server.to_string(),
             candidate.state.to_string(),
@@ -217,6 +221,7 @@ mod tests {
                     score: 90,
                     free: 0,
                     best: false,
+                    lost_system: Some("pbx".into()),
                     refuses: Some("full".into()),
                 },
                 Candidate {
@@ -225,6 +230,7 @@ mod tests {
                     score: 100,
                     free: 7,
                     best: true,
+                    lost_system: None,
                     refuses: None,
                 },
             ],
@@ -241,7 +247,12 @@ mod tests {
         assert!(text.trim_end().ends_with(moved), "{text}");
         let away = "away from ucs9 since Thu, 01 Jan 1970 00:00:00 GMT: failover";
         assert!(text.contains(away), "{text}");
-        assert!(text.contains("ucs2       up     no: full               90     0"), "{text}");
+        assert!(
+            text.contains(
+                "ucs2       up     no: full; it does not reach pbx               90     0"
+            ),
+            "{text}"
+        );
         assert!(text.contains("ucs3       up     yes, first of all     100     7"), "{text}");
     }
 

@@ -94,7 +94,7 @@ fn telephone_system(system: &SystemStatus) -> String {
     } else {
         writeln!(
             text,
-            "ALARM: {lost} lost telephone system {name}, which {} reach: nobody who needs it goes there",
+            "ALARM: {lost} lost telephone system {name}, which {} reach: whoever needs it goes there last of all",
             reached_by.join(", ")
         )
     };

@@ -20,15 +20,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::{ServerId, State};
-use crate::directory::MoveReason;
 use crate::directory::record::RelocationReason;
+use crate::directory::{MoveReason, UserId};
 use crate::door::command::Refused;
 use crate::door::explain::{PlannedMove, ServerLoad};
 use crate::door::rehome::{Move, Toward};
 use crate::door::status::DepartureStatus;
 use crate::door::{Door, Event, Timer};
 use crate::now::{Now, Uptime};
-use crate::placement::{self, Planned};
+use crate::placement::{self, Planned, Refusal};
 
 /// Departures that status shows.
 const RUNS_MAX: usize = 16;
@@ -395,7 +395,18 @@ impl Door {
         let mut users = self.users_to_leave(&[server]);
         users.retain(|&user| !self.ledger.is_recording(user));
         let policy = &self.settings.decision.placement;
-        let plan = placement::plan(&users, self.health.view(), &self.directory, policy);
+        let view = self.health.view();
+        let mut plan = placement::plan(&users, view, &self.directory, policy);
+        // Where they are, they can telephone.
+        let here = |user| placement::lost_system(user, server, view).is_none();
+        let serves = !view.server(server).is_dead();
+        let without = plan.moves.extract_if(.., |step| {
+            let user = self.directory.get(step.user);
+            serves && here(user) && placement::lost_system(user, step.to, view).is_some()
+        });
+        let without: Vec<UserId> = without.map(|step| step.user).collect();
+        let refusal = Refusal::TelephoneSystemLost;
+        plan.unplaced.extend(without.into_iter().map(|user| (user, refusal)));
         let mut because: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         for (_, refusal) in &plan.unplaced {
             *because.entry(refusal.name().into()).or_default() += 1;

@@ -62,6 +62,9 @@ pub struct Candidate {
     pub best: bool,
     /// Why it would not take them in a word; none if it would.
     pub refuses: Option<Arc<str>>,
+    /// A telephone system of theirs that it does not reach now: it takes them last of all.
+    #[serde(default)]
+    pub lost_system: Option<Arc<str>>,
 }
 
 /// One move of a user's, as it went.
@@ -190,6 +193,7 @@ impl Door {
                         score: seen.score,
                         free: placement::room(id, view, &self.directory),
                         best: best == Some(id),
+                        lost_system: placement::lost_system(user, id, view).cloned(),
                         refuses: admitted.err().map(|refusal| refusal.name().into()),
                     }
                 })

@@ -286,7 +286,7 @@ impl Door {
     pub(super) fn system_statuses(&self) -> Vec<SystemStatus> {
         let view = self.health.view();
         let by = |name: &Arc<str>, reached: bool| {
-            let servers = view.servers.iter().filter(|it| it.ties.reaches(name) == Some(reached));
+            let servers = view.servers.iter().filter(|it| it.reaches(name) == Some(reached));
             servers.map(|server| Arc::clone(&server.name)).collect()
         };
         let each = self.systems.each().map(|(id, system)| SystemStatus {

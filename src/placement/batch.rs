@@ -76,7 +76,6 @@ pub(super) struct Host<'v> {
     pub(super) name: &'v str,
     site: Option<&'v str>,
     pub(super) attraction: Attraction,
-    tier: u8,
 }
 
 /// What the users of a batch share.
@@ -89,6 +88,8 @@ pub(super) struct Batch<'v> {
     pub(super) hosts: Vec<Host<'v>>,
     /// Users who may go to the same hosts are of one kind.
     pub(super) kinds: Vec<Demand>,
+    /// Whether they move for now, and not for long.
+    relocation: bool,
     by_constraint: BTreeMap<(Option<ServerId>, Option<ServerId>), usize>,
 }
 
@@ -115,7 +116,6 @@ impl<'v> Batch<'v> {
                 name: &server.name,
                 site: server.site.as_deref(),
                 attraction: Attraction::of(NameHash::of(&server.name), 0),
-                tier: tier(server),
             })
             .collect();
         hosts.sort_by(|a, b| a.name.cmp(b.name));
@@ -125,6 +125,7 @@ impl<'v> Batch<'v> {
             free: view.iter().map(|(id, server)| free(id, server, directory)).collect(),
             hosts,
             kinds: Vec::new(),
+            relocation,
             by_constraint: BTreeMap::new(),
         }
     }
@@ -149,16 +150,19 @@ impl<'v> Batch<'v> {
         let belongs = belongs(user);
         let kind = *self.by_constraint.entry((from, belongs)).or_insert_with(|| {
             let site = site(user, self.view);
-            let allows = |host: &Host<'_>| {
-                Some(host.id) != from
+            let tier = |host: &Host<'_>| {
+                let server = self.view.server(host.id);
+                let allowed = Some(host.id) != from
                     && same_site(site, host.site)
-                    && tied(belongs, self.view.server(host.id), self.view).is_ok()
-                    && same_realm(belongs, self.view.server(host.id), self.view)
+                    && tied(belongs, server, self.view).is_ok()
+                    && same_realm(belongs, server, self.view);
+                // Of who goes for long, moods of the hour decide nothing.
+                allowed.then(|| if self.relocation { tier(belongs, server, self.view) } else { 0 })
             };
-            let allowed: Vec<bool> = self.hosts.iter().map(allows).collect();
-            let same = self.kinds.iter().position(|kind| kind.allowed == allowed);
+            let tiers: Vec<Option<u8>> = self.hosts.iter().map(tier).collect();
+            let same = self.kinds.iter().position(|kind| kind.tiers == tiers);
             same.unwrap_or_else(|| {
-                self.kinds.push(Demand { users: 0, allowed });
+                self.kinds.push(Demand { users: 0, tiers });
                 self.kinds.len() - 1
             })
         });
@@ -174,7 +178,7 @@ impl<'v> Batch<'v> {
             let free = self.free[host.id.index()];
             let weight = weight(self.view.server(host.id), free);
             host.attraction = Attraction::of(NameHash::of(host.name), weight);
-            rooms.push(Room { free: u64::from(free), weight, tier: host.tier });
+            rooms.push(Room { free: u64::from(free), weight });
         }
         quotas(&rooms, &self.kinds)
     }

@@ -10,6 +10,8 @@ mod quota;
 mod rank;
 mod rebalance;
 
+use std::sync::Arc;
+
 use crate::cluster::{ClusterView, Gate, ServerId, ServerView, State};
 use crate::directory::{Directory, History, User, UserId};
 use crate::placement::rank::{Attraction, NameHash};
@@ -58,7 +60,8 @@ pub enum Refusal {
     LineGroup,
     /// It does not know a telephone system of the user's home (P4).
     TelephoneSystem,
-    /// It has lost a telephone system of the user's home that others reach.
+    /// It has lost a telephone system of the user's home; only who leaves a server that is well is
+    /// refused for that.
     TelephoneSystemLost,
     /// It wants passwords for another realm than the user's home (M6).
     Realm,
@@ -100,7 +103,7 @@ impl Default for Policy {
 /// The best server for one user alone: a first home, or a relocation outside a batch.
 ///
 /// The user's home, if it can serve them again; else the highest-ranked server with room, degraded
-/// ones last. Allocates nothing.
+/// ones later, those that have lost the user's telephone system last. Allocates nothing.
 ///
 /// # Errors
 ///
@@ -178,7 +181,8 @@ fn best_for(
             Ok(()) if user.home == Some(id) => return Ok(id),
             Ok(()) => {
                 let attraction = Attraction::of(NameHash::of(&server.name), weight(server, free));
-                let order = (tier(server), attraction.distance(name), &*server.name);
+                let tier = tier(belongs(user), server, view);
+                let order = (tier, attraction.distance(name), &*server.name);
                 if best.is_none_or(|(best, _)| order < best) {
                     best = Some((order, id));
                 }
@@ -267,9 +271,7 @@ pub fn is_of_another_realm(user: &User, server: ServerId, view: &ClusterView) ->
     !same_realm(belongs(user), view.server(server), view)
 }
 
-/// Whether a server has what the lines of users who belong to `belongs` need (P4). A telephone
-/// system that no server reaches is down itself, and whoever moved for it would not reach it
-/// either: then it is no reason (H5).
+/// Whether a server has what the lines of users who belong to `belongs` need (P4).
 fn tied(belongs: Option<ServerId>, server: &ServerView, view: &ClusterView) -> Result<(), Refusal> {
     let Some(home) = belongs.map(|home| &view.server(home).ties) else { return Ok(()) };
     if server.ties.lacks_line_group(home).is_some() {
@@ -278,11 +280,26 @@ fn tied(belongs: Option<ServerId>, server: &ServerView, view: &ClusterView) -> R
     if server.ties.lacks_system(home).is_some() {
         return Err(Refusal::TelephoneSystem);
     }
-    let lost = |system: &str| server.ties.reaches(system) == Some(false) && view.is_reached(system);
-    if home.systems().any(|(system, _)| lost(system)) {
-        return Err(Refusal::TelephoneSystemLost);
-    }
     Ok(())
+}
+
+/// A telephone system of this user's that a server does not reach now.
+pub fn lost_system<'v>(
+    user: &User,
+    server: ServerId,
+    view: &'v ClusterView,
+) -> Option<&'v Arc<str>> {
+    lost(belongs(user), view.server(server), view)
+}
+
+fn lost<'v>(
+    belongs: Option<ServerId>,
+    server: &ServerView,
+    view: &'v ClusterView,
+) -> Option<&'v Arc<str>> {
+    let home = &view.server(belongs?).ties;
+    let mut systems = home.systems().map(|(system, _)| system);
+    systems.find(|system| server.ties.reaches(system) == Some(false))
 }
 
 /// `None` is everywhere.
@@ -302,9 +319,12 @@ fn weight(server: &ServerView, free: u32) -> u64 {
     u64::from(server.score.max(1)) * u64::from(free)
 }
 
-/// A degraded server takes strangers only when the others are full.
-fn tier(server: &ServerView) -> u8 {
-    u8::from(server.state == State::Degraded)
+/// Servers of a higher tier take users only when those of a lower one are full: degraded ones, and last
+/// of all those that have lost a telephone system the users need. There they are served, but for that,
+/// which is more than where they are.
+fn tier(belongs: Option<ServerId>, server: &ServerView, view: &ClusterView) -> u8 {
+    let lost = lost(belongs, server, view).is_some();
+    u8::from(server.state == State::Degraded) + 2 * u8::from(lost)
 }
 
 #[cfg(test)]

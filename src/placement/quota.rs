@@ -9,8 +9,6 @@ pub(super) struct Room {
     pub(super) free: u64,
     /// Its share among the others; at least 1.
     pub(super) weight: u64,
-    /// Rooms of a higher tier get users only when those of a lower one are full.
-    pub(super) tier: u8,
 }
 
 /// Users who may go to the same servers.
@@ -18,8 +16,9 @@ pub(super) struct Room {
 pub(super) struct Demand {
     /// How many.
     pub(super) users: u64,
-    /// By place in the rooms: where they may go.
-    pub(super) allowed: Vec<bool>,
+    /// By place in the rooms: whether they may go there, and when: those of a higher tier only when
+    /// those of a lower one are full.
+    pub(super) tiers: Vec<Option<u8>>,
 }
 
 /// How many users of each demand go to each room.
@@ -37,11 +36,11 @@ pub(super) fn quotas(rooms: &[Room], demands: &[Demand]) -> Vec<Vec<u64>> {
     };
     // Those with the least choice choose first: the repair then has little to do.
     let mut order: Vec<usize> = (0..demands.len()).collect();
-    order.sort_by_key(|demand| demands[*demand].allowed.iter().filter(|allowed| **allowed).count());
-    for tier in tiers(rooms) {
+    order.sort_by_key(|demand| demands[*demand].tiers.iter().flatten().count());
+    for tier in tiers(demands) {
         for &demand in &order {
             let open: Vec<usize> = (0..rooms.len())
-                .filter(|room| demands[demand].allowed[*room] && rooms[*room].tier == tier)
+                .filter(|room| demands[demand].tiers[*room] == Some(tier))
                 .collect();
             quotas.spread(demand, &open, rooms, demands[demand].users);
         }
@@ -55,8 +54,9 @@ pub(super) fn quotas(rooms: &[Room], demands: &[Demand]) -> Vec<Vec<u64>> {
     quotas.taken
 }
 
-fn tiers(rooms: &[Room]) -> Vec<u8> {
-    let mut tiers: Vec<u8> = rooms.iter().map(|room| room.tier).collect();
+fn tiers(demands: &[Demand]) -> Vec<u8> {
+    let mut tiers: Vec<u8> =
+        demands.iter().flat_map(|demand| demand.tiers.iter().copied().flatten()).collect();
     tiers.sort_unstable();
     tiers.dedup();
     tiers
@@ -143,7 +143,7 @@ impl Quotas {
         let mut waiting = VecDeque::from([demand]);
         while let Some(from) = waiting.pop_front() {
             for room in 0..self.free.len() {
-                if !demands[from].allowed[room] || reached[room].is_some() {
+                if demands[from].tiers[room].is_none() || reached[room].is_some() {
                     continue;
                 }
                 reached[room] = Some(from);

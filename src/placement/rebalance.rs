@@ -42,7 +42,7 @@ pub fn rebalance(view: &ClusterView, directory: &Directory, policy: &Policy) -> 
         let taken = directory.assigned(host.id).saturating_add(directory.reserved(host.id));
         let others = taken.saturating_sub(taking_part[host.id.index()]);
         let free = u64::from(capacity.saturating_sub(others));
-        rooms.push(Room { free, weight, tier: 0 });
+        rooms.push(Room { free, weight });
     }
     let mut lack: Vec<Seats> = quotas(&rooms, &batch.kinds);
     let mut surplus: Vec<Seats> = vec![vec![0; rooms.len()]; lack.len()];

@@ -1,12 +1,13 @@
 //! A world by seed: a pool of two to five servers, users with one to three phones, a network that
 //! loses, doubles and reorders, servers in every mood and with lying health documents, a door that
-//! is killed, a disk that is full, clocks that jump, operators who pause and send. Half of the
+//! is killed, a disk that is full, clocks that jump, telephone systems that are lost, documents that
+//! come by themselves and late, operators who pause and send. Half of the
 //! seeds are five hasty minutes, the other half an hour in which users also come home.
 //!
 //! Invariants are checked at every write of the ledger and at every one that is asked for (see
 //! `World::check_written`, `World::check_asked`), reasons at every misfortune
-//! (`World::check_explained`), and at the end everybody who was promised reachability is reachable
-//! through exactly the server that serves them, and everybody who has room there is at home.
+//! (`World::check_explained`), and whenever it has been quiet for two minutes, and at the end,
+//! everybody who was promised reachability is reachable through exactly the server that serves them, and everybody who has room there is at home.
 //!
 //! `FRONTDOOR_SEED=n` replays one seed with a timeline; `FRONTDOOR_SEEDS=n` sets how many are played.
 
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use frontdoor::door::{Command, Settings};
+use frontdoor::cluster::Ties;
+use frontdoor::door::{Command, Pace, Settings, TelephoneSystem};
 use frontdoor::recovery;
 use frontdoor::ucserver::Mood;
 
@@ -25,6 +27,9 @@ use crate::world::{Weather, World, settings};
 const SEEDS: u64 = 24;
 /// Failed seeds after which no more are played.
 const FAILURES_MAX: u32 = 3;
+/// So long after the last misfortune everybody is served again: bindings that failed are tried again
+/// within a minute, and everything is told at the slowest pace there is.
+const PEACE: Duration = Duration::from_secs(120);
 /// What a health document may say that is not so.
 const LIES: [&str; 6] = [
     "I feel fine",
@@ -68,7 +73,8 @@ fn nobody_acknowledged_is_lost_whatever_happens() {
     assert_eq!(total.failed, 0, "replay the seeds above with FRONTDOOR_SEED");
     if one.is_none() {
         // What never happens proves nothing.
-        let happened = [total.relocations, total.returned, total.stopped, total.departed];
+        let Tally { relocations, returned, stopped, departed, looks, .. } = total;
+        let happened = [relocations, returned, stopped, departed, looks];
         assert!(!happened.contains(&0), "{total:?}");
     }
 }
@@ -83,6 +89,8 @@ struct Tally {
     returned: u64,
     stopped: u64,
     departed: u64,
+    /// Looks at everybody in the midst of a storm.
+    looks: u64,
 }
 
 impl std::iter::Sum for Tally {
@@ -95,6 +103,7 @@ impl std::iter::Sum for Tally {
             returned: all.returned + one.returned,
             stopped: all.stopped + one.stopped,
             departed: all.departed + one.departed,
+            looks: all.looks + one.looks,
         })
     }
 }
@@ -125,6 +134,8 @@ struct Plot {
     pause_max_ms: u64,
     /// Whether everybody fits everywhere, whoever is dead.
     roomy: bool,
+    /// Whether every server has every line group and telephone system.
+    alike: bool,
 }
 
 fn plot(seed: u64, rng: &mut fastrand::Rng) -> Plot {
@@ -134,6 +145,7 @@ fn plot(seed: u64, rng: &mut fastrand::Rng) -> Plot {
     let roomy = rng.u32(0..4) > 0;
     let capacity = if roomy { 1_000 } else { (users as u32 * 3 / 2).div_ceil(servers as u32) + 1 };
     let mut settings = settings(servers, capacity);
+    let alike = tie(&mut settings, &mut fastrand::Rng::with_seed(!seed));
     settings.recovery = recovery::Policy {
         hold: Duration::from_secs(rng.u64(0..90)),
         interval: Duration::from_secs(rng.u64(1..20)),
@@ -149,7 +161,7 @@ fn plot(seed: u64, rng: &mut fastrand::Rng) -> Plot {
     }
     if hasty {
         let (storm, pause_max_ms) = (Duration::from_secs(300), 20_000);
-        return Plot { settings, users, storm, pause_max_ms, roomy };
+        return Plot { settings, users, storm, pause_max_ms, roomy, alike };
     }
     // An hour is to be played in a tenth of a second: probes come less often, and returns soon.
     settings.health.probe_interval = Duration::from_secs(1);
@@ -160,12 +172,42 @@ fn plot(seed: u64, rng: &mut fastrand::Rng) -> Plot {
     settings.sip.expiry = Duration::from_secs(600);
     settings.health.document_interval = Duration::from_secs(10);
     settings.health.sample_interval = Duration::from_secs(20);
-    Plot { settings, users, storm: Duration::from_secs(2_700), pause_max_ms: 240_000, roomy }
+    let storm = Duration::from_secs(2_700);
+    Plot { settings, users, storm, pause_max_ms: 240_000, roomy, alike }
+}
+
+/// Line groups and telephone systems, in most worlds; whether all servers have the same.
+fn tie(settings: &mut Settings, rng: &mut fastrand::Rng) -> bool {
+    let names = |names: &[&str]| names.iter().copied().map(Arc::from).collect::<Vec<_>>();
+    if rng.u32(0..4) == 0 {
+        return true;
+    }
+    let pace = |rng: &mut fastrand::Rng| Pace {
+        rate_max: rng.bool().then(|| rng.u32(5..40)),
+        window_initial: rng.u32(1..16),
+        ..Pace::default()
+    };
+    for name in ["pbx", "trunk"] {
+        settings.telephone_systems.push(TelephoneSystem { name: name.into(), pace: pace(rng) });
+    }
+    let alike = rng.bool();
+    for server in &mut settings.servers {
+        let pick = |all: [&'static str; 2], dice: u32| match dice {
+            0 => names(&all[..1]),
+            1 => names(&all[1..]),
+            _ => names(&all),
+        };
+        let mut dice = || if alike { 3 } else { rng.u32(0..6) };
+        let (groups, systems) = (dice(), dice());
+        let (groups, systems) = (pick(["fax", "office"], groups), pick(["pbx", "trunk"], systems));
+        server.ties = Arc::new(Ties::configured(groups, systems));
+    }
+    alike
 }
 
 fn play(seed: u64, verbose: bool) -> Tally {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let Plot { settings, users, storm, pause_max_ms, roomy } = plot(seed, &mut rng);
+    let Plot { settings, users, storm, pause_max_ms, roomy, alike } = plot(seed, &mut rng);
     let mut world = World::new(settings, Weather::ROUGH, seed);
     let begun = world.now.uptime;
     for user in 0..users {
@@ -176,11 +218,16 @@ fn play(seed: u64, verbose: bool) -> Tally {
     let mut tally = Tally::default();
     let storm_ends = world.now.uptime + storm;
     while world.now.uptime < storm_ends {
-        world.run_for(Duration::from_millis(rng.u64(200..pause_max_ms)));
+        let pause = Duration::from_millis(rng.u64(200..pause_max_ms));
+        world.run_for(pause);
+        if roomy && alike && pause >= PEACE && world.is_at_peace() {
+            world.check_reachable();
+            tally.looks += 1;
+        }
         if world.door.is_some() {
             let phone = rng.usize(0..world.phones.len());
             world.check_explained(&world.phones[phone].aor.clone());
-            world.check_left(roomy);
+            world.check_left(roomy && alike);
         }
         let fault = misfortune(&mut world, &mut rng, &mut tally);
         if verbose {
@@ -215,6 +262,10 @@ fn play(seed: u64, verbose: bool) -> Tally {
     });
     world.check_reachable();
     world.check_shown();
+    for system in world.door().status(world.now).telephone_systems {
+        assert_eq!((system.in_flight, system.queued), (0, 0), "{system:?}");
+        assert_eq!(system.lost_by, [], "{system:?}");
+    }
     tally.count(&world);
     tally.steps = world.steps;
     tally.virtual_hours = world.now.uptime.since(begun).as_secs_f64() / 3_600.0;
@@ -241,6 +292,7 @@ fn calm(world: &mut World) {
             world.set_mood(server, Mood::Healthy);
         }
         world.lies[server] = None;
+        world.cut_off[server] = false;
     }
     world.disk_full = false;
     if world.door.is_none() {
@@ -261,7 +313,7 @@ fn misfortune(world: &mut World, rng: &mut fastrand::Rng, tally: &mut Tally) -> 
     let server = rng.usize(0..world.servers.len());
     let phone = rng.usize(0..world.phones.len());
     let seconds = Duration::from_secs(rng.u64(1..10));
-    match rng.u32(0..24) {
+    match rng.u32(0..25) {
         0 => mood(world, server, Mood::Dead),
         1 => mood(world, server, Mood::Hung),
         2 => mood(world, server, Mood::Refusing),
@@ -298,6 +350,15 @@ fn misfortune(world: &mut World, rng: &mut fastrand::Rng, tally: &mut Tally) -> 
             let lie = rng.choice(LIES).filter(|_| rng.bool());
             world.lies[server] = lie;
             format!("ucs{} tells {lie:?}", server + 1)
+        }
+        23 if rng.bool() => {
+            let late = rng.usize(0..8);
+            world.push_document(server, late);
+            format!("ucs{} sends the last document but {late}", server + 1)
+        }
+        24 => {
+            world.cut_off[server] = !world.cut_off[server];
+            format!("ucs{} has lost its telephone systems: {}", server + 1, world.cut_off[server])
         }
         15 => {
             let stall = Duration::from_millis(rng.u64(100..8_000));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use frontdoor::cluster::Ties;
-use frontdoor::door::{Event, Pace, Settings, SystemStatus, TelephoneSystem};
+use frontdoor::door::{Command, Event, Pace, Settings, SystemStatus, TelephoneSystem};
 use frontdoor::now::Uptime;
 use frontdoor::sip::Response;
 use frontdoor::ucserver::{self, Mood};
@@ -327,7 +327,7 @@ fn lost_events(world: &World) -> Vec<(String, usize, bool)> {
 }
 
 #[test]
-fn a_server_that_lost_the_telephone_system_takes_nobody_and_keeps_whom_it_has() {
+fn a_server_that_lost_the_telephone_system_keeps_whom_it_has_and_takes_others_last_of_all() {
     let mut world = telling([REACHES; 3], 10);
     let there = on(&world, 1);
     world.lies[1] = Some(LOST);
@@ -338,9 +338,21 @@ fn a_server_that_lost_the_telephone_system_takes_nobody_and_keeps_whom_it_has() 
     world.set_mood(0, Mood::Dead);
     world.run_until(Duration::from_secs(20), |world| on(world, 0).is_empty() && settled(world));
     assert_eq!(on(&world, 1), there, "everybody went to the other one");
+    let user = on(&world, 2).remove(0);
+    let candidates = world.door().explain(world.now, &user).unwrap().candidates;
+    assert_eq!(candidates[1].lost_system.as_deref(), Some(PBX));
+    assert!(candidates[1].refuses.is_none() && candidates[1].best, "there is no other one");
+    // A drain makes nobody worse off.
+    let drain = Command::Drain { server: "ucs3".into(), on: true };
+    world.order(&drain).unwrap();
+    world.run_for(Duration::from_secs(30));
+    let departure = world.door().status(world.now).departures.remove(0);
+    assert_eq!(departure.unplaced_because["telephone_system_lost"], 30 - there.len() as u64);
+    assert_eq!((departure.moved, on(&world, 1)), (0, there.clone()));
     world.lies[1] = Some(REACHES);
     world.run_for(Duration::from_secs(5));
     assert_eq!(lost_events(&world)[1..], [("ucs2".into(), 0, false)]);
+    world.run_until(Duration::from_secs(60), |world| on(world, 1).len() == 30 && settled(world));
     world.check_reachable();
 }
 

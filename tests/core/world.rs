@@ -1,13 +1,13 @@
 //! A world that runs to its next event: door, store, servers, phones, and the network between.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use frontdoor::cluster::document::{Document, DocumentFault};
+use frontdoor::cluster::document::{Document, DocumentFault, TelephoneSystem};
 use frontdoor::cluster::{BindingAddress, HealthDocumentUse, Server, ServerId, Version, health};
 use frontdoor::decision;
 use frontdoor::directory::record::{
@@ -16,8 +16,8 @@ use frontdoor::directory::record::{
 use frontdoor::directory::{MoveReason, Moved};
 use frontdoor::door::{
     Auth, BindingStatus, Command, Done, Door, Event, Filter, Input, Limits, Listener, Output, Pace,
-    Refused, RelocationStatus, Report, Settings, Side, SipSettings, Status, UnknownUsers,
-    UserStatus,
+    Refused, RelocationStatus, Report, ServerStatus, Settings, Side, SipSettings, Status,
+    UnknownUsers, UserStatus,
 };
 use frontdoor::now::{Now, Uptime};
 use frontdoor::private::Private;
@@ -96,6 +96,10 @@ pub(crate) struct World {
     died_on_full_disk: bool,
     /// What each server's health document is instead of the truth.
     pub(crate) lies: Vec<Option<&'static str>>,
+    /// Which servers have lost their telephone system, and say so.
+    pub(crate) cut_off: Vec<bool>,
+    /// Documents that were true once, by server: the latest few.
+    told_before: Vec<VecDeque<Document>>,
     pub(crate) steps: u64,
     /// The ledger as durable, user by user, to check every change of it.
     pub(crate) ledger: BTreeMap<Arc<str>, UserRecord>,
@@ -252,6 +256,8 @@ impl World {
             disk_full: false,
             died_on_full_disk: false,
             lies: vec![None; count],
+            cut_off: vec![false; count],
+            told_before: vec![VecDeque::new(); count],
             steps: 0,
             ledger: BTreeMap::new(),
             ordered: BTreeSet::new(),
@@ -475,7 +481,7 @@ impl World {
             Happening::Fetch { server, life } if life == self.life => {
                 let truth = self.servers[server].health(self.now.uptime);
                 let document = match truth.map(|it| self.lies[server].map_or(it, str::to_owned)) {
-                    Some(text) => Document::parse(text.as_bytes()),
+                    Some(text) => self.as_told(server, &text),
                     None => Err(DocumentFault::Missing("no answer".into())),
                 };
                 self.tell_door(Input::Fetched { server: ServerId(server as u16), document });
@@ -484,6 +490,33 @@ impl World {
             | Happening::Commit { .. }
             | Happening::Recorded { .. }
             | Happening::Fetch { .. } => {}
+        }
+    }
+
+    /// What a server's document says, the telephone systems that the operator named included.
+    fn as_told(&mut self, server: usize, text: &str) -> Result<Document, DocumentFault> {
+        let mut document = Document::parse(text.as_bytes())?;
+        if document.telephone_systems.is_empty() {
+            let reachable = !self.cut_off[server];
+            let known = self.settings.servers[server].ties.systems();
+            document.telephone_systems =
+                known.map(|(name, _)| TelephoneSystem { name: name.clone(), reachable }).collect();
+        }
+        if self.lies[server].is_none() {
+            let before = &mut self.told_before[server];
+            before.push_front(document.clone());
+            before.truncate(8);
+        }
+        Ok(document)
+    }
+
+    /// A server sends a document by itself: as it is, or one that was true once and comes late.
+    pub(crate) fn push_document(&mut self, server: usize, late: usize) {
+        let truth = self.servers[server].health(self.now.uptime);
+        let Some(Ok(fresh)) = truth.map(|text| self.as_told(server, &text)) else { return };
+        let document = self.told_before[server].get(late).cloned().unwrap_or(fresh);
+        if self.door.is_some() {
+            self.tell_door(Input::Pushed { server: ServerId(server as u16), document });
         }
     }
 
@@ -778,6 +811,29 @@ impl World {
         }
     }
 
+    /// Whether whatever has gone wrong is over long since, or seen through: what lives is well, what does
+    /// not is known to be dead, nobody is kept where they are, and everything can be written.
+    pub(crate) fn is_at_peace(&self) -> bool {
+        let Some(door) = &self.door else { return false };
+        let status = door.status(self.now);
+        let disabled = self.settings.decision.disable_automatic_user_distribution;
+        if disabled || self.disk_full || status.store.is_some() || status.suspicion.is_some() {
+            return false;
+        }
+        let as_it_should = |(server, shown): (&UcServer, &ServerStatus)| match server.mood() {
+            Mood::Healthy => ["up", "drain"].contains(&&*shown.state),
+            Mood::Dead | Mood::Hung => &*shown.state == "down",
+            Mood::Slow { .. }
+            | Mood::Refusing
+            | Mood::Errors
+            | Mood::Flapping { .. }
+            | Mood::Amnesia
+            | Mood::StrictHome => false,
+        };
+        status.servers.iter().any(|server| &*server.state == "up")
+            && self.servers.iter().zip(&status.servers).all(as_it_should)
+    }
+
     /// What the door says of a login is so: whoever it takes for failed was unwell lately, and
     /// whoever it takes for well may serve.
     pub(crate) fn check_explained(&self, aor: &str) {
@@ -828,9 +884,13 @@ impl World {
                 let spread = is_on(self.spreads_until);
                 assert!(spread || self.ordered.contains(&*record.name), "{before:?} {record:?}");
                 if !self.ordered.contains(&*record.name) {
+                    self.check_ties(&before, record.home.as_deref());
                     self.departed.push((self.now.uptime, to.expect("they have a home")));
                 }
                 continue;
+            }
+            if to != record.home {
+                self.check_ties(record, to.as_deref());
             }
             let unwell = is_on(self.unwell_until[index].max(self.drilled_until[index]));
             let why = record.relocation.as_ref().map(|relocation| relocation.why);
@@ -871,6 +931,16 @@ impl World {
                 .count();
             assert!(here <= server.capacity as usize, "ucs{} is over capacity: {here}", index + 1);
         }
+    }
+
+    /// Whoever goes there finds every line group and telephone system of the home (P4).
+    fn check_ties(&self, user: &UserRecord, to: Option<&str>) {
+        let called = |name: Option<&str>| name.and_then(|name| self.server_called(name));
+        let (Some(home), Some(there)) = (called(user.home.as_deref()), called(to)) else { return };
+        let ties = |server: usize| &self.settings.servers[server].ties;
+        let lacks =
+            ties(there).lacks_line_group(ties(home)).or(ties(there).lacks_system(ties(home)));
+        assert_eq!(lacks, None, "{} of ucs{} went to {to:?}", user.name, home + 1);
     }
 
     /// Nobody's home gets more users back within a second than it may (B2, M7).

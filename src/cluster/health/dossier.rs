@@ -14,6 +14,8 @@ const MISSES: u32 = 3;
 const PUSH_LASTS: Duration = Duration::from_secs(15);
 /// Lives remembered, to know a boot id that comes back.
 const LIVES: usize = 8;
+/// So many documents of a former life in a row, and none of another: it is not over.
+const REVENANT: u32 = 5;
 /// A process that restarts more often is reported this often: everything is registered there again
 /// each time, and a document that invents a boot id per request must not make that a storm.
 const LIFE_MIN: Duration = Duration::from_secs(10);
@@ -36,6 +38,8 @@ pub(super) struct Dossier {
     boot_id: Option<Arc<str>>,
     restarted_at: Option<Uptime>,
     former: VecDeque<Arc<str>>,
+    /// A former life that documents tell of, one after the other, and how many.
+    revenant: Option<(Arc<str>, u32)>,
 }
 
 impl Dossier {
@@ -57,6 +61,7 @@ impl Dossier {
             boot_id: None,
             restarted_at: None,
             former: VecDeque::new(),
+            revenant: None,
         }
     }
 
@@ -78,8 +83,9 @@ impl Dossier {
     /// Takes in a document, or that there is none. `true`: the process is another one than before.
     pub(super) fn file(&mut self, now: Uptime, result: Result<Document, DocumentFault>) -> bool {
         match result {
-            // A life that is over does not come back: two processes behind one address, or a lie.
-            Ok(document) if !self.former.contains(&document.boot_id) => {
+            // A life that is over does not come back: the document is late, or there are two processes
+            // behind one address, or it is a lie.
+            Ok(document) if !self.is_over(&document.boot_id) => {
                 self.misses = 0;
                 let restarted = self.is_new_life(now, &document.boot_id);
                 self.last = Some(document);
@@ -161,6 +167,25 @@ impl Dossier {
     fn fresh(&self, now: Uptime) -> Option<&Document> {
         let lapsed = self.lapses_at().is_some_and(|at| at <= now);
         self.last.as_ref().filter(|_| self.misses < MISSES && !lapsed)
+    }
+
+    /// Whether this life is over. One that documents tell of again and again, and of no other, is not:
+    /// what made it a former one was late itself, such as from before this door began.
+    fn is_over(&mut self, boot_id: &Arc<str>) -> bool {
+        if !self.former.contains(boot_id) {
+            self.revenant = None;
+            return false;
+        }
+        let told = match self.revenant.take() {
+            Some((revenant, told)) if revenant == *boot_id => told + 1,
+            Some(_) | None => 1,
+        };
+        if told < REVENANT {
+            self.revenant = Some((Arc::clone(boot_id), told));
+            return true;
+        }
+        self.former.retain(|former| former != boot_id);
+        false
     }
 
     fn is_new_life(&mut self, now: Uptime, boot_id: &Arc<str>) -> bool {
@@ -249,6 +274,23 @@ mod tests {
             dossier.file(at(second), missing());
         }
         assert!(dossier.is_at_fault(at(8)));
+    }
+
+    #[test]
+    fn a_late_document_of_another_life_is_believed_only_until_the_truth_insists() {
+        let mut dossier = dossier(None);
+        assert!(!push(&mut dossier, at(10), "b", 1));
+        assert!(push(&mut dossier, at(30), "a", 9), "from before this door began: nobody can know");
+        for second in 31..35 {
+            assert!(!push(&mut dossier, at(second), "b", 2), "it may be another process");
+        }
+        assert!(push(&mut dossier, at(45), "b", 3), "but it is not");
+        assert_eq!((dossier.users(at(46)), dossier.is_at_fault(at(46))), (Some((3, 500)), false));
+        // Two processes that answer in turn are told from one that restarted.
+        for second in 60..90 {
+            let id = if second % 3 == 0 { "b" } else { "a" };
+            assert!(!push(&mut dossier, at(second), id, 4), "{second}");
+        }
     }
 
     #[test]

@@ -58,16 +58,50 @@ fn a_guest_finds_all_line_groups_and_telephone_systems_of_the_home() {
 }
 
 #[test]
-fn a_server_that_lost_a_telephone_system_takes_nobody_who_needs_it_while_another_reaches_it() {
+fn a_server_that_lost_a_telephone_system_takes_those_who_need_it_last_of_all() {
     let well = ties(&[], &["pbx", "trunk"]);
     let without = lost(&well, &["pbx"]);
-    let of = |pool: [&Arc<Ties>; 3]| asked(&pool.map(Arc::clone));
-    assert_eq!(of([&well, &well, &without]), Err(Refusal::TelephoneSystemLost));
-    assert_eq!(of([&ties(&[], &["trunk"]), &well, &without]), Ok(()), "who does not need it");
-    // Down for all: the telephone system is down, and a move for it helps nobody.
-    assert_eq!(of([&well, &without, &without]), Ok(()));
-    // A server that is down itself reaches nothing, whatever it said last.
-    assert_eq!(asked(&[Arc::clone(&well), Arc::clone(&without)]), Ok(()));
+    let users = [UserId(0), UserId(1), UserId(2)];
+    let planned = |home: &Arc<Ties>, degraded: bool, room: u32| {
+        let (mut view, mut directory) =
+            pool(&[Arc::clone(home), Arc::clone(&well), Arc::clone(&without)]);
+        for n in 1..3 {
+            directory.insert(user(format!("v{n}"), Some(ServerId(0)))).unwrap();
+        }
+        view.servers[1].capacity = room;
+        if degraded {
+            view.servers[1].state = State::Degraded;
+        }
+        let plan = plan(&users, &view, &directory, &POLICY);
+        assert_eq!(plan.unplaced, []);
+        let alone = place(UserId(0), &view, &directory, &POLICY).unwrap();
+        (
+            per_server(&plan, 3),
+            alone.0,
+            lost_system(directory.get(UserId(0)), ServerId(2), &view).cloned(),
+        )
+    };
+    let pbx = Some(Arc::from("pbx"));
+    assert_eq!(planned(&well, false, 10), (vec![0, 3, 0], 1, pbx.clone()));
+    assert_eq!(
+        planned(&well, true, 10),
+        (vec![0, 3, 0], 1, pbx.clone()),
+        "degraded, but it telephones"
+    );
+    assert_eq!(planned(&well, false, 1), (vec![0, 1, 2], 1, pbx.clone()), "better than nowhere");
+    assert_eq!(planned(&well, false, 0), (vec![0, 0, 3], 2, pbx));
+    // Who does not need it does not care.
+    let (spread, _, lost) = planned(&ties(&[], &["trunk"]), false, 10);
+    assert_eq!((spread.iter().filter(|users| **users > 0).count(), lost), (2, None));
+}
+
+#[test]
+fn a_home_that_lost_its_telephone_system_loses_nobody_to_a_rebalance() {
+    let well = ties(&[], &["pbx"]);
+    let (mut view, _) = pool(&[lost(&well, &["pbx"]), Arc::clone(&well), Arc::clone(&well)]);
+    view.servers[0].state = State::Up;
+    let even = directory(&[5, 5, 5]);
+    assert_eq!(rebalance(&view, &even, &POLICY), [], "that is a mood of the hour");
 }
 
 #[test]
@@ -113,10 +147,7 @@ proptest! {
             (has.is_empty() || wants.iter().all(|group| has.contains(group)))
                 && home.ties.systems().all(|(system, _)| match to.ties.reaches(system) {
                     None => to.ties.systems().count() == 0,
-                    Some(true) => true,
-                    Some(false) => !view.servers.iter().any(|other| {
-                        other.state == State::Up && other.ties.reaches(system) == Some(true)
-                    }),
+                    Some(_) => true,
                 })
         };
         for planned in rebalance(&view, &directory, &POLICY) {
