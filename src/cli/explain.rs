@@ -248,12 +248,13 @@ mod tests {
         let away = "away from ucs9 since Thu, 01 Jan 1970 00:00:00 GMT: failover";
         assert!(text.contains(away), "{text}");
         assert!(
-            text.contains(
-                "ucs2       up     no: full; it does not reach pbx               90     0"
-            ),
+            text.contains("ucs2       up     no: full; it does not reach pbx     90     0"),
             "{text}"
         );
-        assert!(text.contains("ucs3       up     yes, first of all     100     7"), "{text}");
+        assert!(
+            text.contains("ucs3       up     yes, first of all                  100     7"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What every store promises, as one suite: [`contract!`] runs it against an engine.
+//! What every store promises, as one suite: [`contract!`] runs it against an engine. What those promise
+//! besides that survive a restart is in `durability`.
 
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;

@@ -205,3 +205,47 @@ impl State {
         }
     }
 }
+
+/// What is found after a power cut at every instant of a journal, by the last mark before it: what was
+/// flushed, and of the rest whatever chance left, torn at a sector.
+pub(super) fn cut_power(
+    mut durable: Vec<u8>,
+    journal: &[Step],
+    found: &mut dyn FnMut(usize, FakeDisk),
+) {
+    let mut random = fastrand::Rng::with_seed(20_241_122);
+    let mut acknowledged = 0;
+    let mut unflushed: Vec<&Step> = Vec::new();
+    for step in journal {
+        match step {
+            Step::Note(mark) => acknowledged = *mark,
+            Step::Flush => unflushed.drain(..).for_each(|step| replay(&mut durable, step, None)),
+            Step::Write(..) | Step::Resize(_) => unflushed.push(step),
+        }
+        let mut image = durable.clone();
+        for step in &unflushed {
+            if random.bool() {
+                replay(&mut image, step, Some(&mut random));
+            }
+        }
+        found(acknowledged, FakeDisk::with(image));
+    }
+}
+
+/// Does a step again; a torn write stops at a sector.
+fn replay(image: &mut Vec<u8>, step: &Step, torn: Option<&mut fastrand::Rng>) {
+    match step {
+        Step::Write(offset, data) => {
+            let from = *offset as usize;
+            let sectors = data.len().div_ceil(512);
+            let kept = torn.map_or(sectors, |random| random.usize(0..=sectors)) * 512;
+            let data = &data[..kept.min(data.len())];
+            if image.len() < from + data.len() {
+                image.resize(from + data.len(), 0);
+            }
+            image[from..from + data.len()].copy_from_slice(data);
+        }
+        Step::Resize(length) => image.resize(*length as usize, 0),
+        Step::Flush | Step::Note(_) => {}
+    }
+}

@@ -24,6 +24,8 @@ mod writer;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod durability;
+#[cfg(test)]
 mod fake;
 
 use std::collections::HashMap;
