@@ -475,6 +475,10 @@ impl Door {
     /// not pass the door yet.
     pub(super) fn has_active_session(&self, now: Uptime, user: UserId) -> bool {
         let any = self.settings.recovery.active_session == ActiveSession::Any;
+        // A binding that is only being made is nobody's yet.
+        if self.directory.get(user).aors.iter().any(|aor| self.turns.contains_key(aor)) {
+            return true;
+        }
         self.bindings_of(user).iter().any(|&id| {
             self.bindings.get(id).is_some_and(|binding| {
                 let busy = binding.step != Step::Idle || binding.claimed;

@@ -249,6 +249,31 @@ fn who_is_registered_stays_where_any_session_counts() {
 }
 
 #[test]
+fn nobody_is_brought_home_in_the_middle_of_something() {
+    let (mut world, away) = away(policy(), 13);
+    world.set_mood(1, Mood::Healthy);
+    world.run_for(HEALTHY_AFTER);
+    // One of them is elsewhere with a new phone, and the backup takes its time to answer.
+    let moved = world.relocations().remove(0);
+    let number = world.phones.iter().position(|phone| phone.aor == *moved.user).unwrap();
+    let backup = world.current_of(&moved.user).unwrap();
+    world.set_mood(backup, Mood::Slow { delay: Duration::from_millis(800) });
+    world.roam(number);
+    world.run_for(Duration::from_millis(5));
+    order(&mut world, Command::ReturnServer("ucs2".into())).unwrap();
+    let begun = last_return(&world).unwrap();
+    assert_eq!((begun.active, begun.users), (1, away as u64 - 1));
+    world.run_until(Duration::from_secs(300), |world| relocated(world) == 1);
+    assert_eq!(world.current_of(&moved.user), Some(backup), "where it was in the middle of it");
+    assert!(world.phones[number].is_acknowledged(world.now.uptime), "and was not disturbed");
+    // With the next return they come home, too.
+    world.set_mood(backup, Mood::Healthy);
+    world.run_until(Duration::from_secs(900), |world| relocated(world) == 0);
+    world.run_for(Duration::from_secs(5));
+    world.check_reachable();
+}
+
+#[test]
 fn who_cannot_be_sent_home_is_told_why() {
     let (mut world, away) = away(policy(), 12);
     let send = |world: &mut World, name: &str| {

@@ -389,6 +389,29 @@ fn nobody_goes_home_to_a_server_that_lost_the_telephone_system() {
 }
 
 #[test]
+fn nobody_comes_home_faster_than_the_telephone_system_takes_them() {
+    let mut settings = behind_one(3, Some(2));
+    settings.recovery.users_per_second = 100;
+    settings.recovery.look = Duration::from_secs(1);
+    let mut world = registered(settings, 45, 15);
+    let home = on(&world, 0).len();
+    world.set_mood(0, Mood::Dead);
+    world.run_until(Duration::from_secs(90), |world| on(world, 0).is_empty() && settled(world));
+    world.set_mood(0, Mood::Healthy);
+    let began = world.now.uptime;
+    world.run_until(Duration::from_secs(1_200), |world| {
+        on(world, 0).len() == home && settled(world)
+    });
+    let met = met(&world, began);
+    assert_eq!(met.len(), home);
+    assert!(peak(&met) <= 4, "{}", peak(&met));
+    world.run_for(Duration::from_secs(5));
+    let run = world.door().recovery_status(world.now).returns.remove(0);
+    assert_eq!((&*run.state, run.arrived), ("done", home as u64));
+    world.check_reachable();
+}
+
+#[test]
 fn what_an_old_document_says_of_a_telephone_system_counts_no_longer() {
     let mut world = telling([REACHES, LOST, REACHES], 13);
     assert_eq!(world.systems()[0].lost_by, ["ucs2".into()]);
