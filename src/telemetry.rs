@@ -124,6 +124,11 @@ fn write(event: &Event, unlogged: u64) {
             error!(unlogged, %server, realms, others, "the servers want passwords for different \
                 realms: nobody is moved between them; give them the same realm");
         }
+        Event::SystemsUnknown { server, systems } => {
+            let systems = systems.join(", ");
+            error!(unlogged, %server, systems, "a server tells of telephone systems that `reaches` does \
+                not name: they count for nothing; names must be equal on all servers");
+        }
         Event::SystemsLost { server, all: 0, .. } => {
             info!(unlogged, %server, "server reaches all its telephone systems again");
         }
@@ -237,6 +242,7 @@ impl Kind {
             | Event::ServerRestarted { .. }
             | Event::RealmsDiffer { .. }
             | Event::SystemsLost { .. }
+            | Event::SystemsUnknown { .. }
             | Event::Misdirected { .. } => Self::Server,
             Event::Suspicion(_) => Self::Suspicion,
             Event::FailoverPlanned { .. }

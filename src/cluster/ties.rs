@@ -14,6 +14,8 @@ pub struct Ties {
     line_groups: BTreeSet<Arc<str>>,
     /// By name: whether it is reached.
     systems: BTreeMap<Arc<str>, bool>,
+    unknown: BTreeSet<Arc<str>>,
+    is_fresh: bool,
 }
 
 impl Ties {
@@ -26,19 +28,34 @@ impl Ties {
         Self {
             line_groups: line_groups.into_iter().collect(),
             systems: reaches.into_iter().map(|name| (name, true)).collect(),
+            ..Self::default()
         }
     }
 
-    /// The same with what the server's document says of telephone systems, which may be ones the
-    /// operator did not name. An old document (`fresh` is false) still says which there are, and
-    /// nothing of whether they are reached.
+    /// The same with what the server's document says of telephone systems. Where the operator has named
+    /// some, it tells of those alone: another one is noted, and binds nobody. An old document (`fresh` is
+    /// false) says still which there are, and nothing of whether they are reached.
     #[must_use]
     pub fn told(&self, systems: &[TelephoneSystem], fresh: bool) -> Self {
-        let mut told = self.clone();
+        let mut told = Self { is_fresh: fresh, ..self.clone() };
         for system in systems {
-            told.systems.insert(Arc::clone(&system.name), system.reachable || !fresh);
+            if self.systems.is_empty() || self.systems.contains_key(&system.name) {
+                told.systems.insert(Arc::clone(&system.name), system.reachable || !fresh);
+            } else {
+                told.unknown.insert(Arc::clone(&system.name));
+            }
         }
         told
+    }
+
+    /// Whether they say what is so now, as far as the server says anything.
+    pub const fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
+    /// Telephone systems that its document names and the operator does not.
+    pub fn unknown(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.unknown.iter()
     }
 
     /// Its line groups, by name.
@@ -98,15 +115,24 @@ mod tests {
     }
 
     #[test]
-    fn a_document_says_more_than_the_operator_and_counts_while_it_is_fresh() {
+    fn a_document_says_what_is_reached_while_it_is_fresh_and_which_there_are_where_nobody_else_does()
+     {
         let system = |name: &str, reachable| TelephoneSystem { name: name.into(), reachable };
         let told = [system("pbx", false), system("trunk", true)];
-        let configured = ties(&[], &["pbx", "branch"]);
-        let fresh = configured.told(&told, true);
-        let reach =
-            |ties: &Ties| ["pbx", "trunk", "branch", "other"].map(|name| ties.reaches(name));
-        assert_eq!(reach(&fresh), [Some(false), Some(true), Some(true), None]);
-        let stale = configured.told(&told, false);
-        assert_eq!(reach(&stale), [Some(true), Some(true), Some(true), None]);
+        let reach = |ties: &Ties| ["pbx", "trunk", "branch", "x"].map(|name| ties.reaches(name));
+        let unknown = |ties: &Ties| ties.unknown().cloned().collect::<Vec<_>>();
+
+        let silent = Ties::default().told(&told, true);
+        assert_eq!(reach(&silent), [Some(false), Some(true), None, None]);
+        assert!(silent.is_fresh() && unknown(&silent).is_empty());
+        let stale = Ties::default().told(&told, false);
+        assert_eq!(
+            (reach(&stale), stale.is_fresh()),
+            ([Some(true), Some(true), None, None], false)
+        );
+
+        let configured = ties(&[], &["pbx", "branch"]).told(&told, true);
+        assert_eq!(reach(&configured), [Some(false), None, Some(true), None]);
+        assert_eq!(unknown(&configured), ["trunk".into()]);
     }
 }

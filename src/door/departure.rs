@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::{ServerId, State};
+use crate::directory::MoveReason;
 use crate::directory::record::RelocationReason;
-use crate::directory::{MoveReason, UserId};
 use crate::door::command::Refused;
 use crate::door::explain::{PlannedMove, ServerLoad};
 use crate::door::rehome::{Move, Toward};
@@ -395,18 +395,7 @@ impl Door {
         let mut users = self.users_to_leave(&[server]);
         users.retain(|&user| !self.ledger.is_recording(user));
         let policy = &self.settings.decision.placement;
-        let view = self.health.view();
-        let mut plan = placement::plan(&users, view, &self.directory, policy);
-        // Where they are, they can telephone.
-        let here = |user| placement::lost_system(user, server, view).is_none();
-        let serves = !view.server(server).is_dead();
-        let without = plan.moves.extract_if(.., |step| {
-            let user = self.directory.get(step.user);
-            serves && here(user) && placement::lost_system(user, step.to, view).is_some()
-        });
-        let without: Vec<UserId> = without.map(|step| step.user).collect();
-        let refusal = Refusal::TelephoneSystemLost;
-        plan.unplaced.extend(without.into_iter().map(|user| (user, refusal)));
+        let plan = placement::plan(&users, self.health.view(), &self.directory, policy);
         let mut because: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         for (_, refusal) in &plan.unplaced {
             *because.entry(refusal.name().into()).or_default() += 1;
@@ -422,9 +411,11 @@ impl Door {
         run.status.unplaced = plan.unplaced.len() as u64;
         run.status.unplaced_because = because;
         let empty = left == 0 && run.recording == 0;
+        let lost = Refusal::TelephoneSystemLost.name();
         let (state, why): (&str, Option<&str>) = match () {
             () if empty => ("empty", None),
             () if !run.queue.is_empty() || run.recording > 0 => ("going", None),
+            () if run.status.unplaced_because.contains_key(lost) => ("waiting", Some(lost)),
             () if run.status.unplaced > 0 => ("waiting", Some("no_room")),
             // What is left there is disabled, or being written.
             () => ("waiting", Some("disabled_users")),
@@ -509,7 +500,8 @@ impl Door {
             // What was not used is not saved up beyond one helping.
             let saved = now.uptime.as_nanos().saturating_sub(HELPING.as_nanos() as u64);
             *next_at = (*next_at).max(Uptime::from_nanos(saved));
-            if *next_at > now.uptime {
+            let home = known.home.unwrap_or(from);
+            if *next_at > now.uptime || self.systems_are_busy(home) {
                 later.push_back(step);
                 continue;
             }
@@ -526,8 +518,9 @@ impl Door {
                 continue;
             }
             *promised += 1;
+            let systems_gap = self.systems_gap(home);
             if let Some(next_at) = self.departures.next_at.get_mut(&to) {
-                *next_at += gap;
+                *next_at += gap.max(systems_gap);
             }
             moves.push(Move { user, from, to, epoch, toward, date: now.wall });
         }

@@ -306,8 +306,13 @@ impl Door {
     fn send_home(&mut self, now: Now, number: u32) {
         let policy = self.settings.recovery.clone();
         let gap = Duration::from_secs(1) / policy.users_per_second.max(1);
+        let Some(home) = self.homecomings.run(number).map(|run| run.home) else { return };
+        if self.systems_are_busy(home) {
+            // Whoever lost their server goes first, also at the telephone system.
+            return self.wake_homecomings_at(now.uptime + HELPING);
+        }
+        let gap = gap.max(self.systems_gap(home));
         let Some(run) = self.homecomings.run(number) else { return };
-        let home = run.home;
         let total = usize::try_from(run.status.users).unwrap_or(usize::MAX);
         let stage = usize::try_from(run.status.stage.saturating_sub(1)).unwrap_or(usize::MAX);
         let end = stage_end(&policy, total, stage);

@@ -35,9 +35,8 @@ pub(crate) struct Lane {
     pub(crate) sweep: HashSet<SlotId>,
     pub(crate) sweeping: bool,
     queues: Queues,
-    /// Whose turn it was when a telephone system behind the server took no more: they hold up nobody
-    /// else, and go before the others once it does.
-    held: BTreeMap<SystemId, Queues>,
+    /// Who waits for telephone systems, by which: they hold up nobody else.
+    held: BTreeMap<SystemSet, Held>,
     /// Whether it still holds what it granted; asked last of all.
     pub(crate) sampling: Sampling,
 }
@@ -54,6 +53,17 @@ struct Queues {
     /// Refreshes and removals.
     background: VecDeque<SlotId>,
 }
+
+/// Who waits for the same telephone systems, most pressing first; each with a number that tells who
+/// came first, in whatever lane.
+#[derive(Debug, Default)]
+struct Held {
+    urgent: VecDeque<(u64, SlotId, usize)>,
+    steps: [VecDeque<(u64, SlotId)>; Urgency::ALL.len()],
+}
+
+/// How pressing a held turn is, and when it came: the least goes first.
+pub(crate) type Order = (usize, u64);
 
 /// Who goes next.
 #[derive(Clone, Copy, Debug)]
@@ -113,40 +123,55 @@ impl Lane {
         self.queues.of(urgency).push_back(binding);
     }
 
-    /// Whose turn it was waits for this telephone system.
-    pub(crate) fn hold(&mut self, turn: Turn, system: SystemId) {
-        let held = self.held.entry(system).or_default();
+    /// Whose turn it was waits for these telephone systems.
+    pub(crate) fn hold(&mut self, turn: Turn, systems: SystemSet, number: u64) {
+        let held = self.held.entry(systems).or_default();
         match turn {
-            Turn::Update(waiting, index) => held.urgent.push_back((waiting, index)),
-            Turn::Step(binding, urgency) => held.of(urgency).push_back(binding),
+            Turn::Update(waiting, index) => held.urgent.push_back((number, waiting, index)),
+            Turn::Step(binding, urgency) => {
+                held.steps[urgency as usize].push_back((number, binding));
+            }
             // It asks for nothing that a telephone system would hear of.
             Turn::Sample(_) => {}
         }
     }
 
-    /// Who goes next, if the window has room; the pace is asked separately. Who waits for a telephone
-    /// system goes when that is among the `open` ones.
-    pub(crate) fn take_turn(&mut self, open: SystemSet) -> Option<Turn> {
+    /// Who goes next of those who wait for no telephone system, if the window has room; the pace is
+    /// asked separately.
+    pub(crate) fn take_turn(&mut self) -> Option<Turn> {
         if !self.pacer.has_room() {
             return None;
         }
-        self.take_update(open)
-            .or_else(|| Urgency::ALL.into_iter().find_map(|urgency| self.take_step(urgency, open)))
-            .or_else(|| self.take_question())
+        let queues = &mut self.queues;
+        let update = queues.urgent.pop_front().map(|(waiting, index)| Turn::Update(waiting, index));
+        let step = |urgency| Some(Turn::Step(queues.of(urgency).pop_front()?, urgency));
+        update.or_else(|| Urgency::ALL.into_iter().find_map(step)).or_else(|| self.take_question())
     }
 
-    fn take_update(&mut self, open: SystemSet) -> Option<Turn> {
-        let mut held = self.held.iter_mut().filter(|(system, _)| open.contains(**system));
-        held.find_map(|(_, queues)| queues.urgent.pop_front())
-            .or_else(|| self.queues.urgent.pop_front())
-            .map(|(waiting, index)| Turn::Update(waiting, index))
+    /// Who would go next of those who wait for telephone systems, if all of theirs are `open`.
+    pub(crate) fn next_held(&self, open: SystemSet) -> Option<(Order, SystemSet)> {
+        let ready = self.held.iter().filter(|(systems, _)| open.has_all(**systems));
+        ready.filter_map(|(systems, held)| Some((held.first()?, *systems))).min()
     }
 
-    fn take_step(&mut self, urgency: Urgency, open: SystemSet) -> Option<Turn> {
-        let mut held = self.held.iter_mut().filter(|(system, _)| open.contains(**system));
-        held.find_map(|(_, queues)| queues.of(urgency).pop_front())
-            .or_else(|| self.queues.of(urgency).pop_front())
-            .map(|binding| Turn::Step(binding, urgency))
+    /// That one.
+    pub(crate) fn take_held(&mut self, systems: SystemSet) -> Option<Turn> {
+        let held = self.held.get_mut(&systems)?;
+        let turn = held.pop();
+        if held.len() == 0 {
+            self.held.remove(&systems);
+        }
+        turn
+    }
+
+    /// Whether anybody waits here for telephone systems.
+    pub(crate) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Whether anybody waits here for nothing but their turn.
+    pub(crate) fn has_turns(&self) -> bool {
+        self.queues.len() > 0 || matches!(self.sampling.question, Question::Queued(_))
     }
 
     fn take_question(&mut self) -> Option<Turn> {
@@ -164,18 +189,20 @@ impl Lane {
 
     /// How many phones' updates wait here for a telephone system.
     pub(crate) fn phones_held(&self, system: SystemId) -> usize {
-        self.held.get(&system).map_or(0, |queues| queues.urgent.len())
+        let of_it = self.held.iter().filter(|(systems, _)| systems.contains(system));
+        of_it.map(|(_, held)| held.urgent.len()).sum()
     }
 
     /// How many wait here for a telephone system, stale entries included.
     pub(crate) fn held(&self, system: SystemId) -> usize {
-        self.held.get(&system).map_or(0, Queues::len)
+        let of_it = self.held.iter().filter(|(systems, _)| systems.contains(system));
+        of_it.map(|(_, held)| held.len()).sum()
     }
 
     /// How many wait, stale entries included.
     pub(crate) fn queued(&self) -> usize {
         let question = usize::from(matches!(self.sampling.question, Question::Queued(_)));
-        self.queues.len() + self.held.values().map(Queues::len).sum::<usize>() + question
+        self.queues.len() + self.held.values().map(Held::len).sum::<usize>() + question
     }
 
     /// The server failed: nobody waits for it any longer. The window starts anew.
@@ -183,14 +210,39 @@ impl Lane {
         self.pacer.restart();
         self.sampling.question = Question::None;
         let (mut updates, mut steps) = (Vec::new(), Vec::new());
-        let held = std::mem::take(&mut self.held).into_values();
-        for mut queues in held.chain([std::mem::take(&mut self.queues)]) {
-            updates.extend(queues.urgent.drain(..));
-            for urgency in Urgency::ALL {
-                steps.extend(queues.of(urgency).drain(..));
-            }
+        for held in std::mem::take(&mut self.held).into_values() {
+            updates.extend(held.urgent.into_iter().map(|(_, waiting, index)| (waiting, index)));
+            steps.extend(held.steps.into_iter().flatten().map(|(_, binding)| binding));
+        }
+        updates.extend(self.queues.urgent.drain(..));
+        for urgency in Urgency::ALL {
+            steps.extend(self.queues.of(urgency).drain(..));
         }
         (updates, steps)
+    }
+}
+
+impl Held {
+    fn first(&self) -> Option<Order> {
+        let update = self.urgent.front().map(|(number, ..)| (0, *number));
+        let step =
+            |(rank, queue): (usize, &VecDeque<(u64, SlotId)>)| Some((rank + 1, queue.front()?.0));
+        update.or_else(|| self.steps.iter().enumerate().find_map(step))
+    }
+
+    fn pop(&mut self) -> Option<Turn> {
+        let update = self.urgent.pop_front();
+        let step = |urgency: Urgency| {
+            let (_, binding) = self.steps[urgency as usize].pop_front()?;
+            Some(Turn::Step(binding, urgency))
+        };
+        update
+            .map(|(_, waiting, index)| Turn::Update(waiting, index))
+            .or_else(|| Urgency::ALL.into_iter().find_map(step))
+    }
+
+    fn len(&self) -> usize {
+        self.urgent.len() + self.steps.iter().map(VecDeque::len).sum::<usize>()
     }
 }
 
@@ -234,11 +286,10 @@ mod tests {
         Lane::new(&server, ListenerId(0), pace)
     }
 
-    fn turns(lane: &mut Lane, open: SystemSet) -> Vec<u64> {
-        let number = |turn| match turn {
+    fn number(turn: Turn) -> u64 {
+        match turn {
             Turn::Update(id, _) | Turn::Step(id, _) | Turn::Sample(id) => id.to_u64(),
-        };
-        std::iter::from_fn(|| lane.take_turn(open)).map(number).collect()
+        }
     }
 
     #[test]
@@ -250,26 +301,35 @@ mod tests {
         lane.push_step(id(3), Urgency::Moving);
         lane.push_update(id(4), 0);
         lane.sampling.question = Question::Queued(id(5));
-        assert_eq!(turns(&mut lane, SystemSet::NONE), [4, 3, 2, 1, 5]);
+        let turns: Vec<u64> = std::iter::from_fn(|| lane.take_turn()).map(number).collect();
+        assert_eq!(turns, [4, 3, 2, 1, 5]);
     }
 
     #[test]
-    fn who_waits_for_a_telephone_system_holds_up_nobody_and_goes_first_of_their_kind_then() {
+    fn who_waits_for_telephone_systems_goes_when_all_of_theirs_are_open_first_come_first_served() {
         let mut lane = lane(Pace::default());
         let id = SlotId::from_u64;
         let (pbx, trunk) = (SystemId(0), SystemId(1));
-        lane.hold(Turn::Step(id(1), Urgency::Moving), pbx);
-        lane.hold(Turn::Update(id(2), 0), pbx);
-        lane.hold(Turn::Step(id(3), Urgency::Moving), trunk);
-        lane.push_step(id(4), Urgency::Moving);
-        assert_eq!((lane.queued(), lane.held(pbx), lane.phones_held(pbx)), (4, 2, 1));
-        assert_eq!(turns(&mut lane, SystemSet::NONE), [4]);
-        lane.push_step(id(5), Urgency::Moving);
-        lane.push_update(id(6), 0);
-        assert_eq!(turns(&mut lane, SystemSet::of(pbx)), [2, 6, 1, 5]);
-        assert_eq!(lane.queued(), 1);
-        assert_eq!(lane.clear(), (vec![], vec![id(3)]));
-        assert_eq!(lane.queued(), 0);
+        let both = SystemSet::of(pbx).with(trunk);
+        lane.hold(Turn::Step(id(1), Urgency::Moving), both, 1);
+        lane.hold(Turn::Step(id(2), Urgency::Moving), SystemSet::of(pbx), 2);
+        lane.hold(Turn::Step(id(3), Urgency::Moving), SystemSet::of(trunk), 3);
+        lane.hold(Turn::Update(id(4), 0), both, 4);
+        lane.hold(Turn::Step(id(5), Urgency::Background), SystemSet::of(pbx), 0);
+        lane.push_step(id(6), Urgency::Background);
+        assert_eq!((lane.queued(), lane.held(pbx), lane.phones_held(trunk)), (6, 4, 1));
+        let next = |lane: &mut Lane, open| {
+            let (_, systems) = lane.next_held(open)?;
+            lane.take_held(systems).map(number)
+        };
+        assert_eq!(next(&mut lane, SystemSet::NONE), None);
+        assert_eq!(next(&mut lane, SystemSet::of(trunk)), Some(3));
+        assert_eq!(next(&mut lane, both), Some(4), "a phone waits");
+        assert_eq!(next(&mut lane, both), Some(1), "it came first");
+        assert_eq!(next(&mut lane, both), Some(2));
+        assert_eq!(lane.take_turn().map(number), Some(6));
+        assert_eq!(lane.clear(), (vec![], vec![id(5)]));
+        assert!(!lane.holds() && lane.queued() == 0);
     }
 
     #[test]
@@ -279,11 +339,11 @@ mod tests {
             lane.push_step(SlotId::from_u64(n), Urgency::Moving);
         }
         for _ in 0..4 {
-            assert!(lane.take_turn(SystemSet::NONE).is_some());
+            assert!(lane.take_turn().is_some());
             lane.pacer.start(Uptime::ZERO);
         }
-        assert!(lane.take_turn(SystemSet::NONE).is_none());
+        assert!(lane.take_turn().is_none());
         lane.pacer.answered();
-        assert!(lane.take_turn(SystemSet::NONE).is_some());
+        assert!(lane.take_turn().is_some());
     }
 }

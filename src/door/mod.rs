@@ -249,6 +249,13 @@ pub enum Event {
         /// Whether another server reaches one of them.
         elsewhere: bool,
     },
+    /// The document of a server names telephone systems that its configuration does not.
+    SystemsUnknown {
+        /// Which.
+        server: Arc<str>,
+        /// Those, at most 8 of them.
+        systems: Vec<Arc<str>>,
+    },
     /// The door suspects itself or something shared; `None`: no longer (H5).
     Suspicion(Option<Suspect>),
     /// A failed server's users were planned.

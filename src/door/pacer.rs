@@ -13,7 +13,8 @@ const BURST: Duration = Duration::from_millis(100);
 /// A window in flight and a ceiling per second.
 ///
 /// The window grows by one with every answer until the first loss, then by one a window; it is
-/// halved by a loss (a timeout or an answer that says "too much"), like a congestion window.
+/// halved by a loss (a timeout or an answer that says "too much"), like a congestion window: once for
+/// whatever was out together.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     pace: Pace,
@@ -21,6 +22,8 @@ pub(crate) struct Pacer {
     window: u32,
     grown: u32,
     lost_before: bool,
+    /// Of what was out when the window was halved last, how many may still be lost.
+    forgiven: u32,
     next_at: Uptime,
 }
 
@@ -32,6 +35,7 @@ impl Pacer {
             window: pace.window_initial.max(WINDOW_MIN),
             grown: 0,
             lost_before: false,
+            forgiven: 0,
             next_at: Uptime::ZERO,
         }
     }
@@ -44,21 +48,22 @@ impl Pacer {
     /// `None`: go now. Else when the ceiling allows the next one.
     pub(crate) fn wait_until(&self, now: Uptime) -> Option<Uptime> {
         self.pace.rate_max?;
-        (self.next_at > now + BURST).then_some(self.next_at)
+        let opens =
+            Uptime::from_nanos(self.next_at.as_nanos().saturating_sub(BURST.as_nanos() as u64));
+        (opens > now).then_some(opens)
     }
 
     /// One REGISTER goes out.
     pub(crate) fn start(&mut self, now: Uptime) {
         self.in_flight += 1;
-        if let Some(rate) = self.pace.rate_max {
-            let gap = Duration::from_secs(1) / rate.max(1);
-            self.next_at = self.next_at.max(now) + gap;
+        if self.pace.rate_max.is_some() {
+            self.next_at = self.next_at.max(now) + self.gap();
         }
     }
 
     /// One was answered, and not with "too much".
     pub(crate) fn answered(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.settle();
         self.grown += 1;
         if !self.lost_before || self.grown >= self.window {
             self.grown = 0;
@@ -68,21 +73,43 @@ impl Pacer {
 
     /// One was lost, or answered with "too much".
     pub(crate) fn lost(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        let forgiven = self.forgiven > 0;
+        self.settle();
         self.lost_before = true;
         self.grown = 0;
-        self.window = (self.window / 2).max(WINDOW_MIN);
+        if !forgiven {
+            self.window = (self.window / 2).max(WINDOW_MIN);
+            self.forgiven = self.in_flight;
+        }
     }
 
-    /// One did not go out after all, or what became of it says nothing.
+    /// What became of one says nothing of how much there may be.
+    pub(crate) fn unheard(&mut self) {
+        self.settle();
+    }
+
+    /// One did not go out after all, or nobody had work with it: it counts as if it had not been.
     pub(crate) fn unsent(&mut self) {
+        self.settle();
+        let gap = self.gap().as_nanos() as u64;
+        self.next_at = Uptime::from_nanos(self.next_at.as_nanos().saturating_sub(gap));
+    }
+
+    fn settle(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.forgiven = self.forgiven.saturating_sub(1);
+    }
+
+    /// Between two at the ceiling; none without one.
+    pub(crate) fn gap(&self) -> Duration {
+        self.pace.rate_max.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.max(1))
     }
 
     /// What was learned of the other side counts no longer.
     pub(crate) fn restart(&mut self) {
         self.window = self.pace.window_initial.max(WINDOW_MIN);
         self.lost_before = false;
+        self.forgiven = 0;
     }
 
     pub(crate) const fn in_flight(&self) -> u32 {
@@ -125,6 +152,37 @@ mod tests {
         }
         assert_eq!(pacer.window(), WINDOW_MIN);
         assert_eq!(pacer.in_flight(), 0);
+    }
+
+    #[test]
+    fn what_was_out_together_is_lost_once() {
+        let mut pacer = Pacer::new(Pace { window_initial: 64, window_max: 64, rate_max: None });
+        for _ in 0..64 {
+            pacer.start(Uptime::ZERO);
+        }
+        for _ in 0..64 {
+            pacer.lost();
+        }
+        assert_eq!(pacer.window(), 32);
+        pacer.start(Uptime::ZERO);
+        pacer.lost();
+        assert_eq!(pacer.window(), 16, "that one was sent knowing better");
+    }
+
+    #[test]
+    fn what_nobody_had_work_with_is_given_back() {
+        let mut pacer = Pacer::new(Pace { window_initial: 8, window_max: 8, rate_max: Some(2) });
+        let now = Uptime::from_secs(5);
+        for _ in 0..10 {
+            assert_eq!(pacer.wait_until(now), None);
+            pacer.start(now);
+            pacer.unsent();
+        }
+        pacer.start(now);
+        let opens = pacer.wait_until(now).unwrap();
+        assert_eq!(opens.since(now), Duration::from_millis(400), "at the very moment it may go");
+        assert_eq!(pacer.wait_until(opens), None);
+        assert_eq!(pacer.window(), 8);
     }
 
     #[test]

@@ -104,10 +104,7 @@ impl Door {
         };
         let bytes = self.write_register(&draft, &branch);
         let what = What::Update { waiting: id, index };
-        let systems = match binding.filter(|_| expires_s > 0) {
-            Some(binding) => self.systems_told(now.uptime, server, binding),
-            None => SystemSet::NONE,
-        };
+        let systems = self.systems_told_by_phone(now.uptime, server, id, index);
         let sent = Sent { server, binding, by, what, asked_s: expires_s, again, token, systems };
         self.send_register(now, &branch, bytes, sent);
     }
@@ -188,7 +185,7 @@ impl Door {
         let lane = &mut self.lanes[sent.server.index()];
         lane.pacer.start(now.uptime);
         let flow = lane.flow;
-        self.systems.start(now.uptime, sent.systems);
+        self.systems.start(now.uptime, sent.server, sent.systems);
         let request = self.transactions.request(
             now.uptime,
             flow,

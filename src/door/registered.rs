@@ -11,6 +11,7 @@ use crate::door::Door;
 use crate::door::binding::{By, Step, Trouble, Upstream};
 use crate::door::register::{Sent, What};
 use crate::door::slots::SlotId;
+use crate::door::systems::Heard;
 use crate::door::token::Token;
 use crate::door::update::UpdateState;
 use crate::now::{Now, Uptime};
@@ -50,7 +51,7 @@ impl Door {
             300..=399 if self.on_redirected(now, sent, response) => {}
             _ => self.on_refused(now, sent, status, Some(response)),
         }
-        self.note_at_systems(now, sent, too_much);
+        self.note_at_systems(now, sent, Heard::by_status(status));
         self.pump_lane(now, sent.server);
     }
 
@@ -72,7 +73,7 @@ impl Door {
             self.note_upstream(id, may_hold);
         }
         self.on_refused(now, sent, 0, None);
-        self.note_at_systems(now, sent, true);
+        self.note_at_systems(now, sent, Heard::Nothing);
         self.pump_lane(now, sent.server);
     }
 
@@ -80,7 +81,8 @@ impl Door {
     /// is pumped, because the next one would not fare better.
     pub(super) fn on_unsent(&mut self, now: Now, sent: Sent) {
         self.lanes[sent.server.index()].pacer.unsent();
-        self.systems.unsent(sent.systems);
+        self.systems.hear(now.uptime, sent, Heard::Spared);
+        self.wake_systems(now);
         if let Some(id) = sent.binding {
             self.idle(id);
             if !matches!(sent.what, What::Update { .. }) {

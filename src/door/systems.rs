@@ -6,25 +6,34 @@
 //! there, so those keep to the pace of the systems of the user's home. A refresh, another phone of an
 //! AoR that the server knows, and a removal make none and are free.
 //!
-//! Who finds a system taking no more waits in the lane, where they hold up nobody else.
+//! Who is to be registered there waits in the lane, apart from the others, until all their systems take
+//! one more. Then the most pressing goes first, and of those the one who came first, whatever the lane.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cluster::{ClusterView, ServerId, ServerView};
 use crate::directory::UserId;
 use crate::door::binding::Binding;
+use crate::door::lane::Turn;
 use crate::door::pacer::Pacer;
 use crate::door::register::Sent;
 use crate::door::slots::SlotId;
 use crate::door::status::SystemStatus;
-use crate::door::{Door, Event, SYSTEMS_MAX, TelephoneSystem, Timer};
+use crate::door::{Auth, Door, Event, SYSTEMS_MAX, TelephoneSystem, Timer};
 use crate::now::{Now, Uptime};
+use crate::sip::HeaderName;
 
 /// Phones whose REGISTERs wait for a telephone system with a pace, in seconds of that pace: beyond,
 /// they would lose their patience.
 const SECONDS_MAX: usize = 10;
 /// And where it has none.
 const PHONES_MAX: usize = 2_048;
+/// A server of which nothing has been heard for so long has no share in what a telephone system takes:
+/// beyond the retransmissions that a lost datagram or two need (T1 is half a second).
+const STALL: Duration = Duration::from_secs(3);
+/// Whether one does is looked at so often while somebody waits.
+const LOOK: Duration = Duration::from_secs(1);
 /// Names said at once of telephone systems that a server has lost.
 const NAMES_MAX: usize = 8;
 
@@ -33,12 +42,13 @@ const NAMES_MAX: usize = 8;
 pub(crate) struct SystemId(pub(crate) u8);
 
 /// Some of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SystemSet(u64);
 
 impl SystemSet {
     pub(crate) const NONE: Self = Self(0);
 
+    #[cfg(test)]
     pub(crate) const fn of(system: SystemId) -> Self {
         Self(1 << system.0)
     }
@@ -47,11 +57,16 @@ impl SystemSet {
         self.0 & (1 << system.0) != 0
     }
 
-    const fn with(self, system: SystemId) -> Self {
+    /// Whether all of the others are among these.
+    pub(crate) const fn has_all(self, others: Self) -> bool {
+        others.0 & !self.0 == 0
+    }
+
+    pub(crate) const fn with(self, system: SystemId) -> Self {
         Self(self.0 | 1 << system.0)
     }
 
-    const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
@@ -67,15 +82,71 @@ pub(crate) struct Systems {
     all: Vec<System>,
     /// By [`ServerId`]: the systems of the users who are at home there.
     of_home: Vec<SystemSet>,
-    /// The lane that is asked first when a system takes more, so that each has its share.
-    first: usize,
+    /// How many have ever waited.
+    waited: u64,
 }
 
 #[derive(Debug)]
 struct System {
     name: Arc<str>,
     pacer: Pacer,
+    /// By [`ServerId`]: what is out to it.
+    out: Vec<Out>,
     woken: bool,
+}
+
+/// What is out to one server, and since when nothing has been heard of any of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Out {
+    count: u32,
+    since: Uptime,
+}
+
+impl Out {
+    /// A server that does not answer holds up nobody at the others.
+    fn is_stalled(self, now: Uptime) -> bool {
+        self.count > 0 && now.since(self.since) >= STALL
+    }
+}
+
+impl System {
+    /// Whether it takes one more by way of this server.
+    fn is_open(&self, now: Uptime, server: ServerId) -> bool {
+        let waited_for = self.out.iter().filter(|out| !out.is_stalled(now));
+        let in_flight: u32 = waited_for.map(|out| out.count).sum();
+        let stalled = self.out.get(server.index()).is_some_and(|out| out.is_stalled(now));
+        !stalled && in_flight < self.pacer.window() && self.pacer.wait_until(now).is_none()
+    }
+
+    /// One came back from this server, somehow.
+    fn settle(&mut self, now: Uptime, server: ServerId) {
+        if let Some(out) = self.out.get_mut(server.index()) {
+            *out = Out { count: out.count.saturating_sub(1), since: now };
+        }
+    }
+}
+
+/// What has become of a REGISTER, as far as telephone systems are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The server took it.
+    Granted,
+    /// The server refused it before any telephone system heard of it, or it was never sent.
+    Spared,
+    /// The server said "too much", or that something failed.
+    TooMuch,
+    /// Nothing came back.
+    Nothing,
+}
+
+impl Heard {
+    pub(crate) const fn by_status(status: u16) -> Self {
+        match status {
+            200..=299 => Self::Granted,
+            500.. => Self::TooMuch,
+            _ => Self::Spared,
+        }
+    }
 }
 
 impl Systems {
@@ -84,6 +155,7 @@ impl Systems {
         let all = systems.iter().take(SYSTEMS_MAX).map(|system| System {
             name: Arc::clone(&system.name),
             pacer: Pacer::new(system.pace),
+            out: vec![Out::default(); view.servers.len()],
             woken: false,
         });
         let mut systems = Self { all: all.collect(), ..Self::default() };
@@ -105,45 +177,45 @@ impl Systems {
         (0..).map(SystemId).zip(&self.all)
     }
 
-    /// Those that take one more now.
-    pub(crate) fn open(&self, now: Uptime) -> SystemSet {
-        let open = |(_, system): &(SystemId, &System)| {
-            system.pacer.has_room() && system.pacer.wait_until(now).is_none()
-        };
-        self.each().filter(open).fold(SystemSet::NONE, |set, (id, _)| set.with(id))
+    /// Those of these.
+    fn among(&self, set: SystemSet) -> impl Iterator<Item = (SystemId, &System)> {
+        self.each().filter(move |(id, _)| set.contains(*id))
     }
 
-    /// The first of these that takes no more now.
-    fn closed(&self, now: Uptime, asked: SystemSet) -> Option<SystemId> {
-        if asked.is_empty() {
-            return None;
-        }
-        let open = self.open(now);
-        asked.iter().find(|system| !open.contains(*system))
+    /// Those that take one more now by way of this server.
+    fn open(&self, now: Uptime, server: ServerId) -> SystemSet {
+        let open = self.each().filter(|(_, system)| system.is_open(now, server));
+        open.fold(SystemSet::NONE, |set, (id, _)| set.with(id))
     }
 
-    fn on_each(&mut self, of: SystemSet, tell: impl Fn(&mut Pacer)) {
+    fn of_home(&self, home: ServerId) -> SystemSet {
+        self.of_home.get(home.index()).copied().unwrap_or_default()
+    }
+
+    /// A REGISTER goes out that these hear of.
+    pub(crate) fn start(&mut self, now: Uptime, server: ServerId, of: SystemSet) {
         for system in of.iter() {
-            if let Some(system) = self.all.get_mut(usize::from(system.0)) {
-                tell(&mut system.pacer);
+            let Some(system) = self.all.get_mut(usize::from(system.0)) else { continue };
+            system.pacer.start(now);
+            if let Some(out) = system.out.get_mut(server.index()) {
+                out.since = if out.count == 0 { now } else { out.since };
+                out.count += 1;
             }
         }
     }
 
-    pub(crate) fn start(&mut self, now: Uptime, of: SystemSet) {
-        self.on_each(of, |pacer| pacer.start(now));
-    }
-
-    pub(crate) fn answered(&mut self, of: SystemSet) {
-        self.on_each(of, Pacer::answered);
-    }
-
-    pub(crate) fn unsent(&mut self, of: SystemSet) {
-        self.on_each(of, Pacer::unsent);
-    }
-
-    fn lost(&mut self, of: SystemSet) {
-        self.on_each(of, Pacer::lost);
+    /// What has become of one.
+    pub(crate) fn hear(&mut self, now: Uptime, sent: Sent, heard: Heard) {
+        for system in sent.systems.iter() {
+            let Some(system) = self.all.get_mut(usize::from(system.0)) else { continue };
+            system.settle(now, sent.server);
+            match heard {
+                Heard::Granted => system.pacer.answered(),
+                Heard::Spared => system.pacer.unsent(),
+                Heard::TooMuch => system.pacer.lost(),
+                Heard::Nothing => system.pacer.unheard(),
+            }
+        }
     }
 }
 
@@ -153,7 +225,7 @@ impl Door {
         let user = user.filter(|user| user.index() < self.directory.len());
         let home = user.map(|user| self.directory.get(user)).and_then(|user| user.home);
         let home = home.or_else(|| self.current(user?)).unwrap_or(server);
-        self.systems.of_home.get(home.index()).copied().unwrap_or_default()
+        self.systems.of_home(home)
     }
 
     /// The telephone systems that hear of it when this server is told this binding: none if it knows
@@ -171,72 +243,113 @@ impl Door {
         self.systems_of(server, Some(binding.user))
     }
 
-    /// A telephone system of these that takes no more now. Somebody is about to wait for it, and is
-    /// woken when it does.
-    pub(super) fn system_to_wait_for(&mut self, now: Now, of: SystemSet) -> Option<SystemId> {
-        let closed = self.systems.closed(now.uptime, of)?;
-        self.wake_system(now, closed);
-        Some(closed)
-    }
-
-    /// Sets its timer, if it is its ceiling that is waited for. If it is its window, an answer wakes
-    /// whoever waits.
-    fn wake_system(&mut self, now: Now, id: SystemId) {
-        let Some(system) = self.systems.all.get_mut(usize::from(id.0)) else { return };
-        if let Some(at) = system.pacer.wait_until(now.uptime).filter(|_| !system.woken) {
-            system.woken = true;
-            self.timers.set(at, Timer::System(id));
+    /// The same for what a phone asks: without credentials that a server wants to see, it is challenged,
+    /// and no telephone system hears of it.
+    pub(super) fn systems_told_by_phone(
+        &self,
+        now: Uptime,
+        server: ServerId,
+        waiting: SlotId,
+        index: usize,
+    ) -> SystemSet {
+        let Some(waiting) = self.waiting.get(waiting) else { return SystemSet::NONE };
+        let Some(update) = waiting.updates.get(index) else { return SystemSet::NONE };
+        let is_proved = self.settings.sip.auth == Auth::None
+            || waiting.request.header(HeaderName::Authorization).is_some();
+        match update.binding.filter(|_| update.said.is_some() && is_proved) {
+            Some(binding) => self.systems_told(now, server, binding),
+            None => SystemSet::NONE,
         }
     }
 
-    /// A telephone system's ceiling allows the next one.
-    pub(super) fn on_system_timer(&mut self, now: Now, id: SystemId) {
-        if let Some(system) = self.systems.all.get_mut(usize::from(id.0)) {
-            system.woken = false;
-        }
-        self.pump_held(now, SystemSet::of(id));
+    /// Whose turn it was waits for these.
+    pub(super) fn hold(&mut self, server: ServerId, turn: Turn, systems: SystemSet) {
+        self.systems.waited += 1;
+        self.lanes[server.index()].hold(turn, systems, self.systems.waited);
     }
 
-    /// Lets go whoever waits for these, as far as they take more.
-    fn pump_held(&mut self, now: Now, systems: SystemSet) {
-        let lanes = self.lanes.len();
-        for system in systems.iter() {
-            self.systems.first = (self.systems.first + 1) % lanes.max(1);
-            let first = self.systems.first;
-            for place in (first..lanes).chain(0..first) {
-                if self.lanes[place].held(system) == 0 {
-                    continue;
+    /// Lets go whoever waits for telephone systems, as far as those and the lanes take more.
+    pub(super) fn pump_held(&mut self, now: Now) {
+        while let Some((server, systems)) = self.next_held(now.uptime) {
+            match self.lanes[server.index()].take_held(systems) {
+                Some(Turn::Update(waiting, index)) => {
+                    self.send_update(now, server, waiting, index, systems);
                 }
-                if self.system_to_wait_for(now, SystemSet::of(system)).is_some() {
-                    break;
-                }
-                self.pump_lane(now, ServerId(place as u16));
+                Some(Turn::Step(id, urgency)) => self.take_step(now, server, id, urgency, systems),
+                Some(Turn::Sample(_)) | None => {}
+            }
+        }
+        self.wake_systems(now);
+    }
+
+    /// The lane of who goes next, and the systems they have waited for.
+    fn next_held(&self, now: Uptime) -> Option<(ServerId, SystemSet)> {
+        let lanes = (0..).map(ServerId).zip(&self.lanes);
+        let ready = lanes.filter(|(_, lane)| {
+            lane.holds() && lane.pacer.has_room() && lane.pacer.wait_until(now).is_none()
+        });
+        let next = ready.filter_map(|(server, lane)| {
+            let (order, systems) = lane.next_held(self.systems.open(now, server))?;
+            Some((order, server, systems))
+        });
+        next.min_by_key(|(order, ..)| *order).map(|(_, server, systems)| (server, systems))
+    }
+
+    /// Whoever is left is woken: when a ceiling allows the next one; or by an answer, but if there is
+    /// none, all the same.
+    pub(super) fn wake_systems(&mut self, now: Now) {
+        let held = |id| self.lanes.iter().any(|lane| lane.held(id) > 0);
+        let asleep = self.systems.each().filter(|(id, system)| !system.woken && held(*id));
+        let wakes: Vec<(SystemId, Uptime)> = asleep
+            .map(|(id, system)| (id, system.pacer.wait_until(now.uptime)))
+            .map(|(id, opens)| (id, opens.unwrap_or(now.uptime + LOOK)))
+            .collect();
+        for (id, at) in wakes {
+            if let Some(system) = self.systems.all.get_mut(usize::from(id.0)) {
+                system.woken = true;
+                self.timers.set(at, Timer::System(id));
             }
         }
     }
 
-    /// What became of a REGISTER that telephone systems heard of. A server that is dead says nothing
-    /// about them; one that fails with answers passes on what it hears, as far as can be seen from here.
-    pub(super) fn note_at_systems(&mut self, now: Now, sent: Sent, too_much: bool) {
+    /// A telephone system may take the next one.
+    pub(super) fn on_system_timer(&mut self, now: Now, id: SystemId) {
+        if let Some(system) = self.systems.all.get_mut(usize::from(id.0)) {
+            system.woken = false;
+        }
+        self.pump_held(now);
+    }
+
+    /// What became of a REGISTER that telephone systems may have heard of. A server that is dead says
+    /// nothing about them; one that fails with answers passes on what it hears, as far as can be seen
+    /// from here.
+    pub(super) fn note_at_systems(&mut self, now: Now, sent: Sent, heard: Heard) {
         if sent.systems.is_empty() {
             return;
         }
-        if !too_much {
-            self.systems.answered(sent.systems);
-        } else if self.health.view().server(sent.server).is_dead() {
-            self.systems.unsent(sent.systems);
-        } else {
-            self.systems.lost(sent.systems);
-        }
-        self.pump_held(now, sent.systems);
+        let dead = self.health.view().server(sent.server).is_dead();
+        let heard = if dead && heard == Heard::TooMuch { Heard::Nothing } else { heard };
+        self.systems.hear(now.uptime, sent, heard);
+        self.pump_held(now);
+    }
+
+    /// Whether somebody waits for a telephone system of users whose home this server is: who can wait
+    /// is not sent on their way then.
+    pub(super) fn systems_are_busy(&self, home: ServerId) -> bool {
+        let of_home = self.systems.of_home(home);
+        self.lanes.iter().any(|lane| of_home.iter().any(|id| lane.held(id) > 0))
+    }
+
+    /// The time between two users at home on this server that their telephone systems need.
+    pub(super) fn systems_gap(&self, home: ServerId) -> Duration {
+        let gaps = self.systems.among(self.systems.of_home(home));
+        gaps.map(|(_, system)| system.pacer.gap()).max().unwrap_or_default()
     }
 
     /// Whether so many phones wait for a telephone system of users whose home this server is that one
     /// more would wait too long.
     pub(super) fn systems_are_crowded(&self, server: ServerId) -> bool {
-        let of_home = self.systems.of_home.get(server.index()).copied().unwrap_or_default();
-        of_home.iter().any(|id| {
-            let Some(system) = self.systems.all.get(usize::from(id.0)) else { return false };
+        self.systems.among(self.systems.of_home(server)).any(|(id, system)| {
             let rate = system.pacer.rate_max().map(|rate| rate as usize * SECONDS_MAX);
             let waiting: usize = self.lanes.iter().map(|lane| lane.phones_held(id)).sum();
             waiting >= rate.unwrap_or(PHONES_MAX)
@@ -266,8 +379,14 @@ impl Door {
                 continue;
             }
             changed = true;
+            let unknown: Vec<Arc<str>> = now.ties.unknown().take(NAMES_MAX).cloned().collect();
+            let known = then.is_some_and(|then| then.ties.unknown().eq(now.ties.unknown()));
+            if !unknown.is_empty() && !known {
+                self.emit(Event::SystemsUnknown { server: self.server_name(id), systems: unknown });
+            }
             let lost_now = lost(now);
-            if lost_now != then.map(lost).unwrap_or_default() {
+            // That nothing more is heard of a loss does not mean that it is over.
+            if now.ties.is_fresh() && lost_now != then.map(lost).unwrap_or_default() {
                 let elsewhere = lost_now.iter().any(|system| view.is_reached(system));
                 let all = lost_now.len();
                 self.emit(Event::SystemsLost {
@@ -285,8 +404,10 @@ impl Door {
 
     pub(super) fn system_statuses(&self) -> Vec<SystemStatus> {
         let view = self.health.view();
+        // What is dead reaches nothing, and says nothing of it either.
         let by = |name: &Arc<str>, reached: bool| {
-            let servers = view.servers.iter().filter(|it| it.reaches(name) == Some(reached));
+            let alive = view.servers.iter().filter(|server| !server.is_dead());
+            let servers = alive.filter(|it| it.ties.reaches(name) == Some(reached));
             servers.map(|server| Arc::clone(&server.name)).collect()
         };
         let each = self.systems.each().map(|(id, system)| SystemStatus {

@@ -40,10 +40,19 @@ impl Door {
     pub(super) fn reconcile(&mut self, now: Now, id: SlotId) {
         self.drop_expired_upstreams(now, id);
         let Some(binding) = self.bindings.get(id) else { return };
-        if binding.step != Step::Idle || binding.claimed {
+        if binding.claimed || matches!(binding.step, Step::InFlight(_)) {
             return self.restand(now, id);
         }
-        match self.need(now.uptime, binding) {
+        let need = self.need(now.uptime, binding);
+        if let Step::Queued(server) = binding.step {
+            // Who waits for a telephone system may wait for long, and something else be due meanwhile.
+            if matches!(need, Need::Register(to) | Need::Remove(to, _) if to == server) {
+                return self.restand(now, id);
+            }
+            self.idle(id);
+        }
+        let Some(binding) = self.bindings.get(id) else { return };
+        match need {
             Need::Register(server) => {
                 let urgency = self.urgency(now.uptime, binding);
                 self.enqueue(now, id, server, urgency);
@@ -134,40 +143,54 @@ impl Door {
 
     /// Lets go whoever the window and the pace allow.
     pub(super) fn pump_lane(&mut self, now: Now, server: ServerId) {
-        loop {
-            let lane = &mut self.lanes[server.index()];
-            if lane.queued() == 0 {
+        while self.lanes[server.index()].has_turns() {
+            if self.wait_for_pace(now, server) {
                 return;
             }
-            if let Some(at) = lane.pacer.wait_until(now.uptime) {
-                if !lane.woken {
-                    lane.woken = true;
-                    self.timers.set(at, Timer::Lane(server));
-                }
-                return;
-            }
-            lane.woken = false;
-            match lane.take_turn(self.systems.open(now.uptime)) {
+            match self.lanes[server.index()].take_turn() {
                 Some(Turn::Update(waiting, index)) => {
-                    self.send_update(now, server, waiting, index);
+                    self.send_update(now, server, waiting, index, SystemSet::NONE);
                 }
-                Some(Turn::Step(id, urgency)) => self.take_step(now, server, id, urgency),
+                Some(Turn::Step(id, urgency)) => {
+                    self.take_step(now, server, id, urgency, SystemSet::NONE);
+                }
                 Some(Turn::Sample(id)) => self.send_sample(now, server, id),
-                None => return,
+                None => break,
             }
+        }
+        if self.lanes[server.index()].holds() && !self.wait_for_pace(now, server) {
+            self.pump_held(now);
         }
     }
 
-    fn send_update(&mut self, now: Now, server: ServerId, id: SlotId, index: usize) {
+    /// Whether the lane's pace allows nobody now; then it is woken when it does.
+    fn wait_for_pace(&mut self, now: Now, server: ServerId) -> bool {
+        let lane = &mut self.lanes[server.index()];
+        let wait = lane.pacer.wait_until(now.uptime);
+        if let Some(at) = wait.filter(|_| !lane.woken) {
+            self.timers.set(at, Timer::Lane(server));
+        }
+        lane.woken = wait.is_some();
+        wait.is_some()
+    }
+
+    /// An update's turn has come; the telephone systems it has waited for, if any.
+    pub(super) fn send_update(
+        &mut self,
+        now: Now,
+        server: ServerId,
+        id: SlotId,
+        index: usize,
+        waited: SystemSet,
+    ) {
         let Some(waiting) = self.waiting.get(id) else { return };
         let Some(update) = waiting.updates.get(index) else { return };
         if update.state != UpdateState::Queued {
             return;
         }
-        let told = update.binding.filter(|_| update.said.is_some());
-        let told = told.map_or(SystemSet::NONE, |id| self.systems_told(now.uptime, server, id));
-        if let Some(system) = self.system_to_wait_for(now, told) {
-            return self.lanes[server.index()].hold(Turn::Update(id, index), system);
+        let told = self.systems_told_by_phone(now.uptime, server, id, index);
+        if !waited.has_all(told) {
+            return self.hold(server, Turn::Update(id, index), told);
         }
         let Some(waiting) = self.waiting.get_mut(id) else { return };
         let Some(update) = waiting.updates.get_mut(index) else { return };
@@ -182,7 +205,15 @@ impl Door {
         self.register_for_phone(now, server, id, index, false);
     }
 
-    fn take_step(&mut self, now: Now, server: ServerId, id: SlotId, urgency: Urgency) {
+    /// The turn of a step has come; the telephone systems it has waited for, if any.
+    pub(super) fn take_step(
+        &mut self,
+        now: Now,
+        server: ServerId,
+        id: SlotId,
+        urgency: Urgency,
+        waited: SystemSet,
+    ) {
         let Some(binding) = self.bindings.get(id) else { return };
         if binding.step != Step::Queued(server) {
             return;
@@ -190,8 +221,8 @@ impl Door {
         let registers = self.need(now.uptime, binding) == Need::Register(server);
         if registers && !binding.claimed {
             let told = self.systems_told(now.uptime, server, id);
-            if let Some(system) = self.system_to_wait_for(now, told) {
-                return self.lanes[server.index()].hold(Turn::Step(id, urgency), system);
+            if !waited.has_all(told) {
+                return self.hold(server, Turn::Step(id, urgency), told);
             }
         }
         let Some(binding) = self.bindings.get_mut(id) else { return };

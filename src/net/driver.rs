@@ -502,6 +502,7 @@ const fn matters_at_once(event: &Event) -> bool {
         | Event::ServerRestarted { .. }
         | Event::RealmsDiffer { .. }
         | Event::SystemsLost { .. }
+        | Event::SystemsUnknown { .. }
         | Event::Suspicion(_)
         | Event::FailoverPlanned { .. }
         | Event::FailoverWithheld { .. }

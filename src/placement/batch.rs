@@ -7,8 +7,8 @@ use crate::directory::{Directory, User, UserId};
 use crate::placement::quota::{Demand, Room, quotas};
 use crate::placement::rank::{Attraction, NameHash};
 use crate::placement::{
-    Plan, Planned, Policy, Refusal, admits, belongs, free, same_realm, same_site, site,
-    takes_guests, tied, tier, weight,
+    Plan, Planned, Policy, Refusal, admits, belongs, can_telephone, free, lost, lost_system,
+    same_realm, same_site, site, takes_guests, tied, tier, weight,
 };
 
 /// Plans one batch: `users` leave the servers they are on. The same facts give the same plan,
@@ -90,7 +90,7 @@ pub(super) struct Batch<'v> {
     pub(super) kinds: Vec<Demand>,
     /// Whether they move for now, and not for long.
     relocation: bool,
-    by_constraint: BTreeMap<(Option<ServerId>, Option<ServerId>), usize>,
+    by_constraint: BTreeMap<(Option<ServerId>, Option<ServerId>, bool), usize>,
 }
 
 /// What one kind of users may still take, by host.
@@ -134,6 +134,10 @@ impl<'v> Batch<'v> {
     /// it is, if it can serve them again; they have their places then.
     pub(super) fn go_home(&mut self, user: &User, users: u32) -> Option<(ServerId, u32)> {
         let home = user.home?;
+        if lost_system(user, home, self.view).is_some() {
+            // It is a place like any other, then, and not the best one.
+            return None;
+        }
         let free = &mut self.free[home.index()];
         admits(user, home, self.view, self.policy, *free).ok()?;
         let taken = users.min(*free);
@@ -148,16 +152,18 @@ impl<'v> Batch<'v> {
         let from = from.filter(|from| self.hosts.iter().any(|host| host.id == *from));
         // Site, ties and realm are those of the server where they belong.
         let belongs = belongs(user);
-        let kind = *self.by_constraint.entry((from, belongs)).or_insert_with(|| {
+        let telephones = self.relocation && can_telephone(user, self.view);
+        let kind = *self.by_constraint.entry((from, belongs, telephones)).or_insert_with(|| {
             let site = site(user, self.view);
             let tier = |host: &Host<'_>| {
                 let server = self.view.server(host.id);
                 let allowed = Some(host.id) != from
                     && same_site(site, host.site)
                     && tied(belongs, server, self.view).is_ok()
-                    && same_realm(belongs, server, self.view);
+                    && same_realm(belongs, server, self.view)
+                    && !(telephones && lost(belongs, server, self.view).is_some());
                 // Of who goes for long, moods of the hour decide nothing.
-                allowed.then(|| if self.relocation { tier(belongs, server, self.view) } else { 0 })
+                allowed.then(|| if self.relocation { tier(belongs, host.id, self.view) } else { 0 })
             };
             let tiers: Vec<Option<u8>> = self.hosts.iter().map(tier).collect();
             let same = self.kinds.iter().position(|kind| kind.tiers == tiers);

@@ -60,11 +60,10 @@ pub enum Refusal {
     LineGroup,
     /// It does not know a telephone system of the user's home (P4).
     TelephoneSystem,
-    /// It has lost a telephone system of the user's home; only who leaves a server that is well is
-    /// refused for that.
-    TelephoneSystemLost,
     /// It wants passwords for another realm than the user's home (M6).
     Realm,
+    /// It has lost a telephone system of the user's home, which the server reaches where they are.
+    TelephoneSystemLost,
     /// It has no room left.
     Full,
 }
@@ -80,8 +79,8 @@ impl Refusal {
             Self::Site => "site",
             Self::LineGroup => "line_group",
             Self::TelephoneSystem => "telephone_system",
-            Self::TelephoneSystemLost => "telephone_system_lost",
             Self::Realm => "realm",
+            Self::TelephoneSystemLost => "telephone_system_lost",
             Self::Full => "full",
         }
     }
@@ -178,10 +177,12 @@ fn best_for(
         let free = free(id, server, directory);
         match admits(user, id, view, policy, free) {
             Err(refusal) => closest = closest.max(refusal),
-            Ok(()) if user.home == Some(id) => return Ok(id),
+            Ok(()) if user.home == Some(id) && lost_system(user, id, view).is_none() => {
+                return Ok(id);
+            }
             Ok(()) => {
                 let attraction = Attraction::of(NameHash::of(&server.name), weight(server, free));
-                let tier = tier(belongs(user), server, view);
+                let tier = tier(belongs(user), id, view);
                 let order = (tier, attraction.distance(name), &*server.name);
                 if best.is_none_or(|(best, _)| order < best) {
                     best = Some((order, id));
@@ -228,8 +229,11 @@ fn admits(
         Ok(())
     });
     match as_guest {
-        // At home nobody is a guest: all but state and room speaks of guests only.
+        // At home nobody is a guest: what is asked of guests is not asked of its own users.
         Err(refusal) if refusal == Refusal::State || user.home != Some(id) => Err(refusal),
+        _ if can_telephone(user, view) && lost_system(user, id, view).is_some() => {
+            Err(Refusal::TelephoneSystemLost)
+        }
         _ if free == 0 => Err(Refusal::Full),
         _ => Ok(()),
     }
@@ -319,12 +323,25 @@ fn weight(server: &ServerView, free: u32) -> u64 {
     u64::from(server.score.max(1)) * u64::from(free)
 }
 
+/// Whether a user is served where their telephone systems are reached: then nobody puts them where one is
+/// lost, which helps those only who have nothing where they are.
+fn can_telephone(user: &User, view: &ClusterView) -> bool {
+    user.current().is_some_and(|current| {
+        view.server(current).serves_its_users() && lost_system(user, current, view).is_none()
+    })
+}
+
 /// Servers of a higher tier take users only when those of a lower one are full: degraded ones, and last
 /// of all those that have lost a telephone system the users need. There they are served, but for that,
 /// which is more than where they are.
-fn tier(belongs: Option<ServerId>, server: &ServerView, view: &ClusterView) -> u8 {
-    let lost = lost(belongs, server, view).is_some();
-    u8::from(server.state == State::Degraded) + 2 * u8::from(lost)
+fn tier(belongs: Option<ServerId>, id: ServerId, view: &ClusterView) -> u8 {
+    let server = view.server(id);
+    let lost = match belongs {
+        Some(_) => lost(belongs, server, view),
+        // Nobody's home yet: to be one, it should reach what others reach.
+        None => view.lost_system(id),
+    };
+    u8::from(server.state == State::Degraded) + 2 * u8::from(lost.is_some())
 }
 
 #[cfg(test)]

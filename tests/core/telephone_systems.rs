@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use frontdoor::cluster::Ties;
-use frontdoor::door::{Command, Event, Pace, Settings, SystemStatus, TelephoneSystem};
+use frontdoor::door::{Auth, Command, Event, Pace, Settings, SystemStatus, TelephoneSystem};
 use frontdoor::now::Uptime;
-use frontdoor::sip::Response;
+use frontdoor::sip::{HeaderName, Response};
 use frontdoor::ucserver::{self, Mood};
 
 use crate::desk::{Ask, Desk, plan};
@@ -338,10 +339,12 @@ fn a_server_that_lost_the_telephone_system_keeps_whom_it_has_and_takes_others_la
     world.set_mood(0, Mood::Dead);
     world.run_until(Duration::from_secs(20), |world| on(world, 0).is_empty() && settled(world));
     assert_eq!(on(&world, 1), there, "everybody went to the other one");
+    assert_eq!(world.systems()[0].lost_by, ["ucs2".into()], "a dead server loses nothing");
+    assert_eq!(world.systems()[0].reached_by, ["ucs3".into()]);
     let user = on(&world, 2).remove(0);
     let candidates = world.door().explain(world.now, &user).unwrap().candidates;
     assert_eq!(candidates[1].lost_system.as_deref(), Some(PBX));
-    assert!(candidates[1].refuses.is_none() && candidates[1].best, "there is no other one");
+    assert_eq!(candidates[1].refuses.as_deref(), Some("telephone_system_lost"));
     // A drain makes nobody worse off.
     let drain = Command::Drain { server: "ucs3".into(), on: true };
     world.order(&drain).unwrap();
@@ -419,6 +422,115 @@ fn what_an_old_document_says_of_a_telephone_system_counts_no_longer() {
     world.run_for(Duration::from_secs(20));
     assert_eq!(world.systems()[0].lost_by, []);
     assert_eq!(world.systems()[0].reached_by.len(), 3);
+    assert_eq!(lost_events(&world), [("ucs2".into(), 1, true)], "nobody said that it is over");
+}
+
+#[test]
+fn a_telephone_system_that_only_a_document_names_binds_nobody_where_the_operator_named_some() {
+    const OTHERWISE: &str = r#"{"format":1,"boot_id":"b","users":{"logged_in":0},
+        "telephone_systems":[{"name":"PBX","reachable":true}]}"#;
+    let mut world = telling([OTHERWISE, REACHES, REACHES], 16);
+    let said = |event: &Event| match event {
+        Event::SystemsUnknown { server, systems } => Some((server.to_string(), systems.clone())),
+        _ => None,
+    };
+    let said: Vec<_> = world.events.iter().filter_map(|(_, event)| said(event)).collect();
+    assert_eq!(said, [("ucs1".into(), vec!["PBX".into()])]);
+    world.set_mood(0, Mood::Dead);
+    world.run_until(Duration::from_secs(20), |world| on(world, 0).is_empty() && settled(world));
+    world.check_reachable();
+}
+
+#[test]
+fn users_of_two_telephone_systems_have_their_turn_among_those_of_one() {
+    let mut settings = settings(4, 1000);
+    for (server, reaches) in settings.servers.iter_mut().zip([
+        [PBX].as_slice(),
+        &[PBX, "trunk"],
+        &[PBX, "trunk"],
+        &[PBX, "trunk"],
+    ]) {
+        server.ties = ties(&[], reaches);
+    }
+    settings.telephone_systems = vec![system(PBX, Some(4)), system("trunk", Some(2))];
+    let mut world = registered(settings, 100, 17);
+    let (one, both) = (on(&world, 0), on(&world, 1));
+    assert!(one.len() > 15 && both.len() > 15, "{} {}", one.len(), both.len());
+    world.set_mood(0, Mood::Dead);
+    world.set_mood(1, Mood::Dead);
+    world.run_for(Duration::from_secs(6));
+    let there = |users: &[String]| {
+        let held: Vec<_> = (2..4).flat_map(|server| world.held_by(server)).collect();
+        users.iter().filter(|user| held.iter().any(|(aor, _)| aor == *user)).count()
+    };
+    // Neither keeps the other from the telephone system that both need.
+    assert!(there(&one) >= 5 && there(&both) >= 5, "{} {}", there(&one), there(&both));
+    world.run_until(Duration::from_secs(60), settled);
+    world.check_reachable();
+}
+
+#[test]
+fn a_server_that_takes_and_never_answers_holds_up_nobody_at_the_others() {
+    let mut plan = plan(2);
+    for server in &mut plan.settings.servers {
+        server.ties = ties(&[], &[PBX]);
+    }
+    let pace = Pace { window_initial: 8, window_max: 8, rate_max: None };
+    plan.settings.telephone_systems = vec![TelephoneSystem { name: PBX.into(), pace }];
+    let mut desk = plan.open();
+    // It answers probes, so it is taken for well.
+    desk.script = Some(Box::new(|server, request| {
+        let lost = server == 0 && request.method() == Some("REGISTER");
+        lost.then(|| Bytes::from_static(b"\r\n"))
+    }));
+    let ask = |number: usize| {
+        let user = format!("u{number}");
+        let contact = format!("<sip:{user}@198.51.0.1:5060>");
+        Ask::register(&user).contact(&contact).expires("300")
+    };
+    for number in 0..60 {
+        desk.send(&ask(number));
+    }
+    let answered = |desk: &mut Desk| {
+        let asks = (0..60).map(ask);
+        asks.filter(|ask| desk.answer_to(ask).is_some_and(|it| it.status() == Some(200))).count()
+    };
+    let at_once = answered(&mut desk);
+    desk.pass(Duration::from_secs(5));
+    let later = at_once + answered(&mut desk);
+    let at_the_other = desk.held_by(1).len();
+    assert!(later > 20 && later == at_the_other, "{at_once} {later} {at_the_other}");
+    let queued = desk.door.status(desk.now).servers[1].queued;
+    assert_eq!(queued, 0, "nobody waits for the one that answers");
+}
+
+#[test]
+fn who_is_challenged_takes_nothing_of_what_the_telephone_system_takes() {
+    let mut plan = plan(1);
+    plan.settings.sip.auth = Auth::Passthrough;
+    plan.settings.servers[0].ties = ties(&[], &[PBX]);
+    plan.settings.telephone_systems = vec![system(PBX, Some(1))];
+    let mut desk = plan.open();
+    desk.script = Some(Box::new(|_, request| {
+        let register = request.method() == Some("REGISTER");
+        let status = if request.header(HeaderName::Authorization).is_some() { 403 } else { 401 };
+        register.then(|| {
+            let challenge = "Digest realm=\"example.com\", nonce=\"n\"";
+            Response::to(request, status).header(HeaderName::WwwAuthenticate, challenge).finish()
+        })
+    }));
+    for number in 0..30 {
+        let user = format!("u{number}");
+        let contact = format!("<sip:{user}@198.51.0.1:5060>");
+        let ask = Ask::register(&user).contact(&contact).expires("300");
+        assert_eq!(desk.status(&ask), 401, "at once");
+        let answer = format!(
+            "Digest username=\"{user}\", realm=\"example.com\", nonce=\"n\", uri=\"sip:example.com\", \
+             response=\"00000000000000000000000000000000\""
+        );
+        assert_eq!(desk.status(&ask.cseq(2).line("Authorization", &answer)), 403, "at once, too");
+    }
+    assert!(desk.door.status(desk.now).telephone_systems[0].queued == 0);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use frontdoor::door::{
 };
 use frontdoor::now::{Now, Uptime};
 use frontdoor::private::Private;
-use frontdoor::sip::{ConnectionId, Flow, ListenerId, Message, Transport};
+use frontdoor::sip::{ConnectionId, Flow, HeaderName, ListenerId, Message, Transport};
 use frontdoor::store::{Memory, Store};
 use frontdoor::ucserver::{self, Mood, UcServer};
 
@@ -108,6 +108,11 @@ pub(crate) struct World {
     /// Who went home, when: not because the server where they were had failed.
     /// Until when users may leave a well server, by server: they were ordered to.
     leaves_until: Vec<Option<Uptime>>,
+    /// What telephone systems hear of, by their place in the settings: when, and in which transaction.
+    heard: VecDeque<(Uptime, usize)>,
+    heard_of: BTreeSet<Vec<u8>>,
+    /// Since when an operator wants nobody to go home by themselves.
+    paused_since: Option<Uptime>,
     /// A drill takes them for failed until then at most.
     drilled_until: Vec<Option<Uptime>>,
     /// The last word of every report, oldest first.
@@ -262,6 +267,9 @@ impl World {
             ledger: BTreeMap::new(),
             ordered: BTreeSet::new(),
             leaves_until: vec![None; count],
+            paused_since: None,
+            heard: VecDeque::new(),
+            heard_of: BTreeSet::new(),
             drilled_until: vec![None; count],
             reports: Vec::new(),
             spreads_until: None,
@@ -332,6 +340,8 @@ impl World {
     pub(crate) fn kill_door(&mut self) {
         self.door = None;
         self.life += 1;
+        self.paused_since = None;
+        self.heard.clear();
         self.died_on_full_disk |= self.disk_full;
     }
 
@@ -558,6 +568,11 @@ impl World {
             | Command::EndSuspicion => {}
         }
         let done = self.door.as_mut().expect("the door runs").command(self.now, command);
+        match (command, &done) {
+            (Command::PauseRecovery, Ok(_)) => self.paused_since = Some(self.now.uptime),
+            (Command::ResumeRecovery, Ok(_)) => self.paused_since = None,
+            _ => {}
+        }
         self.drain_door();
         done
     }
@@ -579,6 +594,7 @@ impl World {
                     let server = (0..self.servers.len())
                         .find(|&server| server_addr(server) == flow.remote)
                         .expect("the door sends to servers only");
+                    self.check_heard(server, &bytes);
                     self.transmit(|_| Happening::ToServer { server, bytes: bytes.clone() });
                 }
                 Output::Record(record) => {
@@ -911,6 +927,11 @@ impl World {
             if goes_home && !unwell {
                 let home = to.expect("where somebody is at home");
                 // Who was sent one by one has been asked for one by one.
+                let long = self.paused_since.is_some_and(|since| {
+                    // What is being written when they are paused still counts.
+                    self.now.uptime.since(since) > Duration::from_secs(5)
+                });
+                assert!(ordered || !long, "{} went home, and that is paused", record.name);
                 if !self.ordered.contains(&*record.name) {
                     self.homeward.push((self.now.uptime, home));
                 }
@@ -930,6 +951,46 @@ impl World {
                 })
                 .count();
             assert!(here <= server.capacity as usize, "ucs{} is over capacity: {here}", index + 1);
+        }
+    }
+
+    /// No telephone system hears of more than it takes within a second: of every REGISTER by which a
+    /// server comes to know an AoR, whichever servers those are (M7).
+    fn check_heard(&mut self, server: usize, bytes: &Bytes) {
+        let now = self.now.uptime;
+        let unwell = self.unwell_until[server].is_some_and(|until| until > now);
+        let ceilings = self.settings.telephone_systems.iter().any(|it| it.pace.rate_max.is_some());
+        if unwell || !ceilings || !bytes.starts_with(b"REGISTER") {
+            return;
+        }
+        let message = Message::parse(bytes.clone()).expect("the door writes SIP");
+        let contact = message.header(HeaderName::Contact).unwrap_or_default();
+        let told = !contact.is_empty() && !contact.ends_with(b";expires=0");
+        let via = message.header(HeaderName::Via).unwrap_or_default().to_vec();
+        let to = message.to().and_then(|to| to.parsed_uri()?.canonical_aor());
+        let aor = to.expect("the door writes a To").as_str().to_owned();
+        let knows = self.servers[server]
+            .bindings()
+            .any(|binding| binding.expires_at > now && *binding.aor == *aor);
+        if !told || knows || !self.heard_of.insert(via) {
+            return;
+        }
+        let home = self.ledger.get(&*aor).and_then(|user| user.home.clone());
+        let home = home.and_then(|home| self.server_called(&home)).unwrap_or(server);
+        let ties = Arc::clone(&self.settings.servers[home].ties);
+        while self.heard.front().is_some_and(|(at, _)| now.since(*at) >= Duration::from_secs(1)) {
+            self.heard.pop_front();
+        }
+        for (place, system) in self.settings.telephone_systems.iter().enumerate() {
+            let Some(most) = system.pace.rate_max.filter(|_| ties.reaches(&system.name).is_some())
+            else {
+                continue;
+            };
+            self.heard.push_back((now, place));
+            let heard = self.heard.iter().filter(|(_, other)| *other == place).count();
+            // A tenth of a second may have been saved up.
+            let most = most + most.div_ceil(10) + 1;
+            assert!(heard <= most as usize, "{} hears of {heard} in a second", system.name);
         }
     }
 

@@ -105,9 +105,11 @@ fn a_home_that_lost_its_telephone_system_loses_nobody_to_a_rebalance() {
 }
 
 #[test]
-fn at_home_nobody_is_asked_for_ties() {
+fn a_guest_whose_server_fails_goes_home_but_rather_to_where_they_can_telephone() {
     let home = ties(&["office"], &["pbx"]);
-    let (mut view, mut directory) = pool(&[lost(&home, &["pbx"]), home]);
+    let without = lost(&home, &["pbx"]);
+    let (mut view, mut directory) =
+        pool(&[without, Arc::clone(&home), Arc::clone(&home), ties(&["lab"], &["pbx"])]);
     let relocation = Relocation {
         origin: ServerId(0),
         date: SystemTime::UNIX_EPOCH,
@@ -117,7 +119,49 @@ fn at_home_nobody_is_asked_for_ties() {
     directory.relocate(UserId(0), relocation, 8);
     view.servers[0].state = State::Up;
     view.servers[1].state = State::Down;
-    assert_eq!(place(UserId(0), &view, &directory, &POLICY), Ok(ServerId(0)));
+    let to = |view: &ClusterView| {
+        let plan = plan(&[UserId(0)], view, &directory, &POLICY);
+        assert_eq!(place(UserId(0), view, &directory, &POLICY), Ok(plan.moves[0].to));
+        plan.moves[0].to
+    };
+    assert_eq!(to(&view), ServerId(2));
+    view.servers[2].state = State::Down;
+    assert_eq!(to(&view), ServerId(0), "better than nowhere");
+    view.servers[2].state = State::Up;
+    view.servers[0].ties = home;
+    assert_eq!(to(&view), ServerId(0), "where they are at home");
+}
+
+#[test]
+fn who_leaves_a_server_that_is_well_goes_where_they_can_telephone_or_stays() {
+    let well = ties(&[], &["pbx"]);
+    let without = lost(&well, &["pbx"]);
+    let (mut view, directory) = pool(&[Arc::clone(&well), Arc::clone(&without), well]);
+    view.servers[0].state = State::Drain;
+    let drained = |view: &ClusterView| plan(&[UserId(0)], view, &directory, &POLICY);
+    assert_eq!(drained(&view).moves[0].to, ServerId(2));
+    view.servers[2].capacity = 0;
+    assert_eq!(drained(&view).unplaced, [(UserId(0), Refusal::Full)]);
+    view.servers[2].ties = Arc::clone(&without);
+    view.servers[2].capacity = 10;
+    assert_eq!(drained(&view).unplaced, [(UserId(0), Refusal::TelephoneSystemLost)]);
+    // Nobody is worse off than where nothing is reached.
+    view.servers[0].ties = without;
+    assert_eq!(drained(&view).unplaced, []);
+}
+
+#[test]
+fn a_first_home_reaches_what_others_reach() {
+    let well = ties(&[], &["pbx"]);
+    let without = lost(&well, &["pbx"]);
+    let (mut view, directory) = pool(&[well, Arc::clone(&without), without]);
+    view.servers[0].state = State::Up;
+    for n in 0..20 {
+        let home = place_stranger(&format!("new{n}"), &view, &directory, &POLICY);
+        assert_eq!(home, Ok(ServerId(0)));
+    }
+    view.servers[0].state = State::Down;
+    assert!(place_stranger("new", &view, &directory, &POLICY).is_ok(), "nobody reaches it");
 }
 
 proptest! {
