@@ -3,12 +3,13 @@
 //! At info level and above no line carries a user's number, name or secret.
 
 use std::io;
+use std::sync::Arc;
 
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::cluster::{Proof, State, Suspect};
-use crate::door::Event;
+use crate::door::{Event, ShortfallStatus};
 use crate::now::{Now, Uptime};
 
 /// How logs are written.
@@ -129,18 +130,8 @@ fn write(event: &Event, unlogged: u64) {
             error!(unlogged, %server, systems, "a server tells of telephone systems that `reaches` does \
                 not name: they count for nothing; names must be equal on all servers");
         }
-        Event::SystemsLost { server, all: 0, .. } => {
-            info!(unlogged, %server, "server reaches all its telephone systems again");
-        }
         Event::SystemsLost { server, systems, all, elsewhere } => {
-            let systems = systems.join(", ");
-            if *elsewhere {
-                error!(unlogged, %server, systems, all, "server has lost telephone systems that others \
-                    reach: whoever needs them goes there last of all, and nobody goes home there");
-            } else {
-                error!(unlogged, %server, systems, all, "telephone systems are lost, and no server \
-                    reaches them: nobody is moved for that; look at the telephone systems");
-            }
+            write_lost_systems(unlogged, server, systems, *all, *elsewhere);
         }
         Event::Suspicion(Some(Suspect::OwnNetwork)) => {
             error!(
@@ -157,6 +148,11 @@ fn write(event: &Event, unlogged: u64) {
             );
         }
         Event::Suspicion(None) => info!(unlogged, "suspicion ended"),
+        Event::Shortfall(Some(ShortfallStatus { server, users, unplaced })) => {
+            error!(unlogged, %server, users, unplaced, "one more failure does not fit: if this server \
+                fails, not all of its users find a place; add a server or raise capacities");
+        }
+        Event::Shortfall(None) => info!(unlogged, "one more failure fits again"),
         Event::FailoverPlanned { server, users, unplaced: 0 } => {
             warn!(unlogged, %server, users, "failover planned");
         }
@@ -198,6 +194,37 @@ fn write(event: &Event, unlogged: u64) {
             error!(unlogged, %server, because = why.name(), "a server sends users away, and nobody can follow: {}", why.remedy());
         }
         Event::StoreRecovered => info!(unlogged, "the store writes again"),
+    }
+}
+
+fn write_lost_systems(
+    unlogged: u64,
+    server: &str,
+    systems: &[Arc<str>],
+    all: usize,
+    elsewhere: bool,
+) {
+    let systems = systems.join(", ");
+    if all == 0 {
+        info!(unlogged, server, "server reaches all its telephone systems again");
+    } else if elsewhere {
+        error!(
+            unlogged,
+            server,
+            systems,
+            all,
+            "server has lost telephone systems that others reach: \
+            whoever needs them goes there last of all, and nobody goes home there"
+        );
+    } else {
+        error!(
+            unlogged,
+            server,
+            systems,
+            all,
+            "telephone systems are lost, and no server reaches them: \
+            nobody is moved for that; look at the telephone systems"
+        );
     }
 }
 
@@ -246,6 +273,7 @@ impl Kind {
             | Event::Misdirected { .. } => Self::Server,
             Event::Suspicion(_) => Self::Suspicion,
             Event::FailoverPlanned { .. }
+            | Event::Shortfall(_)
             | Event::FailoverWithheld { .. }
             | Event::FailoverDone { .. } => Self::Failover,
             Event::ReturnBegan { .. } | Event::ReturnDone { .. } | Event::ReturnStopped { .. } => {

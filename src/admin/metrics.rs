@@ -88,6 +88,9 @@ impl Page {
         self.gauge("users", "Users known.", status.users);
         self.gauge("users_relocated", "Users served elsewhere than at home.", status.relocated);
         self.gauge("users_unplaced", "Users with nowhere to go.", status.unplaced);
+        let shortfall = status.shortfall.as_ref().map_or(0, |it| it.unplaced);
+        let help = "Users with nowhere to go if the worst server failed now.";
+        self.gauge("one_more_failure_unplaced_users", help, shortfall);
         self.gauge("bindings", "Bindings whose lease runs.", status.bindings);
         self.gauge("connections", "Stream connections.", snapshot.connections);
         self.gauge("store_writes_waiting", "Writes without answer.", snapshot.writes_waiting);
@@ -183,7 +186,7 @@ fn escaped(value: &str) -> String {
 mod tests {
     use std::collections::HashSet;
 
-    use crate::door::{Stats, Status};
+    use crate::door::{ShortfallStatus, Stats, Status};
     use crate::net::Counters;
 
     use super::*;
@@ -195,12 +198,14 @@ mod tests {
             score: 40,
             ..ServerStatus::default()
         };
+        let shortfall = ShortfallStatus { unplaced: 9, ..ShortfallStatus::default() };
         let pbx = SystemStatus { name: "pbx".into(), queued: 6, ..SystemStatus::default() };
         let snapshot = Snapshot {
             published: Uptime::from_secs(8),
             status: Status {
                 servers: vec![server],
                 telephone_systems: vec![pbx],
+                shortfall: Some(shortfall),
                 users: 7,
                 ..Status::default()
             },
@@ -219,6 +224,7 @@ mod tests {
             "frontdoor_registers_total 3",
             "frontdoor_net_datagrams_sent_total 5",
             "frontdoor_users 7",
+            "frontdoor_one_more_failure_unplaced_users 9",
             "frontdoor_connections 4",
             "frontdoor_snapshot_age_seconds 2",
             "frontdoor_server_state{server=\"uc\\\"s1\",state=\"down\"} 1",

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::door::{DepartureStatus, FailoverStatus, ReturnStatus, Status, SystemStatus};
+use crate::door::{
+    DepartureStatus, FailoverStatus, ReturnStatus, ShortfallStatus, Status, SystemStatus,
+};
 use crate::now::Uptime;
 
 /// Cells of a progress bar.
@@ -50,8 +52,23 @@ pub(super) fn render(status: &Status) -> String {
             server.other_realm_than.join(", ")
         );
     }
+    if let Some(ShortfallStatus { server, users, unplaced }) = &status.shortfall {
+        let _ok = writeln!(
+            text,
+            "ALARM: one more failure does not fit: if {server} fails, {unplaced} of its {users} users \
+             find no place; add a server or raise capacities"
+        );
+    }
     for system in &status.telephone_systems {
         text.push_str(&telephone_system(system));
+    }
+    let paced = |name: &str| status.telephone_systems.iter().any(|system| &*system.name == name);
+    for server in &status.servers {
+        let lost =
+            server.telephone_systems.iter().filter(|(name, reached)| !**reached && !paced(name));
+        for (name, _) in lost {
+            let _ok = writeln!(text, "ALARM: {} lost telephone system {name}", server.name);
+        }
     }
     if status.distribution_disabled {
         text.push_str("automatic distribution is disabled: a failed server's users stay\n");

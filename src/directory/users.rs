@@ -1,6 +1,6 @@
 //! The users in memory, by number, by AoR, and by the server that serves them now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cluster::ServerId;
@@ -51,6 +51,8 @@ pub struct Directory {
     away: BTreeSet<UserId>,
     /// How many of them have this home, by [`ServerId`].
     away_from: Counts,
+    /// Enabled users by the server that serves them and their home.
+    served: BTreeMap<(ServerId, Option<ServerId>), u32>,
 }
 
 impl Directory {
@@ -113,6 +115,11 @@ impl Directory {
     /// Who has this line.
     pub fn by_line(&self, line: &str) -> Option<UserId> {
         self.by_line.find(line, |id| self.get(id).lines.iter().any(|own| &**own == line))
+    }
+
+    /// How many enabled users are served by which server and at home on which, in order.
+    pub fn served(&self) -> impl Iterator<Item = (ServerId, Option<ServerId>, u32)> {
+        self.served.iter().map(|(&(current, home), &users)| (current, home, users))
     }
 
     /// How many users' current server this is: what counts against its capacity (P2).
@@ -350,6 +357,19 @@ impl Directory {
         self.home_to.moved(before.home, after.home);
         self.assigned.moved(before.current, after.current);
         self.away_from.moved(before.away_from(), after.away_from());
+        if before.served() != after.served() {
+            if let Some(before) = before.served()
+                && let Some(users) = self.served.get_mut(&before)
+            {
+                *users -= 1;
+                if *users == 0 {
+                    self.served.remove(&before);
+                }
+            }
+            if let Some(after) = after.served() {
+                *self.served.entry(after).or_default() += 1;
+            }
+        }
         if after.is_away {
             self.away.insert(id);
         } else {
@@ -364,11 +384,21 @@ struct Places {
     home: Option<ServerId>,
     current: Option<ServerId>,
     is_away: bool,
+    enabled: bool,
 }
 
 impl Places {
     fn of(user: &User) -> Self {
-        Self { home: user.home, current: user.current(), is_away: user.relocation.is_some() }
+        Self {
+            home: user.home,
+            current: user.current(),
+            is_away: user.relocation.is_some(),
+            enabled: user.enabled,
+        }
+    }
+
+    fn served(self) -> Option<(ServerId, Option<ServerId>)> {
+        Some((self.current.filter(|_| self.enabled)?, self.home))
     }
 
     /// The home a user is away from.
@@ -609,6 +639,14 @@ mod tests {
                     let home = count(&|user| user.home == Some(server));
                     prop_assert_eq!(directory.home_to(server) as usize, home);
                 }
+                let mut served = BTreeMap::new();
+                for (_, user) in directory.iter().filter(|(_, user)| user.enabled) {
+                    if let Some(current) = user.current() {
+                        *served.entry((current, user.home)).or_insert(0) += 1;
+                    }
+                }
+                let told: Vec<_> = directory.served().map(|(at, home, many)| ((at, home), many)).collect();
+                prop_assert_eq!(told, served.into_iter().collect::<Vec<_>>());
                 for (id, user) in directory.iter() {
                     prop_assert_eq!(directory.current(id), user.current());
                     prop_assert_eq!(directory.is_enabled(id), user.enabled);

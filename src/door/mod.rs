@@ -19,6 +19,7 @@
 //! | `sample` | whether a server still holds what it granted |
 //! | `rehome` | a server failed: plan, record, enqueue |
 //! | `explain` | why a user is where they are, and what would happen if |
+//! | `shortfall` | whether the pool can lose one more server |
 //! | `drill` | a failover on purpose |
 //! | `command` | what an operator tells it |
 //! | `redirect` | a server sends a user elsewhere |
@@ -59,6 +60,7 @@ mod reports;
 mod restart;
 mod sample;
 mod settings;
+mod shortfall;
 mod slots;
 mod stats;
 mod status;
@@ -98,6 +100,7 @@ use crate::door::redirect::Redirects;
 use crate::door::register::Sent;
 use crate::door::rehome::Failovers;
 use crate::door::repeat::{Date, Repeats, TOGETHER};
+use crate::door::shortfall::Foresight;
 use crate::door::slots::{SlotId, Slots};
 use crate::door::systems::{SystemId, Systems};
 use crate::door::token::PathTokens;
@@ -121,7 +124,8 @@ pub use settings::{
 pub use stats::Stats;
 pub use status::{
     AwayStatus, BindingStatus, DepartureStatus, FailoverStatus, Progress, RecoveryStatus,
-    RelocationStatus, ReturnStatus, ServerStatus, Status, SystemStatus, UserStatus,
+    RelocationStatus, ReturnStatus, ServerStatus, ShortfallStatus, Status, SystemStatus,
+    UserStatus,
 };
 
 /// What reaches the door.
@@ -283,6 +287,8 @@ pub enum Event {
         /// Bindings that are registered elsewhere now.
         rehomed: u64,
     },
+    /// One more failure does not fit, and which; `None`: it fits again (P5).
+    Shortfall(Option<ShortfallStatus>),
     /// Users who were moved begin to go home.
     ReturnBegan {
         /// Their home.
@@ -378,6 +384,7 @@ pub struct Door {
     /// By [`ServerId`].
     lanes: Vec<Lane>,
     systems: Systems,
+    foresight: Foresight,
     admission: Admission,
     waiting: Slots<Waiting>,
     /// REGISTERs of one AoR are served one after the other; the first is being served.
@@ -439,6 +446,8 @@ enum Timer {
     Departure,
     /// When the report of a failover or return is due.
     Report,
+    /// When it is time to look whether one more failure fits.
+    Shortfall,
 }
 
 impl Door {
@@ -527,6 +536,7 @@ impl Door {
                 Timer::Homecoming => self.wake_homecomings(now),
                 Timer::Departure => self.wake_departures(now),
                 Timer::Report => self.wake_trails(now),
+                Timer::Shortfall => self.look_ahead(now),
             }
         }
     }

@@ -89,6 +89,7 @@ impl Door {
             users: self.directory.len() as u64,
             relocated: self.directory.relocated() as u64,
             unplaced: self.failovers.unplaced(),
+            shortfall: self.shortfall_status(),
             bindings: self.tally.live(),
             progress: self.tally.progress,
             failovers: self.failovers.statuses(),

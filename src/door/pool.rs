@@ -240,10 +240,7 @@ impl Door {
         }
         self.lanes[server.index()].sweep = stale.iter().copied().collect();
         self.lanes[server.index()].sweeping = true;
-        for id in own {
-            self.forget_registration(id, server);
-            self.reconcile(now, id);
-        }
+        self.tell_again(now, server, &own);
         for id in stale {
             self.reconcile(now, id);
         }
@@ -260,8 +257,15 @@ impl Door {
             .filter(|(_, binding)| binding.at(server).is_some())
             .map(|(id, _)| id)
             .collect();
-        for id in there {
+        self.tell_again(now, server, &there);
+    }
+
+    /// First all of them are forgotten: what one binding of an AoR needs, the others say (`systems_told`).
+    fn tell_again(&mut self, now: Now, server: ServerId, ids: &[SlotId]) {
+        for &id in ids {
             self.forget_registration(id, server);
+        }
+        for &id in ids {
             self.reconcile(now, id);
         }
     }

@@ -28,6 +28,7 @@ use crate::door::pool::Probes;
 use crate::door::redirect::Redirects;
 use crate::door::rehome::Failovers;
 use crate::door::repeat::{Date, Repeat, Repeats};
+use crate::door::shortfall::Foresight;
 use crate::door::slots::{SlotId, Slots};
 use crate::door::systems::Systems;
 use crate::door::token::PathTokens;
@@ -65,6 +66,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         by_user: Vec::new(),
         streams: HashMap::new(),
         systems: Systems::new(&settings.telephone_systems, health.view()),
+        foresight: Foresight::default(),
         health,
         seen: Arc::default(),
         probes: Probes::new(settings.servers.len()),
@@ -95,6 +97,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
     };
     door.restore(loaded, now);
     door.start_sampling(now);
+    door.start_looking_ahead(now);
     door
 }
 

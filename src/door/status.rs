@@ -26,6 +26,10 @@ pub struct Status {
     pub relocated: u64,
     /// Users of failed servers that have nowhere to go.
     pub unplaced: u64,
+    /// The server whose failure would leave the most users without a place; none if any one failure
+    /// fits.
+    #[serde(default)]
+    pub shortfall: Option<ShortfallStatus>,
     /// Bindings whose lease runs.
     pub bindings: u64,
     /// Where those bindings stand.
@@ -129,6 +133,17 @@ pub struct ServerStatus {
     pub proof: Option<Arc<str>>,
     /// How often its process was seen to start anew.
     pub incarnation: u32,
+}
+
+/// What would happen if one more server failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ShortfallStatus {
+    /// Which.
+    pub server: Arc<str>,
+    /// Users who would have to leave it.
+    pub users: u64,
+    /// How many of them would find no place.
+    pub unplaced: u64,
 }
 
 /// One telephone system that has a pace.

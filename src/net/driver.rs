@@ -501,6 +501,7 @@ const fn matters_at_once(event: &Event) -> bool {
         Event::ServerChanged { .. }
         | Event::ServerRestarted { .. }
         | Event::RealmsDiffer { .. }
+        | Event::Shortfall(_)
         | Event::SystemsLost { .. }
         | Event::SystemsUnknown { .. }
         | Event::Suspicion(_)

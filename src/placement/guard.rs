@@ -1,9 +1,11 @@
 //! [`one_more_failure`]: would the pool survive the loss of one more server (P5)?
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::cluster::{ClusterView, ServerId, State};
-use crate::directory::{Directory, User};
+use crate::directory::record::RelocationReason;
+use crate::directory::{Directory, History, Relocation, User};
 use crate::placement::Policy;
 use crate::placement::batch::Batch;
 
@@ -21,35 +23,56 @@ pub struct Shortfall {
 /// The server whose loss would leave the most users without a place; `None` when the loss of any
 /// single server fits.
 ///
-/// Reads every user once: for a gauge or an alarm, not for a packet.
+/// Takes time in proportion to servers² × pairs of home and current server, however many users there
+/// are: for a gauge or an alarm, not for a packet.
 pub fn one_more_failure(
     view: &ClusterView,
     directory: &Directory,
     policy: &Policy,
 ) -> Option<Shortfall> {
     // Users of the same current server and home have the same choice; one stands for all.
-    let mut alike: BTreeMap<(ServerId, Option<ServerId>), (&User, u32)> = BTreeMap::new();
-    for (_, user) in directory.iter().filter(|(_, user)| user.enabled) {
-        if let Some(current) = user.current() {
-            alike.entry((current, user.home)).or_insert((user, 0)).1 += 1;
-        }
-    }
+    let alike: Vec<(User, u32)> =
+        directory.served().map(|(current, home, users)| (somebody(current, home), users)).collect();
     view.iter()
         // Nobody would be moved off one under maintenance.
         .filter(|(_, server)| server.state != State::Maintenance && server.serves_its_users())
         .map(|(lost, _)| {
-            let guests =
-                alike.range((lost, None)..).take_while(|((current, _), _)| *current == lost);
+            let guests = alike.iter().filter(|(user, _)| user.current() == Some(lost));
             // What the lost one reaches is not reached by it any longer.
             let mut view = view.clone();
             view.servers[lost.index()].state = State::Down;
-            lose(lost, guests.map(|(_, alike)| *alike), Batch::new(&view, directory, policy))
+            lose(
+                lost,
+                guests.map(|(user, many)| (user, *many)),
+                Batch::new(&view, directory, policy),
+            )
         })
         .filter(|shortfall| shortfall.unplaced > 0)
         .max_by(|a, b| {
             let name = |shortfall: &Shortfall| &view.server(shortfall.lost).name;
             a.unplaced.cmp(&b.unplaced).then_with(|| name(b).cmp(name(a)))
         })
+}
+
+/// A user of whom nothing is known but this.
+fn somebody(current: ServerId, home: Option<ServerId>) -> User {
+    let relocation = (home != Some(current)).then_some(Relocation {
+        origin: home.unwrap_or(current),
+        date: SystemTime::UNIX_EPOCH,
+        target: current,
+        why: RelocationReason::Failover,
+    });
+    User {
+        name: Arc::default(),
+        aors: smallvec::SmallVec::new(),
+        lines: Vec::new(),
+        home,
+        enabled: true,
+        relocation,
+        epoch: 0,
+        left_at: Vec::new(),
+        history: History::default(),
+    }
 }
 
 /// Plans the loss of one server in numbers only.

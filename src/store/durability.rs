@@ -12,6 +12,9 @@ use crate::store::contract::{
 use crate::store::fake::Fault;
 use crate::store::memory::Memory;
 
+/// A life of a store; it leaves marks by what it is given.
+pub(super) type Life<'l> = dyn FnMut(&dyn Fn(usize)) + 'l;
+
 /// Where a store lies.
 pub(super) trait Medium: Default {
     /// A process starts with what is there.
@@ -31,7 +34,7 @@ pub(super) trait Medium: Default {
 
     /// Lives a life that leaves marks, and hands over what is found if the power goes at any instant of
     /// it, with the last mark before that.
-    fn cut_power(&self, live: &mut dyn FnMut(&dyn Fn(usize)), found: &mut dyn FnMut(usize, Self));
+    fn cut_power(&self, live: &mut Life<'_>, found: &mut dyn FnMut(usize, Self));
 }
 
 /// Runs the suite against the engine that lies on `$medium`.

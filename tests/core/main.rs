@@ -32,6 +32,7 @@ mod register_rules;
 mod repeats;
 mod reports;
 mod restarts;
+mod shortfall;
 mod simulation;
 mod telephone_systems;
 mod torture;

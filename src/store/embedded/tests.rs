@@ -10,7 +10,7 @@ use crate::directory::record::{BindingRecord, RelocationReason, UserRecord};
 use crate::store::contract::{
     add, away, binding, content, forget, one, put, record, relocate, user,
 };
-use crate::store::durability::Medium;
+use crate::store::durability::{Life, Medium};
 use crate::store::embedded::database::{META, META_FORMAT, USERS};
 use crate::store::fake::{self as fake_disk, FakeDisk, Fault};
 
@@ -38,7 +38,7 @@ impl Medium for FakeDisk {
         self.limit(self.used_bytes() + bytes);
     }
 
-    fn cut_power(&self, live: &mut dyn FnMut(&dyn Fn(usize)), found: &mut dyn FnMut(usize, Self)) {
+    fn cut_power(&self, live: &mut Life<'_>, found: &mut dyn FnMut(usize, Self)) {
         self.start_journal();
         let start = self.image();
         live(&|mark| self.note(mark));

@@ -1,0 +1,52 @@
+//! Whether the pool can lose one more server (P5): looked at now and then, shown, and said when it
+//! begins and when it ends.
+
+use std::time::Duration;
+
+use crate::cluster::ServerId;
+use crate::door::status::ShortfallStatus;
+use crate::door::{Door, Event, Timer};
+use crate::now::Now;
+use crate::placement::{self, Shortfall};
+
+/// Between two looks. One takes time in proportion to servers² × pairs of home and current server.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the last look saw: the worst there is.
+#[derive(Debug, Default)]
+pub(crate) struct Foresight {
+    worst: Option<Shortfall>,
+    /// Which server that was when it was said.
+    said: Option<ServerId>,
+}
+
+impl Door {
+    /// The first look, when the pool has been heard of.
+    pub(super) fn start_looking_ahead(&mut self, now: Now) {
+        self.timers.set(now.uptime + INTERVAL, Timer::Shortfall);
+    }
+
+    /// What would happen if one more server failed.
+    pub(super) fn look_ahead(&mut self, now: Now) {
+        self.timers.set(now.uptime + INTERVAL, Timer::Shortfall);
+        let policy = &self.settings.decision;
+        let view = self.health.view();
+        // Where nobody would be moved, or there is nowhere to go, that is known (`frontdoor check`).
+        let asked = !policy.disable_automatic_user_distribution && view.servers.len() > 1;
+        let worst = asked
+            .then(|| placement::one_more_failure(view, &self.directory, &policy.placement))
+            .flatten();
+        self.foresight.worst = worst;
+        let lost = worst.map(|worst| worst.lost);
+        if lost == self.foresight.said {
+            return;
+        }
+        self.foresight.said = lost;
+        self.emit(Event::Shortfall(self.shortfall_status()));
+    }
+
+    pub(super) fn shortfall_status(&self) -> Option<ShortfallStatus> {
+        let Shortfall { lost, users, unplaced } = self.foresight.worst?;
+        Some(ShortfallStatus { server: self.server_name(lost), users, unplaced })
+    }
+}
