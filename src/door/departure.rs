@@ -482,7 +482,10 @@ impl Door {
     fn send_off(&mut self, now: Now, number: u32, toward: Toward) -> bool {
         let gap = Duration::from_secs(1) / self.settings.recovery.users_per_second.max(1);
         let Some(run) = self.departures.run(number) else { return false };
-        let rebalance = run.cause == Cause::Rebalance;
+        let (rebalance, left) = match run.cause {
+            Cause::Leave(server) => (false, Some(server)),
+            Cause::Rebalance => (true, None),
+        };
         let mut queue = std::mem::take(&mut run.queue);
         let (mut later, mut active) = (VecDeque::new(), VecDeque::new());
         let mut moves: Vec<Move> = Vec::new();
@@ -501,7 +504,9 @@ impl Door {
             let saved = now.uptime.as_nanos().saturating_sub(HELPING.as_nanos() as u64);
             *next_at = (*next_at).max(Uptime::from_nanos(saved));
             let home = known.home.unwrap_or(from);
-            if *next_at > now.uptime || self.systems_are_busy(home) {
+            let busy = self.systems_are_busy(now.uptime, home, left);
+            let Some(next_at) = self.departures.next_at.get(&to) else { continue };
+            if *next_at > now.uptime || busy {
                 later.push_back(step);
                 continue;
             }
@@ -525,12 +530,12 @@ impl Door {
             moves.push(Move { user, from, to, epoch, toward, date: now.wall });
         }
         // In the order they had, but for those who are in the middle of something.
-        later.append(&mut queue);
+        queue.append(&mut later);
         let waits_active = active.len() as u64;
-        later.append(&mut active);
-        let more = !later.is_empty();
+        queue.append(&mut active);
+        let more = !queue.is_empty();
         if let Some(run) = self.departures.run(number) {
-            run.queue = later;
+            run.queue = queue;
             run.recording += moves.len();
             run.status.active = waits_active;
             if rebalance {

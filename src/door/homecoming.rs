@@ -307,7 +307,7 @@ impl Door {
         let policy = self.settings.recovery.clone();
         let gap = Duration::from_secs(1) / policy.users_per_second.max(1);
         let Some(home) = self.homecomings.run(number).map(|run| run.home) else { return };
-        if self.systems_are_busy(home) {
+        if self.systems_are_busy(now.uptime, home, None) {
             // Whoever lost their server goes first, also at the telephone system.
             return self.wake_homecomings_at(now.uptime + HELPING);
         }
@@ -486,7 +486,12 @@ impl Door {
         }
         self.bindings_of(user).iter().any(|&id| {
             self.bindings.get(id).is_some_and(|binding| {
-                let busy = binding.step != Step::Idle || binding.claimed;
+                let busy = match binding.step {
+                    Step::Idle => binding.claimed,
+                    // Nobody knows when that ends, and elsewhere it may go on.
+                    Step::Queued(server) => !self.lanes[server.index()].is_silent(now),
+                    Step::InFlight(_) => true,
+                };
                 busy || (any && binding.is_live(now))
             })
         })

@@ -8,7 +8,8 @@ use crate::door::binding::By;
 use crate::door::pacer::Pacer;
 use crate::door::sample::{Question, Sampling};
 use crate::door::slots::SlotId;
-use crate::door::systems::{SystemId, SystemSet};
+use crate::door::systems::{STALL, SystemId, SystemSet};
+use crate::now::Uptime;
 use crate::sip::{ConnectionId, Flow, ListenerId};
 
 /// Strangers may wait for so many windows of answers, and for so many seconds where there is a pace:
@@ -29,6 +30,10 @@ pub(crate) struct Lane {
     pub(crate) expiry_min_s: u32,
     pub(crate) pacer: Pacer,
     pub(crate) woken: bool,
+    /// Whoever has their turn is being let go: what comes of that leads here again.
+    pub(crate) pumping: bool,
+    /// Since when nothing has been heard of what is out.
+    pub(crate) silent_since: Uptime,
     /// Bindings the door holds registered there.
     pub(crate) bindings: u64,
     /// Stale bindings still to be removed before the server counts (M8).
@@ -106,6 +111,8 @@ impl Lane {
             expiry_min_s: 0,
             pacer: Pacer::new(pace),
             woken: false,
+            pumping: false,
+            silent_since: Uptime::ZERO,
             bindings: 0,
             sweep: HashSet::new(),
             sweeping: false,
@@ -148,13 +155,7 @@ impl Lane {
         update.or_else(|| Urgency::ALL.into_iter().find_map(step)).or_else(|| self.take_question())
     }
 
-    /// Who would go next of those who wait for telephone systems, if all of theirs are `open`.
-    pub(crate) fn next_held(&self, open: SystemSet) -> Option<(Order, SystemSet)> {
-        let ready = self.held.iter().filter(|(systems, _)| open.has_all(**systems));
-        ready.filter_map(|(systems, held)| Some((held.first()?, *systems))).min()
-    }
-
-    /// That one.
+    /// The next of those who wait for just these.
     pub(crate) fn take_held(&mut self, systems: SystemSet) -> Option<Turn> {
         let held = self.held.get_mut(&systems)?;
         let turn = held.pop();
@@ -162,6 +163,27 @@ impl Lane {
             self.held.remove(&systems);
         }
         turn
+    }
+
+    /// How pressing the next turn is of those who wait for no telephone system, in the measure of
+    /// [`Order`].
+    pub(crate) fn next_rank(&self) -> usize {
+        let queues = &self.queues;
+        let steps = [&queues.moving, &queues.returning, &queues.background];
+        let first = std::iter::once(!queues.urgent.is_empty())
+            .chain(steps.iter().map(|queue| !queue.is_empty()))
+            .position(|waits| waits);
+        first.unwrap_or(usize::MAX)
+    }
+
+    /// Whoever is the next of each set of telephone systems that are waited for here.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = (Order, SystemSet)> {
+        self.held.iter().filter_map(|(systems, held)| Some((held.first()?, *systems)))
+    }
+
+    /// Whether nothing has been heard for long of what is out.
+    pub(crate) fn is_silent(&self, now: Uptime) -> bool {
+        self.pacer.in_flight() > 0 && now.since(self.silent_since) >= STALL
     }
 
     /// Whether anybody waits here for telephone systems.
@@ -266,7 +288,6 @@ mod tests {
 
     use super::*;
     use crate::cluster::HealthDocumentUse;
-    use crate::now::Uptime;
     use crate::sip::Transport;
 
     fn lane(pace: Pace) -> Lane {
@@ -318,8 +339,10 @@ mod tests {
         lane.hold(Turn::Step(id(5), Urgency::Background), SystemSet::of(pbx), 0);
         lane.push_step(id(6), Urgency::Background);
         assert_eq!((lane.queued(), lane.held(pbx), lane.phones_held(trunk)), (6, 4, 1));
-        let next = |lane: &mut Lane, open| {
-            let (_, systems) = lane.next_held(open)?;
+        assert_eq!(lane.next_rank(), 3, "a refresh");
+        let next = |lane: &mut Lane, open: SystemSet| {
+            let ready = lane.heads().filter(|(_, systems)| open.has_all(*systems));
+            let (_, systems) = ready.min()?;
             lane.take_held(systems).map(number)
         };
         assert_eq!(next(&mut lane, SystemSet::NONE), None);

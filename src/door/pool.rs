@@ -214,6 +214,8 @@ impl Door {
             self.reconcile(now, id);
         }
         self.fail_transactions(now, remote);
+        // What was out says nothing of what it takes when it is back.
+        self.lanes[server.index()].pacer.restart();
         for (waiting, _) in updates {
             self.redecide_waiting(now, waiting);
         }

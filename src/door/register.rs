@@ -183,6 +183,9 @@ impl Door {
 
     fn send_register(&mut self, now: Now, branch: &str, bytes: Bytes, sent: Sent) {
         let lane = &mut self.lanes[sent.server.index()];
+        if lane.pacer.in_flight() == 0 {
+            lane.silent_since = now.uptime;
+        }
         lane.pacer.start(now.uptime);
         let flow = lane.flow;
         self.systems.start(now.uptime, sent.server, sent.systems);

@@ -38,6 +38,7 @@ impl Door {
         self.health.observe(now.uptime, sent.server, seen);
         let too_much = status >= 500;
         let lane = &mut self.lanes[sent.server.index()];
+        lane.silent_since = now.uptime;
         if too_much {
             lane.pacer.lost();
         } else {

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::cluster::ServerId;
 use crate::door::status::ShortfallStatus;
 use crate::door::{Door, Event, Timer};
 use crate::now::Now;
@@ -16,8 +15,8 @@ const INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(crate) struct Foresight {
     worst: Option<Shortfall>,
-    /// Which server that was when it was said.
-    said: Option<ServerId>,
+    /// Whether that was said.
+    said: bool,
 }
 
 impl Door {
@@ -37,11 +36,10 @@ impl Door {
             .then(|| placement::one_more_failure(view, &self.directory, &policy.placement))
             .flatten();
         self.foresight.worst = worst;
-        let lost = worst.map(|worst| worst.lost);
-        if lost == self.foresight.said {
+        // Which server is the worst may change with every user.
+        if std::mem::replace(&mut self.foresight.said, worst.is_some()) == worst.is_some() {
             return;
         }
-        self.foresight.said = lost;
         self.emit(Event::Shortfall(self.shortfall_status()));
     }
 

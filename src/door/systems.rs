@@ -12,10 +12,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::cluster::{ClusterView, ServerId, ServerView};
 use crate::directory::UserId;
 use crate::door::binding::Binding;
-use crate::door::lane::Turn;
+use crate::door::lane::{Order, Turn};
 use crate::door::pacer::Pacer;
 use crate::door::register::Sent;
 use crate::door::slots::SlotId;
@@ -31,9 +33,11 @@ const SECONDS_MAX: usize = 10;
 const PHONES_MAX: usize = 2_048;
 /// A server of which nothing has been heard for so long has no share in what a telephone system takes:
 /// beyond the retransmissions that a lost datagram or two need (T1 is half a second).
-const STALL: Duration = Duration::from_secs(3);
+pub(crate) const STALL: Duration = Duration::from_secs(3);
 /// Whether one does is looked at so often while somebody waits.
 const LOOK: Duration = Duration::from_secs(1);
+/// So many may overtake, for one of two telephone systems, who came before them and waits for both.
+const OVERTAKEN_MAX: u64 = 256;
 /// Names said at once of telephone systems that a server has lost.
 const NAMES_MAX: usize = 8;
 
@@ -62,6 +66,10 @@ impl SystemSet {
         others.0 & !self.0 == 0
     }
 
+    const fn has_any(self, others: Self) -> bool {
+        others.0 & self.0 != 0
+    }
+
     pub(crate) const fn with(self, system: SystemId) -> Self {
         Self(self.0 | 1 << system.0)
     }
@@ -84,6 +92,11 @@ pub(crate) struct Systems {
     of_home: Vec<SystemSet>,
     /// How many have ever waited.
     waited: u64,
+    /// By [`ServerId`]: the telephone systems that it was last said to have lost.
+    said_lost: Vec<Vec<Arc<str>>>,
+    /// Whoever waits is being let go: what is found out of date meanwhile leads here again, and would
+    /// once for each, one in the other.
+    pumping: bool,
 }
 
 #[derive(Debug)]
@@ -158,7 +171,8 @@ impl Systems {
             out: vec![Out::default(); view.servers.len()],
             woken: false,
         });
-        let mut systems = Self { all: all.collect(), ..Self::default() };
+        let said_lost = vec![Vec::new(); view.servers.len()];
+        let mut systems = Self { all: all.collect(), said_lost, ..Self::default() };
         systems.learn(view);
         systems
     }
@@ -225,7 +239,9 @@ impl Door {
         let user = user.filter(|user| user.index() < self.directory.len());
         let home = user.map(|user| self.directory.get(user)).and_then(|user| user.home);
         let home = home.or_else(|| self.current(user?)).unwrap_or(server);
-        self.systems.of_home(home)
+        // A home that is dead since before this door began has told nothing.
+        let told = self.health.view().server(home).ties.systems().next().is_some();
+        self.systems.of_home(if told { home } else { server })
     }
 
     /// The telephone systems that hear of it when this server is told this binding: none if it knows
@@ -270,6 +286,9 @@ impl Door {
 
     /// Lets go whoever waits for telephone systems, as far as those and the lanes take more.
     pub(super) fn pump_held(&mut self, now: Now) {
+        if std::mem::replace(&mut self.systems.pumping, true) {
+            return;
+        }
         while let Some((server, systems)) = self.next_held(now.uptime) {
             match self.lanes[server.index()].take_held(systems) {
                 Some(Turn::Update(waiting, index)) => {
@@ -279,20 +298,52 @@ impl Door {
                 Some(Turn::Sample(_)) | None => {}
             }
         }
+        self.systems.pumping = false;
         self.wake_systems(now);
     }
 
-    /// The lane of who goes next, and the systems they have waited for.
+    /// The lane of who goes next, and the systems they have waited for: the most pressing, and of those
+    /// the one who came first. Who cannot go yet keeps what they wait for from the less pressing, and
+    /// from those who came much later.
     fn next_held(&self, now: Uptime) -> Option<(ServerId, SystemSet)> {
         let lanes = (0..).map(ServerId).zip(&self.lanes);
         let ready = lanes.filter(|(_, lane)| {
             lane.holds() && lane.pacer.has_room() && lane.pacer.wait_until(now).is_none()
         });
-        let next = ready.filter_map(|(server, lane)| {
-            let (order, systems) = lane.next_held(self.systems.open(now, server))?;
-            Some((order, server, systems))
+        let heads = ready.flat_map(|(server, lane)| {
+            let silent = lane.is_silent(now);
+            lane.heads().map(move |(order, systems)| (order, server, systems, silent))
         });
-        next.min_by_key(|(order, ..)| *order).map(|(_, server, systems)| (server, systems))
+        let mut heads: SmallVec<[_; 8]> = heads.collect();
+        heads.sort_unstable_by_key(|(order, ..)| *order);
+        let mut before: SmallVec<[(Order, SystemSet); 8]> = SmallVec::new();
+        for (order, server, systems, silent) in heads {
+            let kept = before.iter().any(|(first, theirs)| {
+                let overtakes = first.0 < order.0 || order.1 - first.1 > OVERTAKEN_MAX;
+                overtakes && theirs.has_any(systems)
+            });
+            if kept {
+                continue;
+            }
+            if self.systems.open(now, server).has_all(systems) {
+                return Some((server, systems));
+            }
+            if !silent {
+                before.push((order, systems));
+            }
+        }
+        None
+    }
+
+    /// Whether somebody who waited for telephone systems may go to this server now, and is not less
+    /// pressing than whoever would go without.
+    pub(super) fn holds_more_pressing(&self, now: Uptime, server: ServerId) -> bool {
+        let lane = &self.lanes[server.index()];
+        if !lane.holds() || self.systems.pumping || !lane.pacer.has_room() {
+            return false;
+        }
+        let (open, rank) = (self.systems.open(now, server), lane.next_rank());
+        lane.heads().any(|(order, systems)| order.0 <= rank && open.has_all(systems))
     }
 
     /// Whoever is left is woken: when a ceiling allows the next one; or by an answer, but if there is
@@ -334,10 +385,19 @@ impl Door {
     }
 
     /// Whether somebody waits for a telephone system of users whose home this server is: who can wait
-    /// is not sent on their way then.
-    pub(super) fn systems_are_busy(&self, home: ServerId) -> bool {
+    /// is not sent on their way then. Who waits at a server that does not answer, or at the one that is
+    /// to be left, does not count.
+    pub(super) fn systems_are_busy(
+        &self,
+        now: Uptime,
+        home: ServerId,
+        left: Option<ServerId>,
+    ) -> bool {
         let of_home = self.systems.of_home(home);
-        self.lanes.iter().any(|lane| of_home.iter().any(|id| lane.held(id) > 0))
+        let lanes = (0..).map(ServerId).zip(&self.lanes);
+        let mut asked = lanes
+            .filter(|(server, lane)| Some(*server) != left && lane.holds() && !lane.is_silent(now));
+        asked.any(|(_, lane)| of_home.iter().any(|id| lane.held(id) > 0))
     }
 
     /// The time between two users at home on this server that their telephone systems need.
@@ -386,7 +446,9 @@ impl Door {
             }
             let lost_now = lost(now);
             // That nothing more is heard of a loss does not mean that it is over.
-            if now.ties.is_fresh() && lost_now != then.map(lost).unwrap_or_default() {
+            let said = self.systems.said_lost.get_mut(id.index()).filter(|_| now.ties.is_fresh());
+            if let Some(said) = said.filter(|said| **said != lost_now) {
+                said.clone_from(&lost_now);
                 let elsewhere = lost_now.iter().any(|system| view.is_reached(system));
                 let all = lost_now.len();
                 self.emit(Event::SystemsLost {

@@ -143,9 +143,21 @@ impl Door {
 
     /// Lets go whoever the window and the pace allow.
     pub(super) fn pump_lane(&mut self, now: Now, server: ServerId) {
+        if std::mem::replace(&mut self.lanes[server.index()].pumping, true) {
+            // Whoever lets go here already goes on until nobody is left.
+            return;
+        }
+        self.pump_turns(now, server);
+        self.lanes[server.index()].pumping = false;
+    }
+
+    fn pump_turns(&mut self, now: Now, server: ServerId) {
         while self.lanes[server.index()].has_turns() {
             if self.wait_for_pace(now, server) {
                 return;
+            }
+            if self.holds_more_pressing(now.uptime, server) {
+                self.pump_held(now);
             }
             match self.lanes[server.index()].take_turn() {
                 Some(Turn::Update(waiting, index)) => {

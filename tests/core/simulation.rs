@@ -25,6 +25,8 @@ use crate::world::{Weather, World, settings};
 
 /// A few for whoever changes something; `tests/run` plays thousands, optimised.
 const SEEDS: u64 = 24;
+/// In so many worlds everything happens to somebody.
+const ENOUGH: usize = 200;
 /// Failed seeds after which no more are played.
 const FAILURES_MAX: u32 = 3;
 /// So long after the last misfortune everybody is served again: bindings that failed are tried again
@@ -69,9 +71,9 @@ fn nobody_acknowledged_is_lost_whatever_happens() {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
-    println!("{} seeds, {total:?}", seeds.count());
+    println!("{} seeds, {total:?}", seeds.clone().count());
     assert_eq!(total.failed, 0, "replay the seeds above with FRONTDOOR_SEED");
-    if one.is_none() {
+    if seeds.count() >= ENOUGH {
         // What never happens proves nothing.
         let Tally { relocations, returned, stopped, departed, looks, .. } = total;
         let happened = [relocations, returned, stopped, departed, looks];

@@ -501,6 +501,79 @@ fn a_server_that_takes_and_never_answers_holds_up_nobody_at_the_others() {
 }
 
 #[test]
+fn a_drain_of_a_server_that_takes_and_never_answers_moves_its_users() {
+    let mut settings = behind_one(3, None);
+    settings.telephone_systems[0].pace.window_initial = 4;
+    settings.sip.expiry = Duration::from_secs(120);
+    let mut world = registered(settings, 45, 18);
+    world.run_until(Duration::from_secs(20), settled);
+    let there = on(&world, 0).len();
+    // Refreshes are asked for and never answered, probes are.
+    world.deaf = Some(0);
+    world.run_for(Duration::from_secs(150));
+    assert!(world.systems()[0].queued > 0, "they are to be told again");
+    let drain = Command::Drain { server: "ucs1".into(), on: true };
+    world.order(&drain).unwrap();
+    world.run_until(Duration::from_secs(120), |world| on(world, 0).is_empty());
+    let departure = world.door().status(world.now).departures.remove(0);
+    assert_eq!(departure.moved, there as u64);
+    // The others hold them, whatever the one that does not answer says.
+    world.run_until(Duration::from_secs(60), |world| {
+        world.held_by(1).len() + world.held_by(2).len() == 45
+    });
+}
+
+#[test]
+fn a_phone_that_waits_goes_before_refreshes_also_at_a_server_with_a_pace_of_its_own() {
+    let mut settings = behind_one(1, Some(20));
+    settings.pace.rate_max = Some(10);
+    settings.sip.expiry = Duration::from_secs(120);
+    let mut world = registered(settings, 60, 19);
+    world.run_until(Duration::from_secs(60), settled);
+    // Everybody is to be told again, and then phones come that nobody knows.
+    world.set_mood(0, Mood::Amnesia);
+    world.run_for(Duration::from_millis(2_500));
+    world.set_mood(0, Mood::Healthy);
+    assert!(world.door().status(world.now).servers[0].queued > 20);
+    let phones: Vec<usize> = (100..105).map(|number| world.add_phone(&aor(number))).collect();
+    world.run_for(Duration::from_secs(3));
+    for phone in phones {
+        assert!(world.phones[phone].is_acknowledged(world.now.uptime), "{phone}");
+    }
+    assert!(world.door().status(world.now).servers[0].queued > 0, "before the others");
+}
+
+#[test]
+fn users_of_two_telephone_systems_are_not_overtaken_for_ever_by_those_of_one_of_each() {
+    let mut settings = settings(5, 1000);
+    let (one, other, both) = (["a"], ["b"], ["a", "b"]);
+    let reaches = [one.as_slice(), &other, &both, &both, &both];
+    for (server, reaches) in settings.servers.iter_mut().zip(reaches) {
+        server.ties = ties(&[], reaches);
+    }
+    // Never open at the same moment by chance: their paces have no common measure.
+    settings.telephone_systems = vec![system("a", Some(7)), system("b", Some(5))];
+    let mut world = registered(settings, 250, 20);
+    let (only_a, of_both) = (on(&world, 0), on(&world, 2));
+    assert!(only_a.len() > 25 && of_both.len() > 25);
+    for server in 0..3 {
+        world.set_mood(server, Mood::Dead);
+    }
+    world.run_until(Duration::from_secs(10), |world| {
+        (0..3).all(|server| on(world, server).is_empty())
+    });
+    let there = |world: &World, users: &[String]| {
+        let held: Vec<_> = (3..5).flat_map(|server| world.held_by(server)).collect();
+        users.iter().filter(|user| held.iter().any(|(aor, _)| aor == *user)).count()
+    };
+    world.run_until(Duration::from_secs(240), |world| there(world, &only_a) == only_a.len());
+    let by_then = there(&world, &of_both);
+    assert!(by_then > 0, "those of one system are all there, and of both nobody");
+    world.run_until(Duration::from_secs(240), settled);
+    world.check_reachable();
+}
+
+#[test]
 fn who_is_challenged_takes_nothing_of_what_the_telephone_system_takes() {
     let mut plan = plan(1);
     plan.settings.sip.auth = Auth::Passthrough;

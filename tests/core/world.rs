@@ -96,6 +96,8 @@ pub(crate) struct World {
     died_on_full_disk: bool,
     /// What each server's health document is instead of the truth.
     pub(crate) lies: Vec<Option<&'static str>>,
+    /// A server that answers probes, and no REGISTER.
+    pub(crate) deaf: Option<usize>,
     /// Which servers have lost their telephone system, and say so.
     pub(crate) cut_off: Vec<bool>,
     /// Documents that were true once, by server: the latest few.
@@ -261,6 +263,7 @@ impl World {
             disk_full: false,
             died_on_full_disk: false,
             lies: vec![None; count],
+            deaf: None,
             cut_off: vec![false; count],
             told_before: vec![VecDeque::new(); count],
             steps: 0,
@@ -644,6 +647,9 @@ impl World {
     }
 
     fn reach_server(&mut self, server: usize, bytes: Bytes) {
+        if self.deaf == Some(server) && bytes.starts_with(b"REGISTER") {
+            return;
+        }
         if self.servers[server].mood() == Mood::Dead {
             let life = self.life;
             return self.later(Duration::from_millis(1), Happening::Refused { server, life });
