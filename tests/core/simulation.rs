@@ -315,6 +315,9 @@ fn misfortune(world: &mut World, rng: &mut fastrand::Rng, tally: &mut Tally) -> 
     let server = rng.usize(0..world.servers.len());
     let phone = rng.usize(0..world.phones.len());
     let seconds = Duration::from_secs(rng.u64(1..10));
+    if returns_by_itself(world) && rng.u32(0..3) == 0 {
+        return order(world, rng, server, phone);
+    }
     match rng.u32(0..25) {
         0 => mood(world, server, Mood::Dead),
         1 => mood(world, server, Mood::Hung),
@@ -403,13 +406,19 @@ fn misfortune(world: &mut World, rng: &mut fastrand::Rng, tally: &mut Tally) -> 
     }
 }
 
+/// Whether a return is under way that nobody has ordered.
+fn returns_by_itself(world: &World) -> bool {
+    let Some(door) = &world.door else { return false };
+    let returns = door.status(world.now).recovery.returns;
+    returns.iter().any(|run| run.ended_nanos == 0 && !run.by_hand)
+}
+
 /// An operator does something.
 fn order(world: &mut World, rng: &mut fastrand::Rng, server: usize, phone: usize) -> String {
     let (server, user) = (format!("ucs{}", server + 1), world.phones[phone].aor.clone());
     // Whoever pauses does so when there is something to pause.
-    let returns = world.door().status(world.now).recovery.returns;
-    let going = returns.iter().any(|run| run.ended_nanos == 0 && !run.by_hand);
-    let dice = if going && rng.u32(0..3) == 0 { 0 } else { rng.u32(0..13) };
+    let pauses = returns_by_itself(world) && rng.u32(0..3) == 0;
+    let dice = if pauses { 0 } else { rng.u32(0..13) };
     let command = match dice {
         0 => Command::PauseRecovery,
         1..=2 => Command::ResumeRecovery,
