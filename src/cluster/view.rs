@@ -31,7 +31,8 @@ impl ClusterView {
 
     /// Whether a server that lives reaches this telephone system.
     pub fn is_reached(&self, system: &str) -> bool {
-        self.servers.iter().any(|server| server.reaches(system) == Some(true))
+        let reaches = |server: &ServerView| server.ties.reaches(system) == Some(true);
+        self.servers.iter().any(|server| !server.is_dead() && reaches(server))
     }
 
     /// All servers, in the order of the configuration.
@@ -69,11 +70,6 @@ pub struct ServerView {
 }
 
 impl ServerView {
-    /// Whether it reaches a telephone system now; `None` where it does not know it.
-    pub fn reaches(&self, system: &str) -> Option<bool> {
-        self.ties.reaches(system).map(|reached| reached && !self.is_dead())
-    }
-
     /// Whether nothing can be done there now: down, or under maintenance and not answering.
     pub const fn is_dead(&self) -> bool {
         match self.state {

@@ -36,6 +36,8 @@ const REPORTS_KEPT: u32 = 100;
 const REPORTS_MAX: u32 = 10_000;
 const TOKEN_FILE: &str = "path-token.key";
 const ADMIN_TOKEN_FILE: &str = "admin-token.key";
+/// REGISTERs a second, and in flight, at most.
+pub(super) const PACE_MOST: u32 = 100_000;
 /// Shortest interval for anything the door repeats.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
@@ -257,11 +259,15 @@ fn health_push(raw: &RawHealth, wrong: &mut Complaints<'_>) -> Option<SocketAddr
 
 fn pace(raw: &RawPace, wrong: &mut Complaints<'_>) -> door::Pace {
     let defaults = door::Pace::default();
-    let most = 100_000;
-    let window_initial =
-        number_in("window_initial", &raw.window_initial, defaults.window_initial, (1, most), wrong);
+    let window_initial = number_in(
+        "window_initial",
+        &raw.window_initial,
+        defaults.window_initial,
+        (1, PACE_MOST),
+        wrong,
+    );
     let window_max =
-        number_in("window_max", &raw.window_max, defaults.window_max, (1, most), wrong);
+        number_in("window_max", &raw.window_max, defaults.window_max, (1, PACE_MOST), wrong);
     if window_initial > window_max {
         let culprit = raw.window_initial.as_ref().or(raw.window_max.as_ref());
         let fault = Fault::Order {
@@ -272,8 +278,10 @@ fn pace(raw: &RawPace, wrong: &mut Complaints<'_>) -> door::Pace {
         };
         wrong.push(culprit.map_or(0..0, Spanned::span), fault);
     }
-    let rate_max =
-        raw.rate_max.as_ref().map(|_| number_in("rate_max", &raw.rate_max, 1, (1, most), wrong));
+    let rate_max = raw
+        .rate_max
+        .as_ref()
+        .map(|_| number_in("rate_max", &raw.rate_max, 1, (1, PACE_MOST), wrong));
     door::Pace { window_initial, window_max, rate_max }
 }
 

@@ -248,6 +248,12 @@ pub enum Fault {
         Hint(near, &None)
     )]
     LineGroupAlone { server: String, group: String, near: Option<String> },
+    /// Warning (M7).
+    #[error(
+        "server `{server}` has no `reaches`: its users' registrations keep to a [[telephone_systems]] only \
+         if its health document names it, and as long as one has come; add reaches = [\"{example}\"]"
+    )]
+    ReachesNothing { server: String, example: String },
     /// Warning (P4).
     #[error(
         "no other server has all line groups and reaches all telephone systems of `{server}`: when it \

@@ -35,6 +35,16 @@ pub(super) struct Raw {
     pub(super) log: RawLog,
 }
 
+impl Raw {
+    /// The entry of a server, by name.
+    pub(super) fn server(&self, name: &str) -> Option<&Spanned<RawServer>> {
+        let named = |entry: &&Spanned<RawServer>| {
+            entry.get_ref().name.as_ref().is_some_and(|other| other.get_ref() == name)
+        };
+        self.servers.iter().find(named)
+    }
+}
+
 /// One `[[listen]]` or `[[upstream]]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -1,7 +1,6 @@
 //! Whether the servers take the same passwords (M6), as far as the operator says.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -36,18 +35,10 @@ pub(super) fn warn(raw: &Raw, servers: &[Server], warnings: &mut Complaints<'_>)
             others: others.join(", "),
             other_realm: most.to_owned(),
         };
-        match place(raw, &server.name) {
+        let written = raw.server(&server.name).and_then(|entry| entry.get_ref().realm.as_ref());
+        match written.map(Spanned::span) {
             Some(span) => warnings.push(span, fault),
             None => warnings.push_whole(fault),
         }
     }
-}
-
-/// Where a server's realm is written.
-fn place(raw: &Raw, name: &str) -> Option<Range<usize>> {
-    let named = |raw: &&Spanned<RawServer>| {
-        raw.get_ref().name.as_ref().is_some_and(|other| other.get_ref() == name)
-    };
-    let server = raw.servers.iter().find(named)?;
-    server.get_ref().realm.as_ref().map(Spanned::span)
 }

@@ -91,14 +91,15 @@ fn a_server_of_another_realm_is_named_before_anything_runs() {
     assert!(refusal(&pool(["a", " ", "a"])).contains("`realm` must not be empty"));
 }
 
-/// [`GOOD`] with a third server, these lines in each server's section, and a telephone system.
+/// [`GOOD`] with a third server, these lines in each server's section, and, where one of them reaches it,
+/// a telephone system.
 fn tied_pool(lines: [&str; 3]) -> String {
-    let mut text = GOOD.replace(
-        "[sip]",
-        "[[servers]]\nname = \"ucs3\"\n\
-        sip = \"udp:10.0.0.3:5060\"\ncapacity = 100\nversion = \"2603.0\"\n\
-        [[telephone_systems]]\nname = \"pbx-main\"\nrate_max = 25\nwindow_max = 16\n[sip]",
-    );
+    let reached = lines.iter().any(|line| line.starts_with("reaches"));
+    let system = "[[telephone_systems]]\nname = \"pbx-main\"\nrate_max = 25\nwindow_max = 16\n";
+    let third = "[[servers]]\nname = \"ucs3\"\n\
+        sip = \"udp:10.0.0.3:5060\"\ncapacity = 100\nversion = \"2603.0\"\n";
+    let system = if reached { system } else { "" };
+    let mut text = GOOD.replace("[sip]", &format!("{third}{system}[sip]"));
     for (number, line) in (1..).zip(lines).filter(|(_, line)| !line.is_empty()) {
         let name = format!("name = \"ucs{number}\"\n");
         text = text.replace(&name, &format!("{name}{line}\n"));
@@ -144,6 +145,12 @@ fn a_telephone_system_is_what_a_telephone_systems_section_describes() {
     assert_eq!((&*system.name, system.pace.rate_max), ("pbx-main", Some(25)));
     assert_eq!((system.pace.window_initial, system.pace.window_max), (16, 16));
     assert_eq!(config.servers[0].ties.reaches("pbx-main"), Some(true));
+    assert_eq!(
+        warnings(&tied_pool([reaches, "", reaches])),
+        ["door.toml:16:1: server `ucs2` has no `reaches`: its users' registrations keep to a \
+          [[telephone_systems]] only if its health document names it, and as long as one has come; \
+          add reaches = [\"pbx-main\"]"]
+    );
     let wrong = |line| refusal(&tied_pool([reaches, line, reaches]));
     assert_eq!(
         wrong("reaches = [\"pbx-mian\", \"\", \"a\\nb\"]"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use crate::cluster::{Server, Ties};
-use crate::config::check::number_in;
+use crate::config::check::{PACE_MOST, number_in};
 use crate::config::problem::{Complaints, Fault};
 use crate::config::raw::{Raw, RawServer, RawTelephoneSystem};
 use crate::config::reading::nearest;
@@ -18,8 +18,6 @@ use crate::door::{SYSTEMS_MAX, TelephoneSystem};
 const NAME_MAX: usize = 128;
 /// Most names in one list.
 const NAMES_MAX: usize = 256;
-/// REGISTERs a second, and in flight.
-const MOST: u32 = 100_000;
 
 /// The telephone systems behind the servers, and how much each of them takes.
 pub(super) fn telephone_systems(
@@ -48,7 +46,7 @@ fn telephone_system(
     let header = raw.span();
     let raw = raw.get_ref();
     let number = |key, value: &Option<Spanned<u32>>, default, wrong: &mut Complaints<'_>| {
-        number_in(key, value, default, (1, MOST), wrong)
+        number_in(key, value, default, (1, PACE_MOST), wrong)
     };
     let rate_max = raw.rate_max.as_ref().map(|_| number("rate_max", &raw.rate_max, 1, wrong));
     let window_max = number("window_max", &raw.window_max, pace.window_max, wrong);
@@ -116,6 +114,7 @@ fn name(key: &'static str, text: &Spanned<String>, wrong: &mut Complaints<'_>) -
 /// Names what will keep users from finding a backup: line groups that one server has alone, because
 /// names must be equal on all servers, and servers whose users nobody can take.
 pub(super) fn warn(raw: &Raw, servers: &[Server], warnings: &mut Complaints<'_>) {
+    warn_of_no_pace(raw, servers, warnings);
     if servers.len() < 2 {
         return;
     }
@@ -128,6 +127,7 @@ pub(super) fn warn(raw: &Raw, servers: &[Server], warnings: &mut Complaints<'_>)
     let says_groups = servers.iter().filter(|it| it.ties.line_groups().next().is_some()).count();
     let alone = |group: &str| has.get(group).is_some_and(|servers| servers.len() == 1);
     for server in servers {
+        let entry = raw.server(&server.name);
         let mut told = false;
         for group in server.ties.line_groups().filter(|group| says_groups > 1 && alone(group)) {
             let others: Vec<String> = has
@@ -140,7 +140,7 @@ pub(super) fn warn(raw: &Raw, servers: &[Server], warnings: &mut Complaints<'_>)
                 group: group.to_string(),
                 near: nearest(group, &others),
             };
-            complain(raw, &server.name, |it| &it.line_groups, group, fault, warnings);
+            complain(entry.and_then(|entry| written(entry, group)), fault, warnings);
             told = true;
         }
         if told {
@@ -153,36 +153,31 @@ pub(super) fn warn(raw: &Raw, servers: &[Server], warnings: &mut Complaints<'_>)
         };
         if !others.any(takes) {
             let fault = Fault::NoBackup { server: server.name.to_string() };
-            match entry(raw, &server.name) {
-                Some(entry) => warnings.push(entry.span(), fault),
-                None => warnings.push_whole(fault),
-            }
+            complain(entry.map(Spanned::span), fault, warnings);
         }
     }
 }
 
-/// Complains where a server's list names something.
-fn complain(
-    raw: &Raw,
-    server: &str,
-    list: impl Fn(&RawServer) -> &Vec<Spanned<String>>,
-    name: &str,
-    fault: Fault,
-    warnings: &mut Complaints<'_>,
-) {
-    let named = |entry: &Spanned<RawServer>| -> Option<Range<usize>> {
-        let written = list(entry.get_ref()).iter().find(|written| written.get_ref() == name)?;
-        Some(written.span())
-    };
-    match entry(raw, server).and_then(named) {
-        Some(span) => warnings.push(span, fault),
-        None => warnings.push_whole(fault),
+/// A pace that nobody keeps to is said before a telephone system finds out.
+fn warn_of_no_pace(raw: &Raw, servers: &[Server], warnings: &mut Complaints<'_>) {
+    let named = raw.telephone_systems.first().and_then(|it| it.get_ref().name.as_ref());
+    let Some(example) = named.map(Spanned::get_ref) else { return };
+    for server in servers.iter().filter(|it| it.ties.systems().next().is_none()) {
+        let (server, example) = (server.name.to_string(), example.clone());
+        let at = raw.server(&server).map(Spanned::span);
+        complain(at, Fault::ReachesNothing { server, example }, warnings);
     }
 }
 
-fn entry<'r>(raw: &'r Raw, server: &str) -> Option<&'r Spanned<RawServer>> {
-    let named = |entry: &&Spanned<RawServer>| {
-        entry.get_ref().name.as_ref().is_some_and(|name| name.get_ref() == server)
-    };
-    raw.servers.iter().find(named)
+/// Where a line group of a server is written.
+fn written(entry: &Spanned<RawServer>, group: &str) -> Option<Range<usize>> {
+    let groups = &entry.get_ref().line_groups;
+    groups.iter().find(|written| written.get_ref() == group).map(Spanned::span)
+}
+
+fn complain(at: Option<Range<usize>>, fault: Fault, warnings: &mut Complaints<'_>) {
+    match at {
+        Some(span) => warnings.push(span, fault),
+        None => warnings.push_whole(fault),
+    }
 }

@@ -68,6 +68,21 @@ impl User {
         Ok(Self::with_places(record, home, relocation, left_at))
     }
 
+    /// Somebody of whom nothing is known but the name.
+    pub fn stranger(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            aors: SmallVec::new(),
+            lines: Vec::new(),
+            home: None,
+            enabled: true,
+            relocation: None,
+            epoch: 0,
+            left_at: Vec::new(),
+            history: History::default(),
+        }
+    }
+
     /// The user a record speaks of, as far as the configured servers allow it (B3: a home that
     /// leaves the configuration), and what had to be dropped.
     ///

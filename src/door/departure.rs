@@ -499,13 +499,12 @@ impl Door {
                 stayed += 1;
                 continue;
             }
+            let home = known.home.unwrap_or(from);
+            let busy = self.systems_are_busy(now.uptime, home, left);
             let next_at = self.departures.next_at.entry(to).or_insert(now.uptime);
             // What was not used is not saved up beyond one helping.
             let saved = now.uptime.as_nanos().saturating_sub(HELPING.as_nanos() as u64);
             *next_at = (*next_at).max(Uptime::from_nanos(saved));
-            let home = known.home.unwrap_or(from);
-            let busy = self.systems_are_busy(now.uptime, home, left);
-            let Some(next_at) = self.departures.next_at.get(&to) else { continue };
             if *next_at > now.uptime || busy {
                 later.push_back(step);
                 continue;

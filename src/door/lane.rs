@@ -1,6 +1,7 @@
 //! The door's way to one server: how many REGISTERs may be out, and who goes next (M7).
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Duration;
 
 use crate::cluster::{BindingAddress, Server};
 use crate::door::Pace;
@@ -8,15 +9,18 @@ use crate::door::binding::By;
 use crate::door::pacer::Pacer;
 use crate::door::sample::{Question, Sampling};
 use crate::door::slots::SlotId;
-use crate::door::systems::{STALL, SystemId, SystemSet};
+use crate::door::systems::{SystemId, SystemSet};
 use crate::now::Uptime;
 use crate::sip::{ConnectionId, Flow, ListenerId};
 
 /// Strangers may wait for so many windows of answers, and for so many seconds where there is a pace:
 /// beyond, they would lose their patience in the queue. The first as long as the window is small.
 const ROUNDS_MAX: usize = 8;
-const SECONDS_MAX: usize = 10;
-const URGENT_MIN: usize = 2_048;
+pub(crate) const SECONDS_MAX: usize = 10;
+pub(crate) const URGENT_MIN: usize = 2_048;
+/// A server of which nothing has been heard for so long does not answer: beyond the retransmissions
+/// that a lost datagram or two need (T1 is half a second).
+pub(crate) const STALL: Duration = Duration::from_secs(3);
 
 /// The way to one server.
 #[derive(Debug)]
@@ -41,33 +45,21 @@ pub(crate) struct Lane {
     pub(crate) sweeping: bool,
     queues: Queues,
     /// Who waits for telephone systems, by which: they hold up nobody else.
-    held: BTreeMap<SystemSet, Held>,
+    held: BTreeMap<SystemSet, Queues>,
     /// Whether it still holds what it granted; asked last of all.
     pub(crate) sampling: Sampling,
 }
 
-/// Who waits, most pressing first.
+/// Who waits, most pressing first; each with a number that tells who came first, in whatever lane.
 #[derive(Debug, Default)]
 struct Queues {
-    /// A phone waits for these: (waiting, index of the update).
-    urgent: VecDeque<(SlotId, usize)>,
-    /// Moved users.
-    moving: VecDeque<SlotId>,
-    /// Moved users whose phones will come back by themselves any moment.
-    returning: VecDeque<SlotId>,
-    /// Refreshes and removals.
-    background: VecDeque<SlotId>,
-}
-
-/// Who waits for the same telephone systems, most pressing first; each with a number that tells who
-/// came first, in whatever lane.
-#[derive(Debug, Default)]
-struct Held {
+    /// A phone waits for these: (number, waiting, index of the update).
     urgent: VecDeque<(u64, SlotId, usize)>,
+    /// By [`Urgency`].
     steps: [VecDeque<(u64, SlotId)>; Urgency::ALL.len()],
 }
 
-/// How pressing a held turn is, and when it came: the least goes first.
+/// How pressing a turn is, and its number: the least goes first.
 pub(crate) type Order = (usize, u64);
 
 /// Who goes next.
@@ -84,8 +76,11 @@ pub(crate) enum Turn {
 /// How pressing a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
+    /// Moved users.
     Moving,
+    /// Moved users whose phones will come back by themselves any moment.
     Returning,
+    /// Refreshes and removals.
     Background,
 }
 
@@ -123,24 +118,16 @@ impl Lane {
     }
 
     pub(crate) fn push_update(&mut self, waiting: SlotId, index: usize) {
-        self.queues.urgent.push_back((waiting, index));
+        self.queues.push(Turn::Update(waiting, index), 0);
     }
 
     pub(crate) fn push_step(&mut self, binding: SlotId, urgency: Urgency) {
-        self.queues.of(urgency).push_back(binding);
+        self.queues.push(Turn::Step(binding, urgency), 0);
     }
 
     /// Whose turn it was waits for these telephone systems.
     pub(crate) fn hold(&mut self, turn: Turn, systems: SystemSet, number: u64) {
-        let held = self.held.entry(systems).or_default();
-        match turn {
-            Turn::Update(waiting, index) => held.urgent.push_back((number, waiting, index)),
-            Turn::Step(binding, urgency) => {
-                held.steps[urgency as usize].push_back((number, binding));
-            }
-            // It asks for nothing that a telephone system would hear of.
-            Turn::Sample(_) => {}
-        }
+        self.held.entry(systems).or_default().push(turn, number);
     }
 
     /// Who goes next of those who wait for no telephone system, if the window has room; the pace is
@@ -149,10 +136,7 @@ impl Lane {
         if !self.pacer.has_room() {
             return None;
         }
-        let queues = &mut self.queues;
-        let update = queues.urgent.pop_front().map(|(waiting, index)| Turn::Update(waiting, index));
-        let step = |urgency| Some(Turn::Step(queues.of(urgency).pop_front()?, urgency));
-        update.or_else(|| Urgency::ALL.into_iter().find_map(step)).or_else(|| self.take_question())
+        self.queues.pop().or_else(|| self.take_question())
     }
 
     /// The next of those who wait for just these.
@@ -168,12 +152,7 @@ impl Lane {
     /// How pressing the next turn is of those who wait for no telephone system, in the measure of
     /// [`Order`].
     pub(crate) fn next_rank(&self) -> usize {
-        let queues = &self.queues;
-        let steps = [&queues.moving, &queues.returning, &queues.background];
-        let first = std::iter::once(!queues.urgent.is_empty())
-            .chain(steps.iter().map(|queue| !queue.is_empty()))
-            .position(|waits| waits);
-        first.unwrap_or(usize::MAX)
+        self.queues.first().map_or(usize::MAX, |(rank, _)| rank)
     }
 
     /// Whoever is the next of each set of telephone systems that are waited for here.
@@ -224,7 +203,7 @@ impl Lane {
     /// How many wait, stale entries included.
     pub(crate) fn queued(&self) -> usize {
         let question = usize::from(matches!(self.sampling.question, Question::Queued(_)));
-        self.queues.len() + self.held.values().map(Held::len).sum::<usize>() + question
+        self.queues.len() + self.held.values().map(Queues::len).sum::<usize>() + question
     }
 
     /// The server failed: nobody waits for it any longer. The window starts anew.
@@ -232,19 +211,27 @@ impl Lane {
         self.pacer.restart();
         self.sampling.question = Question::None;
         let (mut updates, mut steps) = (Vec::new(), Vec::new());
-        for held in std::mem::take(&mut self.held).into_values() {
-            updates.extend(held.urgent.into_iter().map(|(_, waiting, index)| (waiting, index)));
-            steps.extend(held.steps.into_iter().flatten().map(|(_, binding)| binding));
-        }
-        updates.extend(self.queues.urgent.drain(..));
-        for urgency in Urgency::ALL {
-            steps.extend(self.queues.of(urgency).drain(..));
+        let held = std::mem::take(&mut self.held).into_values();
+        for queues in held.chain([std::mem::take(&mut self.queues)]) {
+            updates.extend(queues.urgent.into_iter().map(|(_, waiting, index)| (waiting, index)));
+            steps.extend(queues.steps.into_iter().flatten().map(|(_, binding)| binding));
         }
         (updates, steps)
     }
 }
 
-impl Held {
+impl Queues {
+    fn push(&mut self, turn: Turn, number: u64) {
+        match turn {
+            Turn::Update(waiting, index) => self.urgent.push_back((number, waiting, index)),
+            Turn::Step(binding, urgency) => {
+                self.steps[urgency as usize].push_back((number, binding));
+            }
+            // There is one of them at most, and it is kept elsewhere.
+            Turn::Sample(_) => {}
+        }
+    }
+
     fn first(&self) -> Option<Order> {
         let update = self.urgent.front().map(|(number, ..)| (0, *number));
         let step =
@@ -265,20 +252,6 @@ impl Held {
 
     fn len(&self) -> usize {
         self.urgent.len() + self.steps.iter().map(VecDeque::len).sum::<usize>()
-    }
-}
-
-impl Queues {
-    const fn of(&mut self, urgency: Urgency) -> &mut VecDeque<SlotId> {
-        match urgency {
-            Urgency::Moving => &mut self.moving,
-            Urgency::Returning => &mut self.returning,
-            Urgency::Background => &mut self.background,
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.urgent.len() + self.moving.len() + self.returning.len() + self.background.len()
     }
 }
 

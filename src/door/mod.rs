@@ -100,13 +100,13 @@ use crate::door::redirect::Redirects;
 use crate::door::register::Sent;
 use crate::door::rehome::Failovers;
 use crate::door::repeat::{Date, Repeats, TOGETHER};
-use crate::door::shortfall::Foresight;
 use crate::door::slots::{SlotId, Slots};
 use crate::door::systems::{SystemId, Systems};
 use crate::door::token::PathTokens;
 use crate::door::trail::Trails;
 use crate::door::waiting::Waiting;
 use crate::now::{Now, Uptime};
+use crate::placement::Shortfall;
 use crate::sip::transaction::Transactions;
 use crate::sip::{ConnectionId, Flow, Transport};
 use crate::timers::Timers;
@@ -384,7 +384,8 @@ pub struct Door {
     /// By [`ServerId`].
     lanes: Vec<Lane>,
     systems: Systems,
-    foresight: Foresight,
+    /// What the last look ahead saw.
+    shortfall: Option<Shortfall>,
     admission: Admission,
     waiting: Slots<Waiting>,
     /// REGISTERs of one AoR are served one after the other; the first is being served.

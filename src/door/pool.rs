@@ -72,7 +72,8 @@ impl Door {
         if Arc::ptr_eq(&self.seen, self.health.view()) {
             return;
         }
-        let before = std::mem::replace(&mut self.seen, self.health.view().clone());
+        let now_seen = self.view();
+        let before = std::mem::replace(&mut self.seen, now_seen);
         self.compare_ties(&before);
         self.watch_homecomings(now);
         self.watch_departures(now);

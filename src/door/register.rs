@@ -74,6 +74,7 @@ impl Door {
         id: SlotId,
         index: usize,
         again: bool,
+        systems: SystemSet,
     ) {
         let update = self.waiting.get(id).and_then(|waiting| waiting.updates.get(index));
         let Some(&Update { binding, cseq: phone_cseq, ref said, .. }) = update else { return };
@@ -104,7 +105,6 @@ impl Door {
         };
         let bytes = self.write_register(&draft, &branch);
         let what = What::Update { waiting: id, index };
-        let systems = self.systems_told_by_phone(now.uptime, server, id, index);
         let sent = Sent { server, binding, by, what, asked_s: expires_s, again, token, systems };
         self.send_register(now, &branch, bytes, sent);
     }
@@ -116,13 +116,13 @@ impl Door {
         server: ServerId,
         id: SlotId,
         again: bool,
+        systems: SystemSet,
     ) {
         let by = self.lanes[server.index()].by;
         let asked_s = self.expiry_for(server);
         let Some(version) = self.bindings.get(id).map(|binding| binding.version) else { return };
         let what = What::Register { version };
         let token = self.tokens.issue(id);
-        let systems = self.systems_told(now.uptime, server, id);
         let sent = Sent { server, binding: Some(id), by, what, asked_s, again, token, systems };
         self.send_for_door(now, id, sent);
     }

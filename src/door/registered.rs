@@ -304,10 +304,10 @@ impl Door {
     fn send_again(&mut self, now: Now, sent: Sent) {
         match (sent.what, sent.binding) {
             (What::Update { waiting, index }, _) => {
-                self.register_for_phone(now, sent.server, waiting, index, true);
+                self.register_for_phone(now, sent.server, waiting, index, true, sent.systems);
             }
             (What::Register { .. }, Some(id)) => {
-                self.register_for_door(now, sent.server, id, true);
+                self.register_for_door(now, sent.server, id, true, sent.systems);
             }
             (What::Remove | What::Sample(_), _) | (_, None) => {}
         }

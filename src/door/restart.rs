@@ -28,7 +28,6 @@ use crate::door::pool::Probes;
 use crate::door::redirect::Redirects;
 use crate::door::rehome::Failovers;
 use crate::door::repeat::{Date, Repeat, Repeats};
-use crate::door::shortfall::Foresight;
 use crate::door::slots::{SlotId, Slots};
 use crate::door::systems::Systems;
 use crate::door::token::PathTokens;
@@ -66,7 +65,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         by_user: Vec::new(),
         streams: HashMap::new(),
         systems: Systems::new(&settings.telephone_systems, health.view()),
-        foresight: Foresight::default(),
+        shortfall: None,
         health,
         seen: Arc::default(),
         probes: Probes::new(settings.servers.len()),

@@ -11,14 +11,6 @@ use crate::placement::{self, Shortfall};
 /// Between two looks. One takes time in proportion to servers² × pairs of home and current server.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the last look saw: the worst there is.
-#[derive(Debug, Default)]
-pub(crate) struct Foresight {
-    worst: Option<Shortfall>,
-    /// Whether that was said.
-    said: bool,
-}
-
 impl Door {
     /// The first look, when the pool has been heard of.
     pub(super) fn start_looking_ahead(&mut self, now: Now) {
@@ -35,16 +27,15 @@ impl Door {
         let worst = asked
             .then(|| placement::one_more_failure(view, &self.directory, &policy.placement))
             .flatten();
-        self.foresight.worst = worst;
+        let before = std::mem::replace(&mut self.shortfall, worst);
         // Which server is the worst may change with every user.
-        if std::mem::replace(&mut self.foresight.said, worst.is_some()) == worst.is_some() {
-            return;
+        if before.is_some() != worst.is_some() {
+            self.emit(Event::Shortfall(self.shortfall_status()));
         }
-        self.emit(Event::Shortfall(self.shortfall_status()));
     }
 
     pub(super) fn shortfall_status(&self) -> Option<ShortfallStatus> {
-        let Shortfall { lost, users, unplaced } = self.foresight.worst?;
+        let Shortfall { lost, users, unplaced } = self.shortfall?;
         Some(ShortfallStatus { server: self.server_name(lost), users, unplaced })
     }
 }

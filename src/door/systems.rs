@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use crate::cluster::{ClusterView, ServerId, ServerView};
 use crate::directory::UserId;
 use crate::door::binding::Binding;
-use crate::door::lane::{Order, Turn};
+use crate::door::lane::{Order, SECONDS_MAX, STALL, Turn, URGENT_MIN};
 use crate::door::pacer::Pacer;
 use crate::door::register::Sent;
 use crate::door::slots::SlotId;
@@ -26,15 +26,7 @@ use crate::door::{Auth, Door, Event, SYSTEMS_MAX, TelephoneSystem, Timer};
 use crate::now::{Now, Uptime};
 use crate::sip::HeaderName;
 
-/// Phones whose REGISTERs wait for a telephone system with a pace, in seconds of that pace: beyond,
-/// they would lose their patience.
-const SECONDS_MAX: usize = 10;
-/// And where it has none.
-const PHONES_MAX: usize = 2_048;
-/// A server of which nothing has been heard for so long has no share in what a telephone system takes:
-/// beyond the retransmissions that a lost datagram or two need (T1 is half a second).
-pub(crate) const STALL: Duration = Duration::from_secs(3);
-/// Whether one does is looked at so often while somebody waits.
+/// Whether a server answers is looked at so often while somebody waits.
 const LOOK: Duration = Duration::from_secs(1);
 /// So many may overtake, for one of two telephone systems, who came before them and waits for both.
 const OVERTAKEN_MAX: u64 = 256;
@@ -235,10 +227,10 @@ impl Systems {
 
 impl Door {
     /// The telephone systems that hear of it when this server is told this binding of this user.
-    fn systems_of(&self, server: ServerId, user: Option<UserId>) -> SystemSet {
-        let user = user.filter(|user| user.index() < self.directory.len());
-        let home = user.map(|user| self.directory.get(user)).and_then(|user| user.home);
-        let home = home.or_else(|| self.current(user?)).unwrap_or(server);
+    fn systems_of(&self, server: ServerId, user: UserId) -> SystemSet {
+        // A binding that is only being made may be nobody's yet.
+        let known = (user.index() < self.directory.len()).then(|| self.directory.get(user));
+        let home = known.and_then(|user| user.home.or_else(|| user.current())).unwrap_or(server);
         // A home that is dead since before this door began has told nothing.
         let told = self.health.view().server(home).ties.systems().next().is_some();
         self.systems.of_home(if told { home } else { server })
@@ -256,7 +248,7 @@ impl Door {
         if others.filter(same).chain([binding]).any(|it| knows(it, server, now)) {
             return SystemSet::NONE;
         }
-        self.systems_of(server, Some(binding.user))
+        self.systems_of(server, binding.user)
     }
 
     /// The same for what a phone asks: without credentials that a server wants to see, it is challenged,
@@ -268,6 +260,9 @@ impl Door {
         waiting: SlotId,
         index: usize,
     ) -> SystemSet {
+        if self.systems.all.is_empty() {
+            return SystemSet::NONE;
+        }
         let Some(waiting) = self.waiting.get(waiting) else { return SystemSet::NONE };
         let Some(update) = waiting.updates.get(index) else { return SystemSet::NONE };
         let is_proved = self.settings.sip.auth == Auth::None
@@ -412,7 +407,7 @@ impl Door {
         self.systems.among(self.systems.of_home(server)).any(|(id, system)| {
             let rate = system.pacer.rate_max().map(|rate| rate as usize * SECONDS_MAX);
             let waiting: usize = self.lanes.iter().map(|lane| lane.phones_held(id)).sum();
-            waiting >= rate.unwrap_or(PHONES_MAX)
+            waiting >= rate.unwrap_or(URGENT_MIN)
         })
     }
 

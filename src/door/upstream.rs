@@ -158,6 +158,9 @@ impl Door {
             }
             if self.holds_more_pressing(now.uptime, server) {
                 self.pump_held(now);
+                if self.wait_for_pace(now, server) {
+                    return;
+                }
             }
             match self.lanes[server.index()].take_turn() {
                 Some(Turn::Update(waiting, index)) => {
@@ -214,7 +217,7 @@ impl Door {
             binding.step = Step::InFlight(server);
         }
         update.state = UpdateState::InFlight;
-        self.register_for_phone(now, server, id, index, false);
+        self.register_for_phone(now, server, id, index, false, told);
     }
 
     /// The turn of a step has come; the telephone systems it has waited for, if any.
@@ -230,29 +233,24 @@ impl Door {
         if binding.step != Step::Queued(server) {
             return;
         }
-        let registers = self.need(now.uptime, binding) == Need::Register(server);
-        if registers && !binding.claimed {
-            let told = self.systems_told(now.uptime, server, id);
-            if !waited.has_all(told) {
-                return self.hold(server, Turn::Step(id, urgency), told);
-            }
-        }
-        let Some(binding) = self.bindings.get_mut(id) else { return };
-        binding.step = Step::Idle;
         if binding.claimed {
-            return;
+            return self.idle(id);
         }
-        let Some(binding) = self.bindings.get(id) else { return };
         match self.need(now.uptime, binding) {
             Need::Register(target) if target == server => {
+                let told = self.systems_told(now.uptime, server, id);
+                if !waited.has_all(told) {
+                    return self.hold(server, Turn::Step(id, urgency), told);
+                }
                 self.begin_step(id, server);
-                self.register_for_door(now, server, id, false);
+                self.register_for_door(now, server, id, false, told);
             }
             Need::Remove(target, by) if target == server => {
                 self.begin_step(id, server);
                 self.remove_for_door(now, server, by, id);
             }
             Need::Register(_) | Need::Remove(..) | Need::Wait(_) | Need::Forget => {
+                self.idle(id);
                 self.stats.stale_steps += 1;
                 self.reconcile(now, id);
             }

@@ -1,11 +1,10 @@
 //! [`one_more_failure`]: would the pool survive the loss of one more server (P5)?
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::cluster::{ClusterView, ServerId, State};
 use crate::directory::record::RelocationReason;
-use crate::directory::{Directory, History, Relocation, User};
+use crate::directory::{Directory, Relocation, User};
 use crate::placement::Policy;
 use crate::placement::batch::Batch;
 
@@ -62,17 +61,7 @@ fn somebody(current: ServerId, home: Option<ServerId>) -> User {
         target: current,
         why: RelocationReason::Failover,
     });
-    User {
-        name: Arc::default(),
-        aors: smallvec::SmallVec::new(),
-        lines: Vec::new(),
-        home,
-        enabled: true,
-        relocation,
-        epoch: 0,
-        left_at: Vec::new(),
-        history: History::default(),
-    }
+    User { home, relocation, ..User::stranger("") }
 }
 
 /// Plans the loss of one server in numbers only.

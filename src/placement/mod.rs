@@ -13,7 +13,7 @@ mod rebalance;
 use std::sync::Arc;
 
 use crate::cluster::{ClusterView, Gate, ServerId, ServerView, State};
-use crate::directory::{Directory, History, User, UserId};
+use crate::directory::{Directory, User, UserId};
 use crate::placement::rank::{Attraction, NameHash};
 
 pub use batch::plan;
@@ -128,18 +128,7 @@ pub fn place_stranger(
     directory: &Directory,
     policy: &Policy,
 ) -> Result<ServerId, Refusal> {
-    let stranger = User {
-        name: name.into(),
-        aors: smallvec::SmallVec::new(),
-        lines: Vec::new(),
-        home: None,
-        enabled: true,
-        relocation: None,
-        epoch: 0,
-        left_at: Vec::new(),
-        history: History::default(),
-    };
-    best_for(&stranger, view, directory, policy)
+    best_for(&User::stranger(name), view, directory, policy)
 }
 
 /// Whether this server may become the first home of somebody who is no user yet.

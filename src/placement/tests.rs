@@ -50,6 +50,12 @@ fn user(name: String, home: Option<ServerId>) -> User {
     }
 }
 
+/// As a failover makes it.
+fn relocation(origin: ServerId, target: ServerId) -> Relocation {
+    let why = RelocationReason::Failover;
+    Relocation { origin, date: SystemTime::UNIX_EPOCH, target, why }
+}
+
 /// `users[n]` users at home on server n.
 fn directory(users: &[u32]) -> Directory {
     let mut directory = Directory::new(users.len());
@@ -69,12 +75,7 @@ fn fail_first(view: &mut ClusterView, directory: &Directory) -> Plan {
 
 fn carry_out(plan: &Plan, directory: &mut Directory) {
     for planned in &plan.moves {
-        let relocation = Relocation {
-            origin: directory.get(planned.user).home.unwrap(),
-            date: SystemTime::UNIX_EPOCH,
-            target: planned.to,
-            why: RelocationReason::Failover,
-        };
+        let relocation = relocation(directory.get(planned.user).home.unwrap(), planned.to);
         directory.relocate(planned.user, relocation, planned.epoch + 1);
     }
 }
@@ -153,13 +154,7 @@ fn a_rebalance_leaves_out_who_is_away_disabled_or_on_a_server_that_takes_nobody(
     let mut view = view(servers.to_vec());
     let mut directory = directory(&[10, 90, 0]);
     let away = directory.by_name("u1-0").unwrap();
-    let relocation = Relocation {
-        origin: ServerId(1),
-        date: SystemTime::UNIX_EPOCH,
-        target: ServerId(0),
-        why: RelocationReason::Failover,
-    };
-    directory.relocate(away, relocation, 8);
+    directory.relocate(away, relocation(ServerId(1), ServerId(0)), 8);
     let mut disabled = directory.get(directory.by_name("u1-1").unwrap()).clone();
     disabled.enabled = false;
     directory.replace(directory.by_name("u1-1").unwrap(), disabled).unwrap();
@@ -402,13 +397,7 @@ fn disabled_users_and_users_without_a_server_are_left_out() {
 fn guests_of_a_failed_server_go_home_if_home_serves_again() {
     // ucs1 hosts a guest from ucs0; ucs0 is back, with an old version and a low score.
     let mut directory = directory(&[1, 0, 0]);
-    let relocation = Relocation {
-        origin: ServerId(0),
-        date: SystemTime::UNIX_EPOCH,
-        target: ServerId(1),
-        why: RelocationReason::Failover,
-    };
-    directory.relocate(UserId(0), relocation, 8);
+    directory.relocate(UserId(0), relocation(ServerId(0), ServerId(1)), 8);
     let mut view = view(vec![server("ucs0", 5, 1), server("ucs1", 100, 9), server("ucs2", 100, 9)]);
     view.servers[0].version = None;
     view.servers[1].state = State::Down;

@@ -27,9 +27,8 @@ pub(super) struct Dossier {
     configured_capacity: u32,
     configured_version: Option<Version>,
     configured_ties: Arc<Ties>,
-    /// The same with what the last document says, and whether that was taken for fresh.
+    /// The same with what the last document says.
     ties: Arc<Ties>,
-    ties_are_fresh: bool,
     last: Option<Document>,
     misses: u32,
     /// When the last one came that the server sent by itself.
@@ -54,7 +53,6 @@ impl Dossier {
             configured_version: server.version,
             configured_ties: Arc::clone(&server.ties),
             ties: Arc::clone(&server.ties),
-            ties_are_fresh: true,
             last: None,
             misses: 0,
             pushed_at: None,
@@ -139,13 +137,12 @@ impl Dossier {
     /// Lets time pass: what an old document says of telephone systems counts no longer.
     pub(super) fn age(&mut self, now: Uptime) {
         let fresh = self.fresh(now).is_some();
-        if self.last.is_some() && fresh != self.ties_are_fresh {
+        if self.last.is_some() && fresh != self.ties.is_fresh() {
             self.tie(fresh);
         }
     }
 
     fn tie(&mut self, fresh: bool) {
-        self.ties_are_fresh = fresh;
         let Some(document) = &self.last else { return };
         let ties = self.configured_ties.told(&document.telephone_systems, fresh);
         // Whoever compares two views compares addresses first.

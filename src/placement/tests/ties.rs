@@ -110,13 +110,7 @@ fn a_guest_whose_server_fails_goes_home_but_rather_to_where_they_can_telephone()
     let without = lost(&home, &["pbx"]);
     let (mut view, mut directory) =
         pool(&[without, Arc::clone(&home), Arc::clone(&home), ties(&["lab"], &["pbx"])]);
-    let relocation = Relocation {
-        origin: ServerId(0),
-        date: SystemTime::UNIX_EPOCH,
-        target: ServerId(1),
-        why: RelocationReason::Failover,
-    };
-    directory.relocate(UserId(0), relocation, 8);
+    directory.relocate(UserId(0), relocation(ServerId(0), ServerId(1)), 8);
     view.servers[0].state = State::Up;
     view.servers[1].state = State::Down;
     let to = |view: &ClusterView| {
