@@ -113,8 +113,6 @@ pub(crate) struct World {
     /// What telephone systems hear of, by their place in the settings: when, and of whom.
     heard: VecDeque<(Uptime, usize, String)>,
     heard_of: BTreeSet<Vec<u8>>,
-    /// Since when an operator wants nobody to go home by themselves.
-    paused_since: Option<Uptime>,
     /// A drill takes them for failed until then at most.
     drilled_until: Vec<Option<Uptime>>,
     /// The last word of every report, oldest first.
@@ -270,7 +268,6 @@ impl World {
             ledger: BTreeMap::new(),
             ordered: BTreeSet::new(),
             leaves_until: vec![None; count],
-            paused_since: None,
             heard: VecDeque::new(),
             heard_of: BTreeSet::new(),
             drilled_until: vec![None; count],
@@ -343,7 +340,6 @@ impl World {
     pub(crate) fn kill_door(&mut self) {
         self.door = None;
         self.life += 1;
-        self.paused_since = None;
         self.heard.clear();
         self.died_on_full_disk |= self.disk_full;
     }
@@ -571,11 +567,6 @@ impl World {
             | Command::EndSuspicion => {}
         }
         let done = self.door.as_mut().expect("the door runs").command(self.now, command);
-        match (command, &done) {
-            (Command::PauseRecovery, Ok(_)) => self.paused_since = Some(self.now.uptime),
-            (Command::ResumeRecovery, Ok(_)) => self.paused_since = None,
-            _ => {}
-        }
         self.drain_door();
         done
     }
@@ -933,11 +924,6 @@ impl World {
             if goes_home && !unwell {
                 let home = to.expect("where somebody is at home");
                 // Who was sent one by one has been asked for one by one.
-                let long = self.paused_since.is_some_and(|since| {
-                    // What is being written when they are paused still counts.
-                    self.now.uptime.since(since) > Duration::from_secs(5)
-                });
-                assert!(ordered || !long, "{} went home, and that is paused", record.name);
                 if !self.ordered.contains(&*record.name) {
                     self.homeward.push((self.now.uptime, home));
                 }

@@ -166,7 +166,8 @@ pub(super) fn summary(report: &Report) -> String {
         {
             let _ok = write!(
                 text,
-                ", in {stages} stages, at most {peak} within a second (allowed: {pace})"
+                ", in {stages} stages, at most {peak} within a second (the pace is {pace} a second, \
+                 and a tenth of that may be saved up)"
             );
         }
         text.push('.');
@@ -241,7 +242,8 @@ mod tests {
         assert!(
             text.contains(
                 "\nIt was started again; 33 of its phones came home, 99 of 100 within 21.0 s of that, \
-                 in 4 stages, at most 26 within a second (allowed: 25).\n\
+                 in 4 stages, at most 26 within a second (the pace is 25 a second, and a tenth of that may be \
+                 saved up).\n\
                  Their return was stopped 1 times.\nNo binding is lost"
             ),
             "{text}"
