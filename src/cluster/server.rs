@@ -31,6 +31,8 @@ pub struct Server {
     pub sip: SocketAddr,
     /// How the door speaks SIP to it.
     pub transport: Transport,
+    /// Where ProCall clients are served by native TCP; `None`: nowhere.
+    pub clients: Option<SocketAddr>,
     /// How many users it can serve.
     pub capacity: u32,
     /// Its product version, where it is not told by the health document (H7).

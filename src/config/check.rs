@@ -18,7 +18,7 @@ use crate::config::raw::{
     RawAdmin, RawAuth, RawFailover, RawHealth, RawLimits, RawLog, RawLogFormat, RawPace,
     RawReports, RawSip, RawStore, RawUnknownUsers,
 };
-use crate::config::{Config, StorePlace, reading, recovery, ties, users};
+use crate::config::{Config, StorePlace, clients, reading, recovery, ties, users};
 use crate::decision;
 use crate::door;
 use crate::net;
@@ -66,6 +66,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
         health_push: health_push(&raw.health, &mut wrong),
         decision: policy(&raw.failover, &mut wrong),
         recovery: recovery::policy(&raw.recovery, &mut wrong),
+        clients: clients::settings(&raw.clients, &mut wrong),
         pace,
         telephone_systems,
         unknown_users: match raw.users.unknown {

@@ -6,6 +6,7 @@
 
 mod address;
 mod check;
+mod clients;
 mod duration;
 mod fit;
 mod pool;
@@ -56,6 +57,8 @@ pub struct Config {
     pub decision: decision::Policy,
     /// The way home.
     pub recovery: crate::recovery::Policy,
+    /// The client plane.
+    pub clients: door::ClientSettings,
     /// Pace towards a server.
     pub pace: door::Pace,
     /// The telephone systems behind the servers.
@@ -161,6 +164,7 @@ impl Config {
             health: self.health.clone(),
             decision: self.decision.clone(),
             recovery: self.recovery.clone(),
+            clients: self.clients.clone(),
             pace: self.pace,
             telephone_systems: self.telephone_systems.clone(),
             unknown_users: self.unknown_users,

@@ -173,10 +173,12 @@ fn server(
         return None;
     };
     let name = name?;
+    let clients = clients(&name, raw, names, wrong);
     check_reach(&name, sip.span(), (*sip.get_ref()).into(), sockets, names, wrong);
     let server = Server {
         sip: sip.get_ref().address,
         transport: sip.get_ref().transport,
+        clients,
         capacity: capacity?,
         version,
         site: raw.site.as_deref().map(Arc::from),
@@ -193,6 +195,29 @@ fn server(
     };
     warn_about_version(&server, raw, &header, warnings);
     Some(server)
+}
+
+/// Where it serves clients.
+fn clients(
+    server: &str,
+    raw: &RawServer,
+    names: &Names,
+    wrong: &mut Complaints<'_>,
+) -> Option<SocketAddr> {
+    let written = raw.clients.as_ref()?;
+    let address = written.get_ref().0;
+    if address.port() == 0 || address.ip().is_unspecified() {
+        wrong.push(written.span(), Fault::PortZero { address });
+        return None;
+    }
+    let ours = |(by, other, line): &(Transport, SocketAddr, usize)| {
+        (*by == Transport::Tcp && *other == address).then_some(*line)
+    };
+    if let Some(line) = names.bound.iter().find_map(ours) {
+        wrong.push(written.span(), Fault::IsOurselves { server: server.to_owned(), line });
+        return None;
+    }
+    Some(address)
 }
 
 fn check_reach(

@@ -24,6 +24,7 @@ pub(super) struct Raw {
     pub(super) sip: RawSip,
     pub(super) failover: RawFailover,
     pub(super) recovery: RawRecovery,
+    pub(super) clients: RawClients,
     pub(super) health: RawHealth,
     pub(super) pace: RawPace,
     pub(super) users: RawUsers,
@@ -61,6 +62,7 @@ pub(super) struct RawListen {
 pub(super) struct RawServer {
     pub(super) name: Option<Spanned<String>>,
     pub(super) sip: Option<Spanned<SipAddress>>,
+    pub(super) clients: Option<Spanned<Address>>,
     pub(super) capacity: Option<Spanned<u32>>,
     pub(super) version: Option<Spanned<String>>,
     pub(super) site: Option<String>,
@@ -128,6 +130,32 @@ pub(super) struct RawRecovery {
     pub(super) score_min: Option<Spanned<i64>>,
     pub(super) users_per_second: Option<Spanned<u32>>,
     pub(super) active_session: Option<RawActiveSession>,
+}
+
+/// `[clients]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawClients {
+    pub(super) legacy_clients: Option<RawLegacyClients>,
+    pub(super) patience: Option<Spanned<Span>>,
+    pub(super) gap_patience: Option<Spanned<Span>>,
+    pub(super) gap_max: Option<Spanned<Span>>,
+    pub(super) close_spread: Option<Spanned<Span>>,
+    pub(super) overlap: Option<Spanned<Span>>,
+    pub(super) window_max: Option<Spanned<u32>>,
+    pub(super) rate_max: Option<Spanned<u32>>,
+    pub(super) sessions: Option<Spanned<usize>>,
+    pub(super) sessions_per_connection: Option<Spanned<usize>>,
+    pub(super) wishes: Option<Spanned<usize>>,
+}
+
+/// `clients.legacy_clients`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawLegacyClients {
+    Carry,
+    Block,
+    HomeOnly,
 }
 
 /// `[health]`.
@@ -259,6 +287,7 @@ pub(super) fn sections() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("sip", keys_of::<RawSip>()),
         ("failover", keys_of::<RawFailover>()),
         ("recovery", keys_of::<RawRecovery>()),
+        ("clients", keys_of::<RawClients>()),
         ("health", keys_of::<RawHealth>()),
         ("pace", keys_of::<RawPace>()),
         ("users", keys_of::<RawUsers>()),

@@ -576,7 +576,7 @@ fn the_defaults_in_the_shipped_file_are_the_defaults() {
     let switched_on: String = switched_on
         .lines()
         .filter(|line| {
-            !["site", "line_groups", "realm", "health_url", "rate_max", "file", "push"]
+            !["site", "line_groups", "realm", "health_url", "rate_max", "file", "push", "clients"]
                 .iter()
                 .any(|k| line.starts_with(&format!("{k} = ")))
         })

@@ -289,6 +289,9 @@ impl Door {
     }
 
     pub(super) fn on_closed(&mut self, now: Now, flow: Flow, refused: bool) {
+        if self.on_rose_closed(now, flow) {
+            return;
+        }
         // The phones behind it cannot be reached until they come back (RFC 5626 §5.3: 430).
         for id in self.streams.remove(&flow.connection).unwrap_or_default() {
             if let Some(binding) = self.bindings.get_mut(id) {

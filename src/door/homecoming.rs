@@ -476,12 +476,15 @@ impl Door {
     }
 
     /// Whether a user is in the middle of something that a return would cut or disturb (B1). Each
-    /// plane answers for its own; of phones it is whatever the door has under way for them. Calls do
-    /// not pass the door yet.
+    /// plane answers for its own; of phones it is whatever the door has under way for them, of clients
+    /// calls on the lines they watch, too.
     pub(super) fn has_active_session(&self, now: Uptime, user: UserId) -> bool {
         let any = self.settings.recovery.active_session == ActiveSession::Any;
         // A binding that is only being made is nobody's yet.
         if self.directory.get(user).aors.iter().any(|aor| self.turns.contains_key(aor)) {
+            return true;
+        }
+        if self.has_active_client(user, self.settings.recovery.active_session) {
             return true;
         }
         self.bindings_of(user).iter().any(|&id| {

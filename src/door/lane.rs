@@ -268,6 +268,7 @@ mod tests {
             name: "ucs1".into(),
             sip: "192.0.2.1:5060".parse().unwrap(),
             transport: Transport::Udp,
+            clients: None,
             capacity: 1,
             version: None,
             site: None,

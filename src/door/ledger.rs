@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::cluster::ServerId;
 use crate::directory::record::{BindingRecord, Change, Record, Recorded, UserRecord};
-use crate::directory::{Aor, Dropped, History, User, UserId};
+use crate::directory::{Aor, Dropped, User, UserId};
 use crate::door::binding::Binding;
 use crate::door::command::Refused;
 use crate::door::rehome::Move;
@@ -79,6 +79,8 @@ pub(crate) enum Continuation {
     Written(Vec<(SlotId, u32)>),
     /// A new user exists.
     Adopt { waiting: SlotId, user: Box<User> },
+    /// A new user exists, whom a server has let in.
+    AdoptClient { session: SlotId, user: Box<User> },
     /// A user has a home.
     Home { user: UserId, server: ServerId, epoch: u64 },
     /// Users are elsewhere now.
@@ -100,6 +102,7 @@ impl Continuation {
             | Self::Answer { .. }
             | Self::Written(_)
             | Self::Adopt { .. }
+            | Self::AdoptClient { .. }
             | Self::Home { .. }
             | Self::Relocate { .. }
             | Self::Swept { .. } => None,
@@ -185,21 +188,26 @@ impl Door {
         aor: &Aor,
         server: ServerId,
     ) {
-        let name: Arc<str> = aor.as_str().into();
         let user = User {
-            name,
             aors: smallvec::smallvec![aor.clone()],
-            lines: Vec::new(),
             home: Some(server),
-            enabled: true,
-            relocation: None,
             epoch: 1,
-            left_at: Vec::new(),
-            history: History::default(),
+            ..User::stranger(aor.as_str())
         };
+        self.record_newcomer(user, |user| Continuation::Adopt { waiting, user });
+    }
+
+    /// Somebody is to exist, with a place at their home.
+    pub(super) fn record_newcomer(
+        &mut self,
+        user: User,
+        then: impl FnOnce(Box<User>) -> Continuation,
+    ) {
         let change = Change::User { record: self.user_record(&user), replaces: None };
-        self.directory.reserve(server);
-        self.record_changes(vec![change], Continuation::Adopt { waiting, user: Box::new(user) });
+        if let Some(home) = user.home {
+            self.directory.reserve(home);
+        }
+        self.record_changes(vec![change], then(Box::new(user)));
     }
 
     /// A user without a home gets one.
@@ -285,7 +293,7 @@ impl Door {
     /// The store has answered: the places kept for these writes are theirs now, or free again.
     fn release_places(&mut self, then: &Continuation) {
         match then {
-            Continuation::Adopt { user, .. } => {
+            Continuation::Adopt { user, .. } | Continuation::AdoptClient { user, .. } => {
                 if let Some(home) = user.home {
                     self.directory.release(home);
                 }
@@ -371,6 +379,9 @@ impl Door {
                 }
                 self.decide_waiting(now, waiting);
             }
+            Continuation::AdoptClient { session, user } => {
+                self.on_client_adopted(now, session, *user);
+            }
             Continuation::Home { user, server, epoch } => {
                 self.ledger.recording.remove(&user);
                 self.directory.set_home(user, server, epoch);
@@ -411,6 +422,7 @@ impl Door {
                     self.block_waiting(now, waiting, true);
                 }
             }
+            Continuation::AdoptClient { session, .. } => self.on_client_not_adopted(now, session),
             Continuation::Home { user, .. } => {
                 self.ledger.recording.remove(&user);
                 self.block_waiting_of(now, user);
@@ -441,6 +453,7 @@ impl Door {
         for waiting in self.ledger.take_wakeups(Waker::User(user)) {
             self.block_waiting(now, waiting, true);
         }
+        self.block_sessions_of(now, user);
     }
 
     /// Another door wrote first: theirs is the truth now.

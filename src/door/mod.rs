@@ -14,6 +14,7 @@
 //! | `register` | the REGISTERs the door writes |
 //! | `registered` | what became of them |
 //! | `nonces` | whose challenge a phone answers |
+//! | `clients` | the client plane: UCSAP sessions, carried to where their users are |
 //! | `path` | requests from servers along the Path to phones, and back |
 //! | `pool` | health: probes, documents, states |
 //! | `sample` | whether a server still holds what it granted |
@@ -34,6 +35,7 @@
 mod absorb;
 mod admission;
 mod binding;
+mod clients;
 mod command;
 mod departure;
 mod drill;
@@ -87,6 +89,7 @@ use crate::directory::record::{Loaded, Record, Recorded};
 use crate::directory::{Aor, Directory, UserId};
 use crate::door::admission::Admission;
 use crate::door::binding::{Binding, BindingsOfUser};
+use crate::door::clients::Clients;
 use crate::door::departure::Departures;
 use crate::door::drill::Drill;
 use crate::door::homecoming::Homecomings;
@@ -111,6 +114,7 @@ use crate::sip::transaction::Transactions;
 use crate::sip::{ConnectionId, Flow, Transport};
 use crate::timers::Timers;
 
+pub use clients::{ClientLimits, ClientSettings, ClientStanding, LegacyClients, SessionStatus};
 pub use command::{Command, Done, Refused};
 pub use departure::RebalancePlan;
 pub use explain::{Candidate, Explanation, MovedStatus, PlannedMove, ServerLoad, WhatIf};
@@ -400,6 +404,7 @@ pub struct Door {
     /// What the last look ahead saw.
     shortfall: Option<Shortfall>,
     admission: Admission,
+    clients: Clients,
     waiting: Slots<Waiting>,
     /// REGISTERs of one AoR are served one after the other; the first is being served.
     turns: HashMap<Aor, SmallVec<[SlotId; 2]>, foldhash::fast::RandomState>,
@@ -450,6 +455,10 @@ enum Timer {
     Sample(ServerId),
     /// When a phone has waited long enough.
     Patience(SlotId),
+    /// When something of a client's session is due.
+    Session(SlotId),
+    /// When a server's pace allows the next client session to be made anew there.
+    ClientLane(ServerId),
     /// When removals that could not be written are tried again.
     Removals,
     /// When a hold ends, or a plan that could not be made or recorded is tried again.
@@ -475,7 +484,7 @@ impl Door {
         debug_assert!(self.outputs.is_empty(), "drain the outputs after every input");
         match input {
             Input::Sip { flow, message } => return self.on_messages(now, &[(flow, message)]),
-            Input::Rose { flow, message } => self.on_rose(now, flow, &message),
+            Input::Rose { flow, message } => self.on_rose(now, flow, message),
             Input::Closed { flow, refused } => self.on_closed(now, flow, refused),
             Input::Unreachable { remote, transport, refused } => {
                 self.on_unreachable(now, remote, transport, refused);
@@ -507,10 +516,6 @@ impl Door {
             self.on_message(now, *flow, message);
             self.look_after(now);
         }
-    }
-
-    fn on_rose(&mut self, _now: Now, _flow: Flow, _message: &Bytes) {
-        self.stats.received += 1;
     }
 
     /// What may have come of an input beside its answer.
@@ -550,6 +555,8 @@ impl Door {
                 Timer::System(system) => self.on_system_timer(now, system),
                 Timer::Sample(server) => self.sample(now, server),
                 Timer::Patience(id) => self.lose_patience(now, id),
+                Timer::Session(id) => self.on_session_timer(now, id),
+                Timer::ClientLane(server) => self.on_client_lane_timer(now, server),
                 Timer::Removals => self.write_removals_again(now),
                 Timer::Failover => self.wake_planner(now),
                 Timer::Homecoming => self.wake_homecomings(now),

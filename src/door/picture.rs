@@ -128,6 +128,7 @@ impl Door {
                 .filter(|binding| binding.is_live(now.uptime))
                 .map(|binding| self.binding_status(now, binding))
                 .collect(),
+            sessions: self.session_statuses(now, id),
         }
     }
 

@@ -25,7 +25,7 @@ use crate::placement;
 use crate::sip::{HeaderName, Host, Message, NameAddr, Uri};
 
 /// Followed for one user, as long as no server takes them.
-const FOLLOWED_MAX: u8 = 2;
+pub(super) const FOLLOWED_MAX: u8 = 2;
 /// Forgotten after this.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Users who are being sent about; of more, nobody is followed.
@@ -136,7 +136,8 @@ impl Door {
         match sent.what {
             What::Register { .. } => {
                 let (Some(id), Some(user)) = (sent.binding, known) else { return false };
-                let trouble = match self.follow(now, user, sent.server, response) {
+                let to = self.destination(sent.server, response);
+                let trouble = match self.follow(now, user, sent.server, to) {
                     // Until the new home is durable: that ends it.
                     Ok(()) => Trouble::Backoff { until: now.uptime + WRITTEN_AFTER, failures: 0 },
                     Err(why) => {
@@ -171,7 +172,7 @@ impl Door {
         let Some(waiting) = self.waiting.get(id) else { return };
         let user = self.directory.by_aor(waiting.aor.as_str());
         let followed = match user {
-            Some(user) => self.follow(now, user, from, response),
+            Some(user) => self.follow(now, user, from, self.destination(from, response)),
             None => self.follow_stranger(id, from, response),
         };
         match followed {
@@ -185,18 +186,17 @@ impl Door {
     }
 
     /// A user is at home where the server says, if that can be; recorded, not done yet.
-    fn follow(
+    pub(super) fn follow(
         &mut self,
         now: Now,
         user: UserId,
         from: ServerId,
-        response: &Message,
+        to: Result<ServerId, Misdirection>,
     ) -> Result<(), Misdirection> {
         if self.current(user) != Some(from) || self.ledger.is_recording(user) {
             // It was about to be so, or is something else already.
             return Ok(());
         }
-        let to = self.destination(from, response);
         if let Err(why) = to {
             // Another backup may be less strict.
             if self.directory.get(user).relocation.is_some()
@@ -259,6 +259,15 @@ impl Door {
             let place = servers.iter().position(|server| server.sip == *address)?;
             Some(ServerId(u16::try_from(place).ok()?))
         });
+        self.judge_destination(from, to)
+    }
+
+    /// Whether a server that another one names can be followed to.
+    pub(super) fn judge_destination(
+        &self,
+        from: ServerId,
+        to: Option<ServerId>,
+    ) -> Result<ServerId, Misdirection> {
         let to = to.ok_or(Misdirection::Nowhere)?;
         let view = self.health.view();
         if to == from {
@@ -272,7 +281,7 @@ impl Door {
         }
     }
 
-    fn misdirected(&mut self, now: Now, server: ServerId, why: Misdirection) {
+    pub(super) fn misdirected(&mut self, now: Now, server: ServerId, why: Misdirection) {
         self.stats.redirects_refused += 1;
         if self.redirects.is_news(now.uptime, server, why) {
             self.emit(Event::Misdirected { server: self.server_name(server), why });

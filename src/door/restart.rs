@@ -18,6 +18,7 @@ use crate::directory::record::{BindingRecord, Loaded};
 use crate::directory::{Directory, User};
 use crate::door::admission::Admission;
 use crate::door::binding::{Binding, Said, Standing, Step, Upstream};
+use crate::door::clients::Clients;
 use crate::door::departure::Departures;
 use crate::door::homecoming::Homecomings;
 use crate::door::lane::Lane;
@@ -72,6 +73,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         transactions,
         lanes,
         admission: Admission::new(&limits),
+        clients: Clients::new(&settings.clients, settings.servers.len()),
         waiting: Slots::new(limits.waiting, 0),
         turns: HashMap::default(),
         repeats: Repeats::new(rng.u64(..)),

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::cluster::{Server, health};
 use crate::decision;
+use crate::door::clients::ClientSettings;
 use crate::private::Private;
 use crate::recovery;
 use crate::sip::{Transport, transaction};
@@ -26,6 +27,8 @@ pub struct Settings {
     pub decision: decision::Policy,
     /// The way home.
     pub recovery: recovery::Policy,
+    /// The client plane.
+    pub clients: ClientSettings,
     /// Pace of what the door does at the servers by itself.
     pub pace: Pace,
     /// The telephone systems behind the servers, at most [`SYSTEMS_MAX`].

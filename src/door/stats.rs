@@ -113,4 +113,50 @@ stats! {
     unknown_servers,
     /// Writes that met somebody else's (L2).
     store_conflicts,
+    /// UCSAP messages received, from clients and servers.
+    rose_received,
+    /// UCSAP messages sent.
+    rose_sent,
+    /// UCSAP messages that could not be read; their connection was closed.
+    rose_malformed,
+    /// Answers of servers that nobody waits for.
+    rose_strays,
+    /// Client sessions refused: too many of their connection, or in all.
+    client_sessions_shed,
+    /// Logins of clients that succeeded.
+    client_logins,
+    /// Logins and negotiations of clients that the door refused.
+    client_logins_refused,
+    /// Invokes of clients that went to a server.
+    client_invokes,
+    /// Invokes of clients that the door rejected: twice the same id, too many, or unreadable.
+    client_invokes_rejected,
+    /// Events of servers that went to a client.
+    client_events,
+    /// Connections to servers that were begun for client sessions.
+    legs_opened,
+    /// Of these, ended by the server or never made.
+    legs_lost,
+    /// Times a client session was without a server.
+    client_gaps,
+    /// Invokes that waited for that to end.
+    client_invokes_held,
+    /// Invokes that were answered with an error because it lasted.
+    client_invokes_answered_in_gap,
+    /// Invokes that may have been carried out or not when their server failed.
+    client_invokes_unknown_outcome,
+    /// Client sessions that went on at another server, or anew at their own.
+    client_sessions_moved,
+    /// Client sessions that could not: what their clients had shown cannot be shown again.
+    client_sessions_unmovable,
+    /// Client sessions that the next server did not take.
+    client_sessions_refused_anew,
+    /// Client sessions that were closed so that their clients come back.
+    client_sessions_closed,
+    /// Events by which clients were told what is different at another server.
+    client_differences,
+    /// Wishes of clients for which there was no room, or that could not be read: not made anew.
+    wishes_shed,
+    /// Wishes that another server did not grant.
+    wishes_refused_anew,
 }

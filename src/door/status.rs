@@ -6,6 +6,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::door::clients::SessionStatus;
+
 /// The whole, without the users.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
@@ -296,6 +298,8 @@ pub struct UserStatus {
     pub epoch: u64,
     /// Bindings.
     pub bindings: Vec<BindingStatus>,
+    /// Client sessions.
+    pub sessions: Vec<SessionStatus>,
 }
 
 /// One binding of a user.

@@ -205,6 +205,7 @@ impl Door {
     /// Whoever waited for this user's record or server decides again.
     pub(super) fn wake_waiting(&mut self, now: Now, user: UserId) {
         self.wake(now, Waker::User(user));
+        self.wake_sessions_of(now, user);
     }
 
     fn wake(&mut self, now: Now, waker: Waker) {
@@ -221,6 +222,7 @@ impl Door {
         for waker in self.ledger.wakers() {
             self.wake(now, waker);
         }
+        self.wake_waiting_sessions(now);
     }
 
     /// Sends what must be sent to `server` for this REGISTER.

@@ -68,6 +68,11 @@ impl ConnectionId {
     pub const fn is_own(self) -> bool {
         self.0 & Self::OWN != 0 && self.0 != Self::ENDED.0
     }
+
+    /// The number by which the core has named it.
+    pub const fn own_number(self) -> Option<u64> {
+        if self.is_own() { Some(self.0 & !Self::OWN) } else { None }
+    }
 }
 
 /// Who is behind an address, as far as limits go: an IPv4 address stands for itself; whoever owns

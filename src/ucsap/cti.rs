@@ -31,6 +31,11 @@ pub fn for_line(line: &str) -> Piece {
     Piece::Sequence(vec![(LINE, Piece::text(line))])
 }
 
+/// The argument that names a monitor.
+pub fn for_monitor(cross_ref: &str) -> Piece {
+    Piece::Sequence(vec![(CROSS_REF, Piece::text(cross_ref))])
+}
+
 /// The argument of `asnCtiEnumPhoneLines` for the user's own lines.
 pub fn for_own_lines(attach: bool) -> Piece {
     Piece::Sequence(vec![
@@ -57,6 +62,9 @@ pub type CrossRef = (String, Range<usize>);
 pub fn cross_ref(operation: Operation, body: &Value<'_>) -> Result<Option<CrossRef>, Malformed> {
     let member = match operation {
         Operation::MONITOR_STOP
+        | Operation::AGENT_MONITOR_STOP
+        | Operation::AGENT_GROUPS_CHANGED
+        | Operation::AGENT_STATE_CHANGED
         | Operation::LINE_INFO_CHANGED
         | Operation::DO_NOT_DISTURB_CHANGED
         | Operation::FORWARDING_CHANGED
@@ -86,11 +94,24 @@ pub fn cross_ref_of_result(
     result: &Value<'_>,
 ) -> Result<Option<CrossRef>, Malformed> {
     let found = match asked {
-        Operation::MONITOR_START => Some(result.required(&CROSS_REF)?),
+        Operation::MONITOR_START | Operation::AGENT_MONITOR_START => {
+            Some(result.required(&CROSS_REF)?)
+        }
         Operation::ENUM_LINES => result.member(&ENUM_CROSS_REF)?,
         _ => None,
     };
     found.map(|found| Ok((found.text()?.into_owned(), found.span()))).transpose()
+}
+
+/// What tells the client of an agent monitor the groups as they are.
+///
+/// # Errors
+/// The answer to the monitor does not say them.
+pub fn groups_event(cross_ref: &str, result: &Value<'_>) -> Result<(Operation, Piece), Malformed> {
+    const GROUPS: Member = Member::nth("listGroups", 1);
+    let groups = Piece::AsSent(result.required(&GROUPS)?.octets_as_sent().to_vec());
+    let argument = Piece::Sequence(vec![(CROSS_REF, Piece::text(cross_ref)), (GROUPS, groups)]);
+    Ok((Operation::AGENT_GROUPS_CHANGED, argument))
 }
 
 /// What a client knows of a line it monitors: values as they were sent, in its encoding.

@@ -137,6 +137,13 @@ impl Message {
     /// The invoke id of events.
     pub const EVENT_ID: i64 = 99_999;
 
+    /// The same with octets of its own, for whoever keeps it: as it came it shares a buffer with all
+    /// that arrived beside it.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { bytes: Bytes::copy_from_slice(&self.bytes), ..self.clone() }
+    }
+
     /// The same message under another id.
     #[must_use]
     pub fn with_id(&self, id: i64) -> Self {

@@ -107,6 +107,10 @@ operations! {
     AGENT_MONITOR_START = 1902 "asnAgentMonitorStart" Desired;
     /// And no longer.
     AGENT_MONITOR_STOP = 1903 "asnAgentMonitorStop" Removal;
+    /// Agent groups have changed.
+    AGENT_GROUPS_CHANGED = 1950 "asnAgentNotifyGroupsChanged" Event;
+    /// An agent has changed.
+    AGENT_STATE_CHANGED = 1951 "asnAgentNotifyStateChanged" Event;
     /// Journal events are told from now on.
     JOURNAL_SUBSCRIBE = 2171 "asnJournalSubscribeEvents" Desired;
     /// A line is not told to an administration any longer.
@@ -123,8 +127,12 @@ operations! {
     MGMT_SUBSCRIBE_USERS = 2672 "asnMgmtSubscribeUserGroupComputerModifiedEvents" Desired;
     /// What a client keeps at its server is told from now on.
     PERSISTENCE_SUBSCRIBE = 4305 "asnClientPersistenceSubscribe" Desired;
-    /// And presence no longer.
+    /// A contact has no presence any more.
+    PRESENCE_REMOVED = 4501 "asnRemovePresence" Event;
+    /// And presence is not told any longer.
     UNSUBSCRIBE_PRESENCE = 4503 "asnUnsubscribePresence" Removal;
+    /// The presence of a contact has changed.
+    PRESENCE_CHANGED = 4504 "asnUpdatePresenceV2" Event;
     /// Presence of contacts is told from now on.
     SUBSCRIBE_PRESENCE = 4505 "asnGetAndSubscribePresenceV2" Desired;
     /// Content is told from now on.

@@ -22,7 +22,7 @@ fn envelopes() -> impl Iterator<Item = Envelope<'static>> {
 }
 
 fn read(bytes: Bytes) -> Message {
-    Message::parse(bytes.clone()).unwrap_or_else(|error| panic!("{error}: {bytes:?}"))
+    Message::parse(bytes).unwrap()
 }
 
 fn lines(text: &str) -> Piece {
@@ -43,7 +43,7 @@ fn what_is_written_is_read_in_both_encodings() {
         let result = read(envelope.result(-3, &login::succeeded("anna", Some("t"))));
         assert_eq!((result.kind(), result.id()), (Kind::Result, Some(-3)));
         let outcome = LoginOutcome::read(&result.body().unwrap()).unwrap();
-        let LoginOutcome::Succeeded { user, token } = outcome else { panic!("{outcome:?}") };
+        let LoginOutcome::Succeeded { user, token } = outcome else { unreachable!("{outcome:?}") };
         assert_eq!((user.as_deref(), token.unwrap().reveal().as_str()), (Some("anna"), "t"));
         let error = read(envelope.error(5, login::detail::INVALID_USER, "no such user"));
         assert_eq!((error.kind(), error.id()), (Kind::Error, Some(5)));
@@ -77,7 +77,7 @@ fn a_login_is_read_whatever_it_is() {
         assert!(matches!(outcome(&login::busy(30)), LoginOutcome::Busy { seconds: 30 }));
         assert!(matches!(outcome(&login::next_step(b"x")), LoginOutcome::NextStep));
         let LoginOutcome::Redirect(to) = outcome(&login::redirect("ucs2:7222")) else {
-            panic!("a redirect is one")
+            unreachable!("a redirect is one")
         };
         assert_eq!(to, "ucs2:7222");
     }
@@ -104,11 +104,11 @@ fn a_negotiation_is_read_and_its_connection_renamed() {
         assert_eq!(Negotiation::read(&asked.body().unwrap()).as_ref(), Ok(&negotiation));
         let answer = read(envelope.result(1, &identity.negotiated("{second-and-longer}")));
         let read_of = |message: &Message| Negotiated::read(&message.body().unwrap()).unwrap();
-        let Negotiated::Done { connection, at } = read_of(&answer) else { panic!("done") };
+        let Negotiated::Done { connection, at } = read_of(&answer) else { unreachable!() };
         assert_eq!(connection, "{second-and-longer}");
         for name in ["{first}", "{first-but-longer-than-the-other-one}", ""] {
             let renamed = answer.with_text(at.clone(), name);
-            let Negotiated::Done { connection, at } = read_of(&renamed) else { panic!("done") };
+            let Negotiated::Done { connection, at } = read_of(&renamed) else { unreachable!() };
             assert_eq!(connection, name);
             assert_eq!(renamed.with_text(at, "{second-and-longer}").bytes(), answer.bytes());
         }
@@ -301,9 +301,9 @@ fn pieces() -> impl Strategy<Value = Piece> {
             (inner.clone(), inner.clone(), prop::option::of(inner.clone())).prop_map(
                 |(first, second, optional)| {
                     let mut members = vec![(FIRST, first), (SECOND, second)];
-                    members.extend(optional.map(|piece| match piece {
-                        Piece::Choice(..) => (AROUND, piece),
-                        _ => (TAGGED, piece),
+                    members.extend(optional.map(|piece| {
+                        let is_choice = matches!(piece, Piece::Choice(..));
+                        (if is_choice { AROUND } else { TAGGED }, piece)
                     }));
                     Piece::Sequence(members)
                 }

@@ -8,7 +8,8 @@ use frontdoor::cluster::{BindingAddress, HealthDocumentUse, Server, Version, hea
 use frontdoor::decision;
 use frontdoor::directory::record::Recorded;
 use frontdoor::door::{
-    Auth, Door, Input, Limits, Listener, Output, Pace, Settings, Side, SipSettings, UnknownUsers,
+    Auth, ClientSettings, Door, Input, Limits, Listener, Output, Pace, Settings, Side, SipSettings,
+    UnknownUsers,
 };
 use frontdoor::load::answer_to;
 use frontdoor::now::{Now, Uptime};
@@ -116,6 +117,7 @@ pub(crate) fn settings() -> Settings {
         name: "ucs1".into(),
         sip: SERVER,
         transport: Transport::Udp,
+        clients: None,
         capacity: 1000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
@@ -146,6 +148,7 @@ pub(crate) fn settings() -> Settings {
         health: health::Settings::default(),
         recovery: frontdoor::recovery::Policy::default(),
         decision: decision::Policy::default(),
+        clients: ClientSettings::default(),
         pace: Pace::default(),
         telephone_systems: Vec::new(),
         unknown_users: UnknownUsers::Adopt,

@@ -15,9 +15,9 @@ use frontdoor::directory::record::{
 };
 use frontdoor::directory::{MoveReason, Moved};
 use frontdoor::door::{
-    Auth, BindingStatus, Command, Done, Door, Event, Filter, Input, Limits, Listener, Output, Pace,
-    Refused, RelocationStatus, Report, ServerStatus, Settings, Side, SipSettings, Status,
-    UnknownUsers, UserStatus,
+    Auth, BindingStatus, ClientSettings, Command, Done, Door, Event, Filter, Input, Limits,
+    Listener, Output, Pace, Refused, RelocationStatus, Report, ServerStatus, Settings, Side,
+    SipSettings, Status, UnknownUsers, UserStatus,
 };
 use frontdoor::now::{Now, Uptime};
 use frontdoor::private::Private;
@@ -189,6 +189,7 @@ pub(crate) fn settings(servers: usize, capacity: u32) -> Settings {
         name: format!("ucs{}", index + 1).into(),
         sip: server_addr(index),
         transport: Transport::Udp,
+        clients: None,
         capacity,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
@@ -222,6 +223,7 @@ pub(crate) fn settings(servers: usize, capacity: u32) -> Settings {
             disable_automatic_user_distribution: false,
             ..decision::Policy::default()
         },
+        clients: ClientSettings::default(),
         pace: Pace::default(),
         telephone_systems: Vec::new(),
         unknown_users: UnknownUsers::Adopt,

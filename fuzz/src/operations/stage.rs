@@ -10,7 +10,8 @@ use frontdoor::cluster::{BindingAddress, HealthDocumentUse, Server, ServerId, Ve
 use frontdoor::decision;
 use frontdoor::directory::record::{Change, Failed, Record, Recorded};
 use frontdoor::door::{
-    Auth, Door, Input, Limits, Listener, Output, Pace, Settings, Side, SipSettings, UnknownUsers,
+    Auth, ClientSettings, Door, Input, Limits, Listener, Output, Pace, Settings, Side, SipSettings,
+    UnknownUsers,
 };
 use frontdoor::now::{Now, Uptime};
 use frontdoor::private::Private;
@@ -490,6 +491,7 @@ fn settings(seed: u64) -> Settings {
             disable_automatic_user_distribution: false,
             ..decision::Policy::default()
         },
+        clients: ClientSettings::default(),
         pace: Pace::default(),
         telephone_systems: Vec::new(),
         unknown_users: UnknownUsers::Adopt,
@@ -505,6 +507,7 @@ fn server(index: usize) -> Server {
         name: format!("ucs{}", index + 1).into(),
         sip: server_addr(index),
         transport: Transport::Udp,
+        clients: None,
         capacity: 100,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,

@@ -215,6 +215,7 @@ mod tests {
             name: "ucs1".into(),
             sip: "10.0.0.1:5060".parse().unwrap(),
             transport: Transport::Udp,
+            clients: None,
             capacity: 1_000,
             version: None,
             site: None,

@@ -236,6 +236,7 @@ fn server(place: usize, usage: HealthDocumentUse) -> Server {
         name: Arc::from(format!("ucs{}", place + 1)),
         sip: "192.0.2.1:5060".parse().unwrap(),
         transport: Transport::Udp,
+        clients: None,
         capacity: 1_000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,

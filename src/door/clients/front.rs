@@ -1,0 +1,296 @@
+//! What a client says.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::cluster::ServerId;
+use crate::door::clients::Connection;
+use crate::door::clients::session::{Negotiated, Session, Stage};
+use crate::door::slots::SlotId;
+use crate::door::{Door, Output};
+use crate::now::Now;
+use crate::placement;
+use crate::sip::Flow;
+use crate::ucsap::login::detail;
+use crate::ucsap::negotiate::{self, Identity, Negotiation};
+use crate::ucsap::{Envelope, Kind, Message, Operation, Piece, Problem, Style};
+
+/// What clients hear when nobody serves them for too long.
+pub(super) const NOBODY_THERE: &str = "the server of this user does not answer; try again later";
+
+impl Door {
+    /// A message of a client, or of a server on one of our legs.
+    pub(in crate::door) fn on_rose(&mut self, now: Now, flow: Flow, message: Bytes) {
+        self.stats.rose_received += 1;
+        let parsed = Message::parse(message);
+        if let Some(number) = flow.connection.own_number() {
+            match parsed {
+                Ok(message) => self.on_server_message(now, number, &message),
+                Err(_) => {
+                    self.stats.rose_malformed += 1;
+                    self.lose_leg(now, number);
+                }
+            }
+            return;
+        }
+        let Some(connection) = self.client_connection(flow) else {
+            return self.outputs.push_back(Output::Close { flow });
+        };
+        let Ok(message) = parsed else {
+            // Whoever writes one message that cannot be read cannot be trusted with the next.
+            self.stats.rose_malformed += 1;
+            return self.close_client(connection);
+        };
+        match self.session_of(connection, &message) {
+            Some(session) => self.on_client_message(now, session, &message),
+            None => {
+                self.stats.client_sessions_shed += 1;
+                if let (Kind::Invoke, Some(id), false) =
+                    (message.kind(), message.id(), message.is_event())
+                {
+                    let name = message.session();
+                    let envelope = Envelope::answering(&message, name.as_deref());
+                    let problem = Problem::ResourceLimitation;
+                    self.send_rose(flow, envelope.reject(id, problem, "too many sessions"));
+                }
+            }
+        }
+    }
+
+    /// A client's connection, or one of our legs, has ended; `false` if it was neither.
+    pub(in crate::door) fn on_rose_closed(&mut self, now: Now, flow: Flow) -> bool {
+        if let Some(number) = flow.connection.own_number() {
+            self.on_leg_closed(now, number);
+            return true;
+        }
+        let Some(id) = self.clients.by_connection.remove(&flow.connection) else { return false };
+        if let Some(connection) = self.clients.connections.remove(id) {
+            for (_, session) in connection.sessions {
+                self.end_session(session);
+            }
+        }
+        true
+    }
+
+    fn client_connection(&mut self, flow: Flow) -> Option<SlotId> {
+        if let Some(id) = self.clients.by_connection.get(&flow.connection) {
+            return Some(*id);
+        }
+        // What had been read of one that was closed may come yet.
+        if self.clients.closed.contains(&flow.connection) {
+            return None;
+        }
+        let connection = Connection { flow, sessions: Vec::new() };
+        let id = self.clients.connections.insert(connection).ok()?;
+        self.clients.by_connection.insert(flow.connection, id);
+        Some(id)
+    }
+
+    fn session_of(&mut self, connection: SlotId, message: &Message) -> Option<SlotId> {
+        let name = message.session();
+        let known = self.clients.connections.get(connection)?;
+        let is_it = |(other, _): &&(Option<Arc<str>>, SlotId)| other.as_deref() == name.as_deref();
+        if let Some((_, id)) = known.sessions.iter().find(is_it) {
+            return Some(*id);
+        }
+        if known.sessions.len() >= self.settings.clients.limits.sessions_per_connection {
+            return None;
+        }
+        let name: Option<Arc<str>> = name.map(Into::into);
+        let session = Session::new(connection, name.clone(), message.encoding());
+        let id = self.clients.sessions.insert(session).ok()?;
+        self.clients.connections.get_mut(connection)?.sessions.push((name, id));
+        Some(id)
+    }
+
+    fn on_client_message(&mut self, now: Now, id: SlotId, message: &Message) {
+        if message.kind() != Kind::Invoke {
+            return self.answer_server(id, message);
+        }
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        session.encoding = message.encoding();
+        let stage = session.stage;
+        match message.operation() {
+            Operation::CHECK_CONNECTION => self.tell_version(id, message),
+            Operation::START_TLS => {
+                let why = "this listener offers no TLS by asnStartTLS";
+                self.tell_error(id, message, detail::INTERNAL, why);
+            }
+            Operation::NEGOTIATE if stage == Stage::New || stage == Stage::Negotiated => {
+                self.on_negotiate(id, message);
+            }
+            Operation::LOGIN if stage == Stage::New => {
+                self.tell_error(id, message, detail::NEGOTIATION_REQUIRED, "negotiate first");
+            }
+            Operation::LOGIN if stage == Stage::Negotiated => self.on_login(now, id, message),
+            Operation::LOGOFF => {
+                self.pass_event_on(id, message);
+                self.end_session(id);
+            }
+            _ if message.is_event() => self.pass_event_on(id, message),
+            _ => self.pass_on(now, id, message),
+        }
+    }
+
+    /// A client says who is talking: some server has to say who answers, and nobody knows yet whose
+    /// client it is.
+    fn on_negotiate(&mut self, id: SlotId, message: &Message) {
+        let (Some(argument), Some(invoke)) = (message.body(), message.id()) else {
+            return self.tell_problem(id, message, Problem::MistypedArgument);
+        };
+        let Ok(client) = Negotiation::read(&argument) else {
+            return self.tell_problem(id, message, Problem::MistypedArgument);
+        };
+        let argument = argument.octets_as_sent().to_vec();
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let connection = session.negotiated.take().and_then(|before| before.connection);
+        session.negotiated =
+            Some(Negotiated { argument, client, id: invoke, connection, tried: 0 });
+        self.negotiate_somewhere(id);
+    }
+
+    /// Asks a server on behalf of a client whose user is not known: the one its device was of last,
+    /// else the best.
+    pub(super) fn negotiate_somewhere(&mut self, id: SlotId) {
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        session.stage = Stage::Negotiating;
+        let Some(negotiated) = &session.negotiated else { return };
+        let (device, tried) = (negotiated.client.device.clone(), negotiated.tried);
+        match self.server_for_stranger(&device, usize::from(tried)) {
+            Some(server) => self.open_leg(id, server, false),
+            None => self.tell_busy_to_negotiation(id),
+        }
+    }
+
+    /// The server a client is shown before it is known whose it is; others if some were in vain.
+    fn server_for_stranger(&self, device: &str, tried: usize) -> Option<ServerId> {
+        let serves = |server: ServerId| {
+            self.view().server(server).serves_its_users()
+                && self.settings.servers[server.index()].clients.is_some()
+        };
+        let known = self.clients.devices.users.get(device);
+        let current = known.and_then(|user| self.current(*user)).filter(|server| serves(*server));
+        if let (Some(current), 0) = (current, tried) {
+            return Some(current);
+        }
+        let policy = &self.settings.decision.placement;
+        let best = placement::place_stranger(device, &self.view(), &self.directory, policy).ok();
+        if let (Some(best), 0) = (best.filter(|best| serves(*best)), tried) {
+            return Some(best);
+        }
+        let servers = (0..self.settings.servers.len() as u16).map(ServerId);
+        let all: Vec<ServerId> = servers.filter(|server| serves(*server)).collect();
+        all.get(tried % all.len().max(1)).copied()
+    }
+
+    pub(super) fn tell_busy_to_negotiation(&mut self, id: SlotId) {
+        let seconds = self.retry_seconds();
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        session.stage = Stage::New;
+        let Some(invoke) = session.negotiated.take().map(|negotiated| negotiated.id) else {
+            return;
+        };
+        self.stats.client_logins_refused += 1;
+        self.tell_result(id, invoke, &negotiate::busy(seconds));
+    }
+
+    /// When somebody who is refused may come back: spread.
+    pub(super) fn retry_seconds(&mut self) -> i64 {
+        let policy = &self.settings.decision;
+        let (low, high) = (policy.retry_after_min, policy.retry_after_max);
+        self.jitter(low, high).as_secs().max(1) as i64
+    }
+
+    /// The door answers for all servers: the oldest product version there is, so that nobody counts
+    /// on more than every server has.
+    fn tell_version(&mut self, id: SlotId, message: &Message) {
+        let Some(invoke) = message.id() else { return };
+        let view = self.view();
+        let oldest = view.servers.iter().filter_map(|server| server.version).min();
+        let version = oldest.map(|version| version.to_string()).unwrap_or_default();
+        let identity = Identity {
+            server_type: 2,
+            interface_version: "",
+            server_version: &version,
+            product_version: &version,
+            time: 0.0,
+            presence_domains: &[],
+        };
+        self.tell_result(id, invoke, &identity.checked(""));
+    }
+
+    /// Sends octets on the connection of a session.
+    pub(super) fn tell(&mut self, id: SlotId, bytes: Bytes) {
+        let Some(session) = self.clients.sessions.get(id) else { return };
+        let Some(connection) = self.clients.connections.get(session.connection) else { return };
+        let flow = connection.flow;
+        self.send_rose(flow, bytes);
+    }
+
+    pub(super) fn write_for(
+        &self,
+        id: SlotId,
+        write: impl FnOnce(&Envelope<'_>) -> Bytes,
+    ) -> Option<Bytes> {
+        let session = self.clients.sessions.get(id)?;
+        let name = session.name.as_deref();
+        Some(write(&Envelope { encoding: session.encoding, style: Style::Plain, session: name }))
+    }
+
+    pub(super) fn tell_result(&mut self, id: SlotId, invoke: i64, result: &Piece) {
+        if let Some(bytes) = self.write_for(id, |envelope| envelope.result(invoke, result)) {
+            self.tell(id, bytes);
+        }
+    }
+
+    pub(super) fn tell_error(&mut self, id: SlotId, asked: &Message, detail: i64, words: &str) {
+        if let Some(invoke) = asked.id() {
+            self.tell_error_to(id, invoke, detail, words);
+        }
+    }
+
+    pub(super) fn tell_error_to(&mut self, id: SlotId, invoke: i64, detail: i64, words: &str) {
+        if let Some(bytes) = self.write_for(id, |envelope| envelope.error(invoke, detail, words)) {
+            self.tell(id, bytes);
+        }
+    }
+
+    pub(super) fn tell_problem(&mut self, id: SlotId, asked: &Message, problem: Problem) {
+        let Some(invoke) = asked.id() else { return };
+        self.stats.client_invokes_rejected += 1;
+        if let Some(bytes) = self.write_for(id, |envelope| envelope.reject(invoke, problem, "")) {
+            self.tell(id, bytes);
+        }
+    }
+
+    /// Closes a client's connection at once; what it was told before leaves first.
+    pub(super) fn close_client(&mut self, id: SlotId) {
+        let Some(connection) = self.clients.connections.remove(id) else { return };
+        self.clients.by_connection.remove(&connection.flow.connection);
+        self.clients.note_closed(connection.flow.connection);
+        self.outputs.push_back(Output::Close { flow: connection.flow });
+        for (_, session) in connection.sessions {
+            self.drop_session(session);
+        }
+    }
+
+    /// A session is over, its connection stays.
+    pub(super) fn end_session(&mut self, id: SlotId) {
+        let Some(session) = self.clients.sessions.get(id) else { return };
+        if let Some(connection) = self.clients.connections.get_mut(session.connection) {
+            connection.sessions.retain(|(_, other)| *other != id);
+        }
+        self.drop_session(id);
+    }
+
+    /// With it go what it had shown and what it had asked; its servers are told goodbye.
+    fn drop_session(&mut self, id: SlotId) {
+        let Some(mut session) = self.clients.sessions.remove(id) else { return };
+        self.clients.forget_owner(id, session.user);
+        self.clients.waiting.remove(&id);
+        for leg in session.take_legs() {
+            self.leave_leg(leg);
+        }
+    }
+}

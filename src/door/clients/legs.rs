@@ -1,0 +1,145 @@
+//! Legs: the door's own connections to servers, one for each session.
+
+use bytes::Bytes;
+
+use crate::cluster::ServerId;
+use crate::door::clients::session::{Leg, Pending, Stage, Which};
+use crate::door::slots::SlotId;
+use crate::door::{Door, Output};
+use crate::now::Now;
+use crate::sip::{ConnectionId, Flow, ListenerId, Transport};
+use crate::ucsap::{Envelope, Operation, Piece};
+
+impl Door {
+    /// Begins another leg of a session at `server`: it is asked who it is, with the client's own
+    /// words.
+    pub(super) fn open_leg(&mut self, id: SlotId, server: ServerId, paced: bool) {
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let Some(argument) = session.negotiated.as_ref().map(|it| it.argument.clone()) else {
+            return;
+        };
+        self.clients.legs_made += 1;
+        let number = self.clients.legs_made;
+        let mut leg = Leg::new(number, server);
+        leg.paced = paced;
+        let invoke = leg.ask(Pending::Negotiate);
+        let before = session.next.replace(leg);
+        self.clients.legs.insert(number, id);
+        if let Some(before) = before {
+            self.leave_leg(before);
+        }
+        self.stats.legs_opened += 1;
+        self.ask_on_leg(id, (number, server), invoke, Operation::NEGOTIATE, argument);
+    }
+
+    /// Writes an invoke of the door's own on a leg, with an argument as the client sent it.
+    pub(super) fn ask_on_leg(
+        &mut self,
+        id: SlotId,
+        (number, server): (u64, ServerId),
+        invoke: i64,
+        operation: Operation,
+        argument: Vec<u8>,
+    ) {
+        let argument = Piece::AsSent(argument);
+        let write = |envelope: &Envelope<'_>| envelope.invoke(invoke, operation, &argument);
+        if let Some(bytes) = self.write_for(id, write) {
+            self.send_on_leg(number, server, bytes);
+        }
+    }
+
+    pub(super) fn send_on_leg(&mut self, number: u64, server: ServerId, bytes: Bytes) {
+        if let Some(flow) = self.flow_of_leg(number, server) {
+            self.send_rose(flow, bytes);
+        }
+    }
+
+    pub(super) fn send_rose(&mut self, flow: Flow, bytes: Bytes) {
+        self.stats.rose_sent += 1;
+        self.outputs.push_back(Output::Send { flow, bytes });
+    }
+
+    fn flow_of_leg(&self, number: u64, server: ServerId) -> Option<Flow> {
+        let remote = self.settings.servers.get(server.index())?.clients?;
+        let connection = ConnectionId::own(number);
+        Some(Flow { listener: ListenerId::NONE, transport: Transport::Tcp, remote, connection })
+    }
+
+    /// Says goodbye and hangs up.
+    pub(super) fn leave_leg(&mut self, leg: Leg) {
+        self.clients.legs.remove(&leg.number);
+        if leg.paced {
+            self.clients.lanes[leg.server.index()].pacer.unheard();
+        }
+        if let Some(flow) = self.flow_of_leg(leg.number, leg.server) {
+            self.outputs.push_back(Output::Close { flow });
+        }
+    }
+
+    /// The same, politely: whoever was logged in there is not any longer.
+    pub(super) fn log_leg_off(&mut self, id: SlotId, leg: Leg) {
+        let goodbye = |envelope: &Envelope<'_>| {
+            envelope.event(Operation::LOGOFF, &Piece::Sequence(Vec::new()))
+        };
+        if let Some(bytes) = self.write_for(id, goodbye) {
+            self.send_on_leg(leg.number, leg.server, bytes);
+        }
+        self.leave_leg(leg);
+    }
+
+    /// A server says something on a leg that cannot be used any further.
+    pub(super) fn lose_leg(&mut self, now: Now, number: u64) {
+        if let Some((_, server)) = self.clients.server_of_leg(number)
+            && let Some(flow) = self.flow_of_leg(number, server)
+        {
+            self.outputs.push_back(Output::Close { flow });
+        }
+        self.on_leg_closed(now, number);
+    }
+
+    /// A leg is gone, and with it what a server knew by it.
+    pub(super) fn on_leg_closed(&mut self, now: Now, number: u64) {
+        let Some(id) = self.clients.legs.remove(&number) else { return };
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let stage = session.stage;
+        let Some((which, leg)) = session.take_leg(number) else { return };
+        self.stats.legs_lost += 1;
+        match (which, stage) {
+            (Which::Old, _) => self.answer_pending(now, id, leg),
+            (Which::Next, Stage::Negotiating) => self.negotiate_elsewhere(id),
+            (Which::Leg | Which::Next, Stage::LoggingIn) => self.login_again(now, id),
+            (Which::Next, Stage::In) => {
+                if leg.paced {
+                    self.lane_lost(now, leg.server);
+                }
+                self.try_again_later(now, id);
+            }
+            (Which::Leg, Stage::In) => {
+                self.answer_pending(now, id, leg);
+                self.begin_gap(now, id);
+            }
+            // Nobody is logged in there: the next login finds another.
+            (Which::Leg, Stage::Adopting) => {}
+            (
+                Which::Leg | Which::Next,
+                Stage::New
+                | Stage::Negotiating
+                | Stage::Negotiated
+                | Stage::Deciding
+                | Stage::Adopting,
+            ) => {}
+        }
+    }
+
+    pub(super) fn negotiate_elsewhere(&mut self, id: SlotId) {
+        const TRIES_MAX: u8 = 3;
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let Some(negotiated) = &mut session.negotiated else { return };
+        negotiated.tried += 1;
+        if negotiated.tried < TRIES_MAX {
+            self.negotiate_somewhere(id);
+        } else {
+            self.tell_busy_to_negotiation(id);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! [`Session`]: one user's session on a client's connection, and its legs: the door's own
+//! connections to servers for it.
+//!
+//! ```text
+//!  New ─▶ Negotiating ─▶ Negotiated ─▶ Deciding ─▶ LoggingIn ─▶ (Adopting) ─▶ In
+//!             ▲              ▲  ▲          │            │
+//!             └── next server┘  └──────────┴── refused ─┘
+//! ```
+//!
+//! A session that is *in* has a leg, or a gap: its server is gone, and `next` is the leg that is
+//! being made ready at the server where its user is now.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::cluster::ServerId;
+use crate::directory::UserId;
+use crate::door::clients::wishes::Wishes;
+use crate::door::slots::SlotId;
+use crate::now::Uptime;
+use crate::private::Private;
+use crate::ucsap::login::Credentials;
+use crate::ucsap::negotiate::Negotiation;
+use crate::ucsap::{Encoding, Message, Operation};
+
+/// Ids of the door's own invokes begin here and go down, away from those that clients use first.
+const OWN_IDS_FROM: i64 = 99_998;
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The client's connection.
+    pub(crate) connection: SlotId,
+    /// What the client calls it, where it has several.
+    pub(crate) name: Option<Arc<str>>,
+    /// In which the client speaks; its servers are spoken to in the same.
+    pub(crate) encoding: Encoding,
+    pub(crate) stage: Stage,
+    pub(crate) negotiated: Option<Negotiated>,
+    pub(crate) login: Option<Login>,
+    /// Whose it is, once that is known.
+    pub(crate) user: Option<UserId>,
+    /// Since when somebody is logged in.
+    pub(crate) since: Option<Uptime>,
+    pub(crate) leg: Option<Leg>,
+    /// Being made ready to become the leg.
+    pub(crate) next: Option<Leg>,
+    /// Was the leg, and owes answers yet.
+    pub(crate) old: Option<(Leg, Uptime)>,
+    pub(crate) wishes: Wishes,
+    /// Wishes that are being made anew.
+    pub(crate) restoring: usize,
+    /// What a client asked while nobody was there to be asked, in order.
+    pub(crate) held: VecDeque<Message>,
+    /// Since when nobody serves it.
+    pub(crate) gap: Option<Uptime>,
+    /// How often a leg was begun in vain, and when it is tried again.
+    pub(crate) failures: u32,
+    pub(crate) again_at: Option<Uptime>,
+    /// In whose lane it stands.
+    pub(crate) queued: Option<ServerId>,
+    /// Closes then.
+    pub(crate) closes_at: Option<Uptime>,
+    /// For when the next timer is set.
+    pub(crate) wakes_at: Uptime,
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing has been said.
+    New,
+    /// A server is asked who it is.
+    Negotiating,
+    /// A server has answered; who the user is, is not known.
+    Negotiated,
+    /// A login waits: for the ledger, or for its server to come back.
+    Deciding,
+    /// A login waits for its server's answer.
+    LoggingIn,
+    /// A login waits until a new user is recorded.
+    Adopting,
+    /// Somebody is logged in.
+    In,
+}
+
+/// What the client and its first server have said of themselves.
+#[derive(Debug)]
+pub(crate) struct Negotiated {
+    /// The client's argument, as it was sent.
+    pub(crate) argument: Vec<u8>,
+    pub(crate) client: Negotiation,
+    /// The client's invoke, until it is answered.
+    pub(crate) id: i64,
+    /// The connection's GUID that the client got, and keeps.
+    pub(crate) connection: Option<String>,
+    /// Servers that were asked in vain.
+    pub(crate) tried: u8,
+}
+
+/// What a client has shown.
+#[derive(Debug)]
+pub(crate) struct Login {
+    /// Its argument, as it was sent.
+    pub(crate) argument: Private<Vec<u8>>,
+    /// The client's invoke, until it is answered.
+    pub(crate) id: i64,
+    /// Who it says they are.
+    pub(crate) claimed: Option<String>,
+    pub(crate) can_be_replayed: bool,
+    /// A client that asks only how it may log in.
+    pub(crate) asks_only: bool,
+    /// The server's answer, while the user is being recorded.
+    pub(crate) answer: Option<Message>,
+    /// How often servers sent it elsewhere (D9).
+    pub(crate) redirects: u8,
+    /// Until when it may wait.
+    pub(crate) until: Uptime,
+}
+
+impl Login {
+    pub(crate) fn new(argument: &[u8], id: i64, shown: &Credentials, until: Uptime) -> Self {
+        Self {
+            argument: Private::new(argument.to_vec()),
+            id,
+            claimed: shown.claimed_user(),
+            can_be_replayed: shown.can_be_replayed(),
+            asks_only: matches!(shown, Credentials::None),
+            answer: None,
+            redirects: 0,
+            until,
+        }
+    }
+}
+
+/// A connection of the door's own to a server.
+#[derive(Debug)]
+pub(crate) struct Leg {
+    pub(crate) number: u64,
+    pub(crate) server: ServerId,
+    pub(crate) pending: BTreeMap<i64, Pending>,
+    /// Whether the server has answered anything by it.
+    pub(crate) answered: bool,
+    /// Whether it counts against the pace of its server's lane.
+    pub(crate) paced: bool,
+}
+
+/// An invoke that a server has not answered yet.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// A client's.
+    Client {
+        /// Its own id.
+        id: i64,
+        operation: Operation,
+        /// The invoke, where it may be asked again or its answer makes a difference.
+        asked: Option<Message>,
+    },
+    /// The door's own: who is talking.
+    Negotiate,
+    /// Who the user is; on behalf of the client, or of a session that moves.
+    Login,
+    /// A wish is made anew.
+    Wish(u32),
+    /// What came with a wish is taken away again.
+    Leftover,
+}
+
+impl Leg {
+    pub(crate) const fn new(number: u64, server: ServerId) -> Self {
+        Self { number, server, pending: BTreeMap::new(), answered: false, paced: false }
+    }
+
+    /// An id of the door's own that nothing uses.
+    pub(crate) fn own_id(&self) -> i64 {
+        let mut id = OWN_IDS_FROM;
+        while self.pending.contains_key(&id) {
+            id -= 1;
+        }
+        id
+    }
+
+    /// Notes an invoke of the client's: the id it gets, the client's own if it can be had; `None`
+    /// if the client has not got an answer to its last invoke of that id.
+    pub(crate) fn pass_on(
+        &mut self,
+        id: i64,
+        operation: Operation,
+        asked: Option<Message>,
+    ) -> Option<i64> {
+        let same = |pending: &Pending| matches!(pending, Pending::Client { id: other, .. } if *other == id);
+        if self.pending.values().any(same) {
+            return None;
+        }
+        let free = !self.pending.contains_key(&id);
+        let theirs = if free { id } else { self.own_id() };
+        self.pending.insert(theirs, Pending::Client { id, operation, asked });
+        Some(theirs)
+    }
+
+    /// Notes an invoke of the door's own.
+    pub(crate) fn ask(&mut self, pending: Pending) -> i64 {
+        let id = self.own_id();
+        self.pending.insert(id, pending);
+        id
+    }
+}
+
+impl Session {
+    pub(crate) fn new(connection: SlotId, name: Option<Arc<str>>, encoding: Encoding) -> Self {
+        Self {
+            connection,
+            name,
+            encoding,
+            stage: Stage::New,
+            negotiated: None,
+            login: None,
+            user: None,
+            since: None,
+            leg: None,
+            next: None,
+            old: None,
+            wishes: Wishes::default(),
+            restoring: 0,
+            held: VecDeque::new(),
+            gap: None,
+            failures: 0,
+            again_at: None,
+            queued: None,
+            closes_at: None,
+            wakes_at: Uptime::NEVER,
+        }
+    }
+
+    /// Whether it goes on at another server, as far as is known.
+    pub(crate) fn can_move(&self) -> bool {
+        self.login.as_ref().is_some_and(|login| login.can_be_replayed)
+    }
+
+    /// The leg of this number.
+    pub(crate) fn leg_mut(&mut self, number: u64) -> Option<(Which, &mut Leg)> {
+        let is_it = |leg: &&mut Leg| leg.number == number;
+        if let Some(leg) = self.leg.as_mut().filter(is_it) {
+            return Some((Which::Leg, leg));
+        }
+        if let Some(leg) = self.next.as_mut().filter(is_it) {
+            return Some((Which::Next, leg));
+        }
+        let old = self.old.as_mut().map(|(leg, _)| leg);
+        old.filter(is_it).map(|leg| (Which::Old, leg))
+    }
+
+    /// Takes the leg of this number out.
+    pub(crate) fn take_leg(&mut self, number: u64) -> Option<(Which, Leg)> {
+        if let Some(leg) = self.leg.take_if(|leg| leg.number == number) {
+            return Some((Which::Leg, leg));
+        }
+        if let Some(leg) = self.next.take_if(|leg| leg.number == number) {
+            return Some((Which::Next, leg));
+        }
+        let old = self.old.take_if(|(leg, _)| leg.number == number);
+        old.map(|(leg, _)| (Which::Old, leg))
+    }
+
+    /// All its legs.
+    pub(crate) fn take_legs(&mut self) -> impl Iterator<Item = Leg> {
+        let old = self.old.take().map(|(leg, _)| leg);
+        [self.leg.take(), self.next.take(), old].into_iter().flatten()
+    }
+}
+
+/// Which of the legs of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The one it stands on.
+    Leg,
+    /// The one that is being made ready.
+    Next,
+    /// The one that owes answers.
+    Old,
+}
