@@ -25,13 +25,13 @@ pub enum Piece {
     /// OCTET STRING.
     Octets(Vec<u8>),
     /// A SEQUENCE of these members, in the order of the module.
-    Sequence(Vec<(Member, Piece)>),
+    Sequence(Vec<(Member, Self)>),
     /// The same, with the name of its type, which JSON shows as `_type`.
-    Typed(&'static str, Vec<(Member, Piece)>),
+    Typed(&'static str, Vec<(Member, Self)>),
     /// SEQUENCE OF.
-    List(Vec<Piece>),
+    List(Vec<Self>),
     /// This alternative of a CHOICE.
-    Choice(Member, Box<Piece>),
+    Choice(Member, Box<Self>),
     /// A value as it was received in the same encoding, with its own tag.
     AsSent(Vec<u8>),
 }

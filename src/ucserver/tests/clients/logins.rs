@@ -143,7 +143,7 @@ fn a_token_of_a_login_is_good_for_the_next_one_at_this_server_only() {
     let clients =
         ClientSettings { token_lifetime: Duration::from_secs(50), ..ClientSettings::default() };
     let settings = Settings { clients, ..Settings::default() };
-    let mut world = negotiated(settings.clone(), Encoding::Json);
+    let mut world = negotiated(settings, Encoding::Json);
     let first = token(outcome(&mut world, &Credentials::basic("anna", "pw-anna")));
     let second = world.result(1, Operation::GET_USER_TOKEN, &Piece::Sequence(vec![]));
     let second = text(&second, "sToken", 0);
