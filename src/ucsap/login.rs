@@ -17,6 +17,7 @@ const METHODS: [Member; 5] = [
 ];
 const CREDENTIAL: Member = Member::nth("credential", 0);
 const AUTHDATA: Member = Member::nth("authdata", 0);
+const ID_TOKEN: Member = Member::tagged("u8sIDToken", 1);
 const JWT: Member = Member::nth("u8sJWT", 0);
 
 const OUTCOMES: [Member; 5] = [
@@ -120,6 +121,16 @@ impl Credentials {
         Self::argument(1, vec![(AUTHDATA, Piece::Octets(step.to_vec()))])
     }
 
+    /// The argument of a login with Kerberos.
+    pub fn kerberos(blob: &[u8]) -> Piece {
+        Self::argument(2, vec![(AUTHDATA, Piece::Octets(blob.to_vec()))])
+    }
+
+    /// The argument of a login with OpenID Connect.
+    pub fn open_id(token: &str) -> Piece {
+        Self::argument(4, vec![(ID_TOKEN, Piece::text(token))])
+    }
+
     fn argument(method: usize, members: Vec<(Member, Piece)>) -> Piece {
         let choice = Piece::choice(METHODS[method], Piece::Sequence(members));
         Piece::Sequence(vec![(AUTH, choice)])
@@ -193,6 +204,45 @@ fn user_of_ntlm(message: &[u8]) -> Option<String> {
     let user = field(USER_FIELDS).filter(|user| !user.is_empty())?;
     let domain = field(DOMAIN_FIELDS).filter(|domain| !domain.is_empty());
     Some(domain.map_or_else(|| user.clone(), |domain| format!("{domain}\\{user}")))
+}
+
+/// The first message of NTLM ([MS-NLMP] §2.2.1.1), for which no flag is set.
+pub fn ntlm_negotiate() -> Vec<u8> {
+    let mut message = b"NTLMSSP\0\x01\0\0\0".to_vec();
+    message.resize(32, 0);
+    message
+}
+
+/// The third message of NTLM ([MS-NLMP] §2.2.1.3) with a user and a domain, and proof of nothing.
+pub fn ntlm_authenticate(user: &str, domain: &str) -> Vec<u8> {
+    const PAYLOAD: usize = 64;
+    let units = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let (user, domain) = (units(user), units(domain));
+    let mut message = b"NTLMSSP\0\x03\0\0\0".to_vec();
+    message.resize(PAYLOAD, 0);
+    let mut at = PAYLOAD;
+    for (fields, text) in [(28, &domain), (36, &user)] {
+        let length = (text.len() as u16).to_le_bytes();
+        message[fields..fields + 2].copy_from_slice(&length);
+        message[fields + 2..fields + 4].copy_from_slice(&length);
+        message[fields + 4..fields + 8].copy_from_slice(&(at as u32).to_le_bytes());
+        at += text.len();
+    }
+    message[60] = 1;
+    message.extend(domain);
+    message.extend(user);
+    message
+}
+
+/// The token of a login with OpenID Connect.
+///
+/// # Errors
+/// The argument cannot be read.
+pub fn id_token(argument: &Value<'_>) -> Result<Option<Private<String>>, Malformed> {
+    let Some(auth) = argument.member(&AUTH)? else { return Ok(None) };
+    let Some((4, open_id)) = auth.alternative(&METHODS)? else { return Ok(None) };
+    let token = open_id.member(&ID_TOKEN)?.map(|token| token.text()).transpose()?;
+    Ok(token.map(|token| Private::new(token.into_owned())))
 }
 
 /// What a server makes of a login.
@@ -280,28 +330,14 @@ fn outcome(which: usize, members: Vec<(Member, Piece)>) -> Piece {
 
 #[cfg(test)]
 mod tests {
+    use super::ntlm_authenticate as ntlm;
     use super::*;
-
-    fn ntlm(user: &str, domain: &str) -> Vec<u8> {
-        let units =
-            |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
-        let (user, domain) = (units(user), units(domain));
-        let mut message = b"NTLMSSP\0\x03\0\0\0".to_vec();
-        message.resize(64, 0);
-        message[60] = 1;
-        for (at, octets) in [(28, domain), (36, user)] {
-            let offset = message.len() as u32;
-            message[at..at + 2].copy_from_slice(&(octets.len() as u16).to_le_bytes());
-            message[at + 4..at + 8].copy_from_slice(&offset.to_le_bytes());
-            message.extend_from_slice(&octets);
-        }
-        message
-    }
 
     #[test]
     fn the_last_step_of_ntlm_says_who_it_is() {
         assert_eq!(user_of_ntlm(&ntlm("anna", "ACME")).as_deref(), Some("ACME\\anna"));
         assert_eq!(user_of_ntlm(&ntlm("anna", "")).as_deref(), Some("anna"));
+        assert_eq!(user_of_ntlm(&ntlm_negotiate()), None);
         let whole = ntlm("anna", "ACME");
         for cut in 0..whole.len() {
             let _ = user_of_ntlm(&whole[..cut]);

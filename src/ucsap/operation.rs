@@ -57,6 +57,14 @@ operations! {
     MAKE_CALL = 1202 "asnCtiMakeCall" Act;
     /// Hangs up.
     DROP_CALL = 1203 "asnCtiDropCall" Act;
+    /// Takes a call that rings.
+    ANSWER_CALL = 1207 "asnCtiAnswerCall" Act;
+    /// Puts a call on hold, or takes it from there.
+    HOLD = 1211 "asnCtiHold" Act;
+    /// Forwards a line.
+    SET_FORWARD = 1218 "asnCtiSetForward" Act;
+    /// And no longer.
+    REMOVE_FORWARD = 1219 "asnCtiRemoveForward" Act;
     /// Which lines there are; with `attachChangeNotify` it is told when that changes.
     ENUM_LINES = 1260 "asnCtiEnumPhoneLines" Desired;
     /// The state of a line.
@@ -67,6 +75,8 @@ operations! {
     MONITOR_STOP = 1263 "asnCtiLineMonitorStop" Removal;
     /// Do not disturb.
     SET_DO_NOT_DISTURB = 1264 "asnCtiLineSetDoNotDisturb" Act;
+    /// The remote office.
+    SET_REMOTE_OFFICE = 1273 "asnCtiLineSetRemoteOffice" Act;
     /// What is known of a line has changed.
     LINE_INFO_CHANGED = 1280 "asnCtiNotifyLineInfoChanged" Event;
     /// Do not disturb has changed.

@@ -1,6 +1,7 @@
 //! The registrar's location service: who is bound where, and until when.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::now::Uptime;
@@ -156,6 +157,13 @@ impl Bindings {
     /// Whether `aor` has a binding.
     pub(in crate::ucserver) fn knows(&self, aor: &str) -> bool {
         self.users.contains_key(aor)
+    }
+
+    /// Whether an AoR with this user part has a binding.
+    pub(in crate::ucserver) fn knows_name(&self, name: &str) -> bool {
+        let prefix = format!("sip:{name}@");
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        self.users.range::<str, _>(from).next().is_some_and(|(aor, _)| aor.starts_with(&prefix))
     }
 
     /// Every binding, by AoR.

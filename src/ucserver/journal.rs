@@ -79,6 +79,31 @@ pub enum Event {
         /// Why.
         why: Unreached,
     },
+    /// A client logged in.
+    LoggedIn {
+        /// Login name.
+        user: Arc<str>,
+        /// On which connection.
+        connection: u64,
+    },
+    /// A client's login is over, whoever ended it.
+    LoggedOff {
+        /// Login name.
+        user: Arc<str>,
+        /// On which connection.
+        connection: u64,
+    },
+    /// A client had a number dialled.
+    Dialled {
+        /// Login name.
+        user: Arc<str>,
+        /// URI of the line.
+        line: Arc<str>,
+        /// The number.
+        number: String,
+        /// `u8sConnectionID` of the call.
+        call: Arc<str>,
+    },
     /// Somebody changed its mood.
     MoodSet(Mood),
     /// It forgot everything and has another boot id.
@@ -149,6 +174,41 @@ pub struct Counters {
     pub first_register_at: Option<Uptime>,
     /// When the last REGISTER came.
     pub last_register_at: Option<Uptime>,
+    /// What clients did that speak UCSAP.
+    pub clients: ClientCounters,
+}
+
+/// The part of [`Counters`] that is about clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientCounters {
+    /// Messages that were taken.
+    pub messages: u64,
+    /// Of those, the ones that could not be read; their connections were closed.
+    pub unreadable: u64,
+    /// Of those, answers to nothing and events nobody expects.
+    pub stray: u64,
+    /// Of those, keep-alives.
+    pub keep_alives: u64,
+    /// Logins that succeeded.
+    pub logins: u64,
+    /// Logins whose credentials were refused, or whose user belongs to an unknown server.
+    pub logins_refused: u64,
+    /// Logins that were sent to another server.
+    pub redirected: u64,
+    /// Logins that were told to come later, because the server is full.
+    pub busy: u64,
+    /// Calls that were dialled.
+    pub dialled: u64,
+    /// Errors that were answered, by detail.
+    pub errors: BTreeMap<i64, u64>,
+    /// Rejects that were answered, by problem.
+    pub rejects: BTreeMap<u8, u64>,
+    /// Events that were sent.
+    pub events: u64,
+    /// Connections that were closed because they said nothing.
+    pub idle: u64,
+    /// Connections that were closed as they came, because there were too many.
+    pub turned_away: u64,
 }
 
 impl Journal {
@@ -195,7 +255,12 @@ impl Journal {
             Event::Expired { .. } => counters.bindings_expired += 1,
             Event::Reached { .. } => counters.reached += 1,
             Event::Unreached { .. } => counters.unreached += 1,
-            Event::Refused { .. } | Event::MoodSet(_) | Event::Restarted => {}
+            Event::Refused { .. }
+            | Event::LoggedIn { .. }
+            | Event::LoggedOff { .. }
+            | Event::Dialled { .. }
+            | Event::MoodSet(_)
+            | Event::Restarted => {}
         }
         if self.entries.len() == self.limit {
             self.entries.pop_front();

@@ -15,9 +15,10 @@ pub enum Mood {
         /// How late.
         delay: Duration,
     },
-    /// Everything gets 503 with Retry-After.
+    /// Everything gets 503 with Retry-After; of clients, negotiations and logins are told that the
+    /// server is busy, and all else gets an error.
     Refusing,
-    /// Everything gets 500.
+    /// Everything gets 500; a client's gets an error, that of an internal fault where one is defined.
     Errors,
     /// Takes everything, answers nothing, sends nothing: a stopped process whose kernel still
     /// accepts.
@@ -33,10 +34,12 @@ pub enum Mood {
         down: Duration,
     },
     /// Restarts at once: all bindings, transactions and nonces are forgotten and the boot id is
-    /// another one, while everything looks green. From then on as [`Mood::Healthy`].
+    /// another one, while everything looks green. Clients' connections are closed, and what was on
+    /// them is forgotten with tokens and calls. From then on as [`Mood::Healthy`].
     Amnesia,
     /// Healthy, but its own login logic insists: users who belong elsewhere
-    /// ([`Settings::homes`](crate::ucserver::Settings::homes)) are sent there with 302.
+    /// ([`Settings::homes`](crate::ucserver::Settings::homes)) are sent there with 302, and clients
+    /// ([`ClientSettings::homes`](crate::ucserver::ClientSettings::homes)) with `serverRedirect`.
     StrictHome,
 }
 

@@ -219,9 +219,11 @@ impl Loop {
     }
 
     fn send_outputs(&mut self) {
-        while let Some(Output::Send { flow, bytes }) = self.server.poll() {
-            if let Some(wire) = &mut self.wire {
-                wire.send(flow, bytes);
+        while let Some(output) = self.server.poll() {
+            match (output, &mut self.wire) {
+                (Output::Send { flow, bytes }, Some(wire)) => wire.send(flow, bytes),
+                // Clients are not served on sockets.
+                (Output::Send { .. }, None) | (Output::Client(_), _) => {}
             }
         }
     }

@@ -1,5 +1,7 @@
 //! [`UcServer`]: the machine.
 
+mod clients;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use crate::sip::transaction::{Due, Incoming, Limits, Matched, ServerTransactionI
 use crate::sip::{Flow, Message, ParseError, Transport};
 use crate::timers::Timers;
 use crate::ucserver::bindings::{BindingView, Bindings};
+use crate::ucserver::clients::{Clients, ToClient, fnv};
 use crate::ucserver::digest::Gate;
 use crate::ucserver::journal::{Event, Journal, Unreached};
 use crate::ucserver::mood::{Behaviour, Mood};
@@ -41,6 +44,23 @@ pub enum Input {
         /// To whom.
         remote: SocketAddr,
     },
+    /// A client that speaks UCSAP has connected. Not to say so is no fault: the first message does.
+    ClientOpened {
+        /// A number that no connection has had before.
+        connection: u64,
+    },
+    /// A message of a client, cut out of its stream.
+    Client {
+        /// On which connection.
+        connection: u64,
+        /// The message.
+        message: Bytes,
+    },
+    /// A client's connection has ended.
+    ClientClosed {
+        /// Which.
+        connection: u64,
+    },
     /// The deadline of [`UcServer::next`] has come.
     Timeout,
 }
@@ -56,11 +76,13 @@ pub enum Output {
         /// What.
         bytes: Bytes,
     },
+    /// Do this to a client's connection.
+    Client(ToClient),
 }
 
 /// A simulated UCServer.
 ///
-/// Law of use: after [`UcServer::handle`], [`UcServer::set_mood`] and each ping, call
+/// Law of use: after [`UcServer::handle`], [`UcServer::set_mood`], each ping and each call, call
 /// [`UcServer::poll`] until `None`, then sleep until [`UcServer::next`] or the next input.
 #[derive(Debug)]
 pub struct UcServer {
@@ -84,6 +106,7 @@ struct Life {
     transactions: Transactions<Ping>,
     rounds: Rounds,
     late: Timers<Answer>,
+    clients: Clients,
 }
 
 /// An answer on its way.
@@ -115,13 +138,19 @@ impl UcServer {
     pub fn handle(&mut self, now: Uptime, input: Input) {
         self.seen = now;
         if let Behaviour::Silent { .. } = self.behaviour(now) {
-            if matches!(input, Input::Sip { .. }) {
-                self.journal.count().ignored += 1;
-            }
-            return;
+            return self.ignore(now, &input);
         }
         self.expire(now);
         match input {
+            Input::ClientOpened { connection } => {
+                self.with_clients(now, |clients, around| clients.opened(around, connection));
+            }
+            Input::Client { connection, message } => self.with_clients(now, |clients, around| {
+                clients.message(around, connection, message);
+            }),
+            Input::ClientClosed { connection } => {
+                self.with_clients(now, |clients, around| clients.closed(around, connection));
+            }
             Input::Sip { flow, message } => self.on_sip(now, flow, message),
             Input::Closed { flow } if flow.transport == Transport::Udp => {}
             Input::Closed { flow } => self.on_lost(now, flow.remote),
@@ -132,7 +161,7 @@ impl UcServer {
 
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outputs.pop_front().or_else(|| self.life.clients.poll().map(Output::Client))
     }
 
     /// When [`Input::Timeout`] is due.
@@ -141,10 +170,9 @@ impl UcServer {
             return until;
         }
         let life = &self.life;
-        [life.transactions.next(), life.bindings.next(), life.late.next(), life.rounds.next()]
-            .into_iter()
-            .flatten()
-            .min()
+        let sip =
+            [life.transactions.next(), life.bindings.next(), life.late.next(), life.rounds.next()];
+        sip.into_iter().chain([life.clients.next()]).flatten().min()
     }
 
     /// Where a user belongs, by canonical AoR: to the server at `host:port`, or to this one.
@@ -163,8 +191,11 @@ impl UcServer {
         self.mood_since = now;
         self.journal.write(now, Event::MoodSet(mood));
         if matches!(mood, Mood::Dead | Mood::Amnesia) {
-            self.life = Life::begin(&self.settings, &mut self.rng);
+            let life = Life::begin(&self.settings, &mut self.rng);
+            let old = std::mem::replace(&mut self.life, life);
             self.outputs.clear();
+            let close = |connection| Output::Client(ToClient::Close { connection });
+            self.outputs.extend(old.clients.connections().map(close));
         }
         if mood == Mood::Amnesia || (was_dead && mood != Mood::Dead) {
             self.journal.write(now, Event::Restarted);
@@ -225,9 +256,11 @@ impl UcServer {
         self.life.bindings.len()
     }
 
-    /// How many users have a binding, as of the last input.
+    /// How many users have a binding or a client that is logged in, as of the last input. A login
+    /// name and the user part of an AoR that are the same are the same user.
     pub fn users_logged_in(&self) -> usize {
-        self.life.bindings.users()
+        let Life { bindings, clients, .. } = &self.life;
+        bindings.users() + clients.user_names().filter(|name| !bindings.knows_name(name)).count()
     }
 
     /// [`Settings::name`].
@@ -246,12 +279,13 @@ impl UcServer {
             return None;
         }
         self.expire(now);
+        let users = self.users_logged_in();
         let Self { settings, life, .. } = self;
         let whole = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Some(Document {
             boot_id: Arc::clone(&life.boot_id),
             version: settings.version.parse().ok(),
-            users_logged_in: whole(life.bindings.users()),
+            users_logged_in: whole(users),
             users_capacity: settings.capacity_users,
             registrations: Some(whole(life.bindings.len())),
             cpu_percent: Some(settings.cpu_percent),
@@ -459,6 +493,7 @@ impl UcServer {
     }
 
     fn on_timeout(&mut self, now: Uptime) {
+        self.with_clients(now, Clients::tick);
         while let Some(answer) = self.life.late.pop_due(now) {
             self.answer(now, answer);
         }
@@ -500,6 +535,8 @@ impl Life {
         let gate = settings.digest.clone();
         let limits = Limits { server: settings.transactions, client: settings.transactions };
         Self {
+            // Of the boot id, so that chance of one kind of client is not that of the other.
+            clients: Clients::new(fnv(boot_id.as_bytes())),
             boot_id: Arc::from(boot_id),
             gate: gate.map(|digest| Gate::new(digest, settings.nonce_lifetime, rng)),
             bindings: Bindings::default(),

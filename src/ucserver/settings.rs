@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::sip::transaction::Timings;
+use crate::ucserver::clients::ClientSettings;
 use crate::ucserver::digest::DigestSettings;
 
 /// How a simulated UCServer is set up. The default is a lenient one on `127.0.0.1:5060`.
@@ -24,7 +25,8 @@ pub struct Settings {
     /// Users who belong to another server, by canonical AoR, and `host:port` of that one. They are
     /// sent there in the mood [`StrictHome`](crate::ucserver::Mood::StrictHome), and served otherwise.
     pub homes: BTreeMap<String, String>,
-    /// Users with a binding above which strangers are refused; `None`: no limit.
+    /// Users with a binding above which strangers are refused, and likewise users whose clients are
+    /// logged in; `None`: no limit.
     pub capacity_users: Option<u32>,
     /// Contacts an AoR may have.
     pub bindings_per_aor: usize,
@@ -59,6 +61,8 @@ pub struct Settings {
     pub journal_entries: usize,
     /// How long a nonce is good.
     pub nonce_lifetime: Duration,
+    /// How it serves clients that speak UCSAP.
+    pub clients: ClientSettings,
 }
 
 /// What a registrar that knows Path does when the phone's request does not say so too
@@ -99,6 +103,7 @@ impl Default for Settings {
             transactions: 200_000,
             journal_entries: 65_536,
             nonce_lifetime: Duration::from_secs(300),
+            clients: ClientSettings::default(),
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
         ],
     ),
     // Of `cluster` the health document alone: its format is published, not the door's.
-    ("ucserver", &["now", "private", "timers", "sip", "cluster"]),
+    ("ucserver", &["now", "private", "timers", "sip", "ucsap", "cluster"]),
     ("store", &["directory"]),
     ("net", &["now", "timers", "arena", "sip", "ucsap", "cluster", "directory", "door"]),
     // Of `net` the clock alone, and of `sip` the names of transports: it is no part of the door.

@@ -34,6 +34,9 @@ fn pings(desk: &Desk) -> Vec<Result<(), Unreached>> {
             | Event::Removed { .. }
             | Event::Expired { .. }
             | Event::Refused { .. }
+            | Event::LoggedIn { .. }
+            | Event::LoggedOff { .. }
+            | Event::Dialled { .. }
             | Event::MoodSet(_)
             | Event::Restarted => None,
         })

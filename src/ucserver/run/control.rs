@@ -195,6 +195,9 @@ impl Told {
                 | Event::Removed { .. }
                 | Event::Expired { .. }
                 | Event::Refused { .. }
+                | Event::LoggedIn { .. }
+                | Event::LoggedOff { .. }
+                | Event::Dialled { .. }
                 | Event::MoodSet(_)
                 | Event::Restarted => {}
             }
