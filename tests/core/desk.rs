@@ -1,14 +1,18 @@
 //! One door at a desk: requests written by hand on one side, strict servers on the other, no
 //! network between them. Whatever is sent arrives at once; time passes only when told to.
 
-use std::collections::{BTreeMap, VecDeque};
+pub(crate) mod clients;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use frontdoor::cluster::{BindingAddress, ServerId};
 use frontdoor::directory::record::{Change, Record, Recorded, UserRecord};
-use frontdoor::door::{BindingStatus, Door, Input, Listener, Output, Settings, Side, UserStatus};
+use frontdoor::door::{
+    BindingStatus, Command, Door, Input, Listener, Output, Settings, Side, UserStatus,
+};
 use frontdoor::now::{Now, Uptime};
 use frontdoor::sip::{
     ConnectionId, Flow, HeaderName, ListenerId, Message, NameAddr, Response, Transport,
@@ -48,12 +52,28 @@ pub(crate) struct Desk {
     pub(crate) disk_waits: bool,
     pub(crate) script: Option<Script>,
     pub(crate) tamper: Option<Tamper>,
+    /// The client plane.
+    pub(crate) clients: ClientSide,
     records: VecDeque<Record>,
     /// What is on its way to the door, in order.
     queue: VecDeque<Input>,
     busy: bool,
     store: Memory,
     life: u64,
+}
+
+/// What is known of clients and legs.
+#[derive(Default)]
+pub(crate) struct ClientSide {
+    /// What reached clients.
+    inbox: Vec<(ConnectionId, frontdoor::ucsap::Message)>,
+    /// Clients' connections that the door closed, and when.
+    closed: Vec<(Uptime, ConnectionId)>,
+    /// Legs that stand, by number: to which server.
+    legs: BTreeMap<u64, (usize, Flow)>,
+    ended: BTreeSet<u64>,
+    /// What reached servers on legs.
+    pub(crate) asked: Vec<(Uptime, usize, frontdoor::ucsap::Message)>,
 }
 
 /// A desk before the door opens.
@@ -74,6 +94,9 @@ pub(crate) fn plan(servers: usize) -> Plan {
     // Who counts REGISTERs at a server does not count questions (tests/core/incarnations.rs does).
     settings.health.sample_interval = Duration::from_secs(86_400);
     settings.sip.trusted_networks.push("2001:db8::/32".parse().unwrap());
+    for (index, server) in settings.servers.iter_mut().enumerate() {
+        server.clients = Some(clients::entrance(index));
+    }
     let servers = (0..servers)
         .map(|index| ucserver::Settings {
             name: format!("ucs{}", index + 1).into(),
@@ -119,6 +142,7 @@ impl Plan {
             disk_waits: false,
             script: None,
             tamper: None,
+            clients: ClientSide::default(),
             records: VecDeque::new(),
             queue: VecDeque::new(),
             busy: false,
@@ -357,6 +381,15 @@ impl Desk {
         self.settle();
     }
 
+    /// An operator says something; whether it is taken is not asked.
+    pub(crate) fn order(&mut self, command: &Command) {
+        let _ = self.door.command(self.now, command);
+        self.busy = true;
+        self.drain_door();
+        self.busy = false;
+        self.settle();
+    }
+
     fn settle(&mut self) {
         if std::mem::replace(&mut self.busy, true) {
             return;
@@ -379,14 +412,21 @@ impl Desk {
             Output::Send { flow, bytes } if flow.listener == SERVERS => {
                 self.reach_server(flow.remote, bytes);
             }
+            Output::Send { flow, bytes } if flow.connection.is_own() => {
+                self.reach_entrance(flow, bytes);
+            }
+            Output::Send { flow, bytes } if flow.listener == clients::CLIENTS => {
+                let message = frontdoor::ucsap::Message::parse(bytes).unwrap();
+                self.clients.inbox.push((flow.connection, message));
+            }
+            Output::Close { flow } => self.hang_up(flow),
             Output::Send { flow, bytes } => {
                 let message = Message::parse(bytes).expect("the door sends what can be read");
                 self.inbox.push((flow.remote, message));
             }
             Output::Record(record) if self.disk_waits => self.records.push_back(record),
             Output::Record(record) => self.commit(record),
-            Output::Close { .. }
-            | Output::Fetch(ServerId(_))
+            Output::Fetch(ServerId(_))
             | Output::Ordered { .. }
             | Output::Event(_)
             | Output::Report(_) => {}
@@ -425,7 +465,14 @@ impl Desk {
     }
 
     fn drain_server(&mut self, server: usize) {
-        while let Some(ucserver::Output::Send { mut bytes, .. }) = self.servers[server].poll() {
+        while let Some(output) = self.servers[server].poll() {
+            let mut bytes = match output {
+                ucserver::Output::Send { bytes, .. } => bytes,
+                ucserver::Output::Client(what) => {
+                    self.entrance_does(what);
+                    continue;
+                }
+            };
             let message = Message::parse(bytes.clone()).unwrap();
             if let (Some(tamper), Some(_)) = (self.tamper.as_mut(), message.status()) {
                 bytes = tamper(&message);

@@ -11,6 +11,7 @@
 )]
 
 mod along_the_path;
+mod clients;
 mod commands;
 mod departures;
 mod desk;

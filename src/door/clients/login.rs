@@ -169,10 +169,20 @@ impl Door {
         }
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.stage = Stage::LoggingIn;
-        if session.leg.as_ref().is_some_and(|leg| leg.server == server) {
+        let is_there = session.leg.as_ref().is_some_and(|leg| leg.server == server);
+        let shown = session.login.as_ref();
+        let goes_anywhere = shown.is_some_and(|login| login.can_be_replayed || login.asks_only);
+        let user = session.user;
+        if is_there {
             self.show_login(id, Which::Leg);
-        } else {
+        } else if goes_anywhere {
             self.open_leg(id, server, false);
+        } else {
+            // What is shown was meant for the server that answered: from now on it is known where.
+            if let Some(user) = user {
+                self.remember_device(id, user);
+            }
+            self.refuse_login(now, id, Refusal::Again);
         }
     }
 

@@ -33,6 +33,8 @@ const OUTCOME_UNKNOWN: &str = "the server failed before it answered, so it is no
 /// Until a session is tried again, the first time; it doubles.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(5);
+/// Until it is looked again whether a session that is held may still hope.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Servers that refuse a session so often will not take it.
 const FAILURES_MAX: u32 = 12;
 
@@ -122,10 +124,19 @@ impl Door {
             Outcome::Block { .. } if at.is_none() => self.close_soon(now, id),
             Outcome::Hold => {
                 self.clients.waiting.insert(id);
+                self.look_again(now, id);
             }
             Outcome::AssignHome(_) | Outcome::Relocate(_) | Outcome::Block { .. } => {}
         }
         self.wake_session(id);
+    }
+
+    /// Nothing tells that a grace time is over.
+    fn look_again(&mut self, now: Now, id: SlotId) {
+        let wait = self.jitter(LOOK_AGAIN_AFTER / 2, LOOK_AGAIN_AFTER);
+        if let Some(session) = self.clients.sessions.get_mut(id) {
+            session.again_at = Some(now.uptime + wait);
+        }
     }
 
     fn move_session(&mut self, now: Now, id: SlotId, server: ServerId) {
