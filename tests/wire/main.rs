@@ -29,6 +29,7 @@ mod overload;
 mod passthrough;
 mod pushes;
 mod schema;
+mod simulated_clients;
 mod sipp;
 mod sipsak;
 mod sockets;
