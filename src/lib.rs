@@ -41,6 +41,8 @@ pub mod net;
 
 pub mod sip;
 
+pub mod ucsap;
+
 pub mod door;
 
 pub mod directory;
