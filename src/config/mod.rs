@@ -131,6 +131,7 @@ impl Config {
         let listeners = self.sockets.iter().map(|socket| net::Listen {
             name: Arc::clone(&socket.name),
             transport: socket.transport,
+            speaks: net::Protocol::Sip,
             address: socket.address,
         });
         net::Settings {

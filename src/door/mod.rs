@@ -138,6 +138,13 @@ pub enum Input {
         /// The message.
         message: Bytes,
     },
+    /// One framed message of a stream that speaks UCSAP.
+    Rose {
+        /// What it came by.
+        flow: Flow,
+        /// The message.
+        message: Bytes,
+    },
     /// A stream ended or was never made.
     Closed {
         /// Which.
@@ -196,6 +203,12 @@ pub enum Output {
         flow: Flow,
         /// What.
         bytes: Bytes,
+    },
+    /// End this stream once what was sent on it has left. Nothing that is read from it afterwards
+    /// comes in, and its end is not told; what had been read before may still come.
+    Close {
+        /// Which.
+        flow: Flow,
     },
     /// Make this durable; answered by [`Input::Recorded`].
     Record(Record),
@@ -462,6 +475,7 @@ impl Door {
         debug_assert!(self.outputs.is_empty(), "drain the outputs after every input");
         match input {
             Input::Sip { flow, message } => return self.on_messages(now, &[(flow, message)]),
+            Input::Rose { flow, message } => self.on_rose(now, flow, &message),
             Input::Closed { flow, refused } => self.on_closed(now, flow, refused),
             Input::Unreachable { remote, transport, refused } => {
                 self.on_unreachable(now, remote, transport, refused);
@@ -493,6 +507,10 @@ impl Door {
             self.on_message(now, *flow, message);
             self.look_after(now);
         }
+    }
+
+    fn on_rose(&mut self, _now: Now, _flow: Flow, _message: &Bytes) {
+        self.stats.received += 1;
     }
 
     /// What may have come of an input beside its answer.

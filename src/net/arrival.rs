@@ -20,9 +20,17 @@ pub enum Arrival {
         /// The message.
         message: Bytes,
     },
+    /// One framed message of a stream that speaks UCSAP.
+    Rose {
+        /// What it came by.
+        flow: Flow,
+        /// The message, as [`crate::ucsap::framing::Framer`] cuts it.
+        message: Bytes,
+    },
     /// A stream ended or was never made.
     Closed {
-        /// Which. Without connection: the wish given to [`super::Sockets::send`] failed.
+        /// Which. Without connection: the wish given to [`super::Sockets::send`] failed. A
+        /// connection of the core's own keeps its name, made or not.
         flow: Flow,
         /// Whether the peer's own host refused or reset it (RST).
         refused: bool,

@@ -1,7 +1,7 @@
 //! One stream connection: what comes is framed, what goes waits while the peer does not read.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use bytes::{Buf as _, Bytes};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::net::arrival::Arrival;
+use crate::net::framing::{Cut, Framing, Protocol as Spoken};
+use crate::net::limits::Limits;
 use crate::net::outbound::Outbound;
 use crate::net::patience::Patience;
 use crate::net::readiness::Wanted;
-use crate::net::tcp::{Limits, Turn};
+use crate::net::tcp::Turn;
 use crate::now::Uptime;
 use crate::sip::ConnectionId;
 use crate::sip::Flow;
 use crate::sip::ListenerId;
 use crate::sip::Transport;
-use crate::sip::framing::{Frame, Framer};
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub(super) enum End {
     SlowMessage,
     /// The peer did not read.
     SlowReader,
-    /// Not framed SIP.
+    /// Not framed as it should be.
     Unframed,
 }
 
@@ -50,6 +51,16 @@ impl End {
         );
         if refused { Self::Refused } else { Self::Failed }
     }
+}
+
+/// Who is at the other end of a connection, and what it is known by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) listener: ListenerId,
+    pub(super) remote: SocketAddr,
+    pub(super) speaks: Spoken,
+    /// The name that the core has given it.
+    pub(super) own: Option<ConnectionId>,
 }
 
 /// How far a connection has come, and who made it.
@@ -76,23 +87,24 @@ pub(super) enum Sent {
 
 /// A connection.
 pub(super) struct Connection {
-    pub(super) listener: ListenerId,
-    pub(super) remote: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) standing: Standing,
     /// What is told of it, as asked for last.
     pub(super) told: Wanted,
     stream: TcpStream,
-    framer: Framer,
+    framing: Framing,
     outbound: Outbound,
     patience: Patience,
     /// Writing failed: it ends with this, once what had come before is read.
     broken: Option<End>,
+    /// It is to be closed, at the latest then, and nothing that comes is heard any more.
+    closing: Option<Uptime>,
 }
 
 impl Connection {
     /// One that was accepted on behalf of `source`.
     pub(super) fn accepted(
-        (listener, stream, remote): (ListenerId, TcpStream, SocketAddr),
+        (stream, peer): (TcpStream, Peer),
         source: IpAddr,
         limits: &Limits,
         now: Uptime,
@@ -100,45 +112,45 @@ impl Connection {
         stream.set_nonblocking(true)?;
         prepare(&stream, limits);
         Ok(Self {
-            listener,
-            remote,
+            peer,
             standing: Standing::Accepted(source),
             told: Wanted::Read,
             stream,
-            framer: Framer::new(limits.framing),
+            framing: Framing::new(peer.speaks, limits),
             outbound: Outbound::new(limits.queue_accepted),
             patience: Patience::with_first(now + limits.first_message),
             broken: None,
+            closing: None,
         })
     }
 
-    /// One that is being made from any port of `local`.
+    /// One that is being made from any port of `local`; from any address without.
     pub(super) fn connecting(
-        listener: ListenerId,
-        local: SocketAddr,
-        remote: SocketAddr,
+        peer: Peer,
+        local: Option<IpAddr>,
         limits: &Limits,
         now: Uptime,
     ) -> io::Result<Self> {
+        let remote = peer.remote;
         let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
-        if !local.ip().is_unspecified() {
-            socket.bind(&SocketAddr::new(local.ip(), 0).into())?;
+        if let Some(local) = local.filter(|it| !it.is_unspecified()) {
+            socket.bind(&SocketAddr::new(local, 0).into())?;
         }
         match socket.connect(&remote.into()) {
             Err(error) if !is_under_way(&error) => return Err(error),
             _ => {}
         }
         Ok(Self {
-            listener,
-            remote,
+            peer,
             standing: Standing::Connecting,
             told: Wanted::Write,
             stream: socket.into(),
-            framer: Framer::new(limits.framing),
+            framing: Framing::new(peer.speaks, limits),
             outbound: Outbound::new(limits.queue_made),
             patience: Patience::with_making(now + limits.connect),
             broken: None,
+            closing: None,
         })
     }
 
@@ -180,26 +192,33 @@ impl Connection {
             Err(error) if is_for_now(&error) => return self.broken.map_or(Ok(()), Err),
             Err(error) => return Err(self.broken.unwrap_or_else(|| End::of(&error))),
         };
+        if self.closing.is_some() {
+            return Ok(());
+        }
         let flow = self.flow(id);
         let mut landed = landing.get(..octets).unwrap_or_default();
         let mut pings = 0;
         let Turn { now, arena, into, counters } = turn;
         loop {
-            match self.framer.next_landed(&mut landed, |message| arena.keep(message)) {
-                Ok(Some(Frame::Message(message))) => {
+            match self.framing.next_landed(&mut landed, |message| arena.keep(message)) {
+                Ok(Some(Cut::Sip(message))) => {
                     self.patience.message_came();
                     into.push(Arrival::Message { flow, message });
                 }
-                Ok(Some(Frame::Ping)) => {
+                Ok(Some(Cut::Rose(message))) => {
+                    self.patience.message_came();
+                    into.push(Arrival::Rose { flow, message });
+                }
+                Ok(Some(Cut::Ping)) => {
                     self.patience.sign_of_life();
                     pings += 1;
                 }
-                Ok(Some(Frame::Pong)) => self.patience.sign_of_life(),
+                Ok(Some(Cut::Pong)) => self.patience.sign_of_life(),
                 Ok(None) => break,
                 Err(_) => return Err(End::Unframed),
             }
         }
-        self.patience.go_on(self.framer.buffered(), *now, limits);
+        self.patience.go_on(self.framing.buffered(), *now, limits);
         if pings > 0 && self.answer_pings(pings, limits, *now) {
             counters.pings_answered += pings as u64;
         }
@@ -233,6 +252,15 @@ impl Connection {
 
     /// Sends what waits, as far as the kernel takes it.
     pub(super) fn flush(&mut self, limits: &Limits, now: Uptime) {
+        self.write(limits, now);
+        if self.closing.is_some() && self.outbound.is_empty() {
+            // The peer is waited for: a socket that is closed with unread octets takes back what
+            // was sent last. Whoever cannot be told has gone.
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn write(&mut self, limits: &Limits, now: Uptime) {
         while let Some(first) = self.outbound.first() {
             match self.stream.write(first) {
                 Ok(octets) => {
@@ -249,6 +277,19 @@ impl Connection {
         }
     }
 
+    /// Sends what waits, and then ends; nothing is heard any more.
+    pub(super) fn close(&mut self, limits: &Limits, now: Uptime) {
+        self.closing = Some(now + limits.write);
+        if self.standing != Standing::Connecting {
+            self.flush(limits, now);
+        }
+    }
+
+    /// Whether it was told to end.
+    pub(super) const fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
     /// Whether nothing waits to be sent.
     pub(super) fn is_flushed(&self) -> bool {
         self.outbound.is_empty() || self.broken.is_some()
@@ -261,7 +302,12 @@ impl Connection {
         }
         let Patience { until, why, .. } = self.patience;
         let written = self.outbound.until();
-        if written < until { (written, End::SlowReader) } else { (until, why) }
+        let deadline = if written < until { (written, End::SlowReader) } else { (until, why) };
+        match self.closing {
+            Some(until) if self.outbound.is_empty() => (until, End::Finished),
+            Some(until) if until < deadline.0 => (until, End::SlowReader),
+            Some(_) | None => deadline,
+        }
     }
 
     /// What it wants to be told.
@@ -275,9 +321,10 @@ impl Connection {
 
     /// What comes by it. A connection that was never made is known by the wish for it.
     pub(super) fn flow(&self, id: ConnectionId) -> Flow {
-        let connection =
-            if self.standing == Standing::Connecting { ConnectionId::NONE } else { id };
-        Flow { listener: self.listener, transport: Transport::Tcp, remote: self.remote, connection }
+        let Peer { listener, remote, own, .. } = self.peer;
+        let made = if self.standing == Standing::Connecting { ConnectionId::NONE } else { id };
+        let connection = own.unwrap_or(made);
+        Flow { listener, transport: Transport::Tcp, remote, connection }
     }
 
     /// Answers pings, together, unless the peer does not read what it is sent anyway.

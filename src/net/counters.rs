@@ -44,10 +44,12 @@ counters! {
     closed_slow_message,
     /// Connections closed: the peer did not read what it was sent.
     closed_slow_reader,
-    /// Connections closed: what came was not framed SIP.
+    /// Connections closed: what came was not framed as its listener's protocol wants it.
     closed_unframed,
     /// Connections reset by the peer.
     closed_reset,
+    /// Connections closed by the door; what their peers said afterwards was not heard.
+    closed_by_door,
     /// Messages for a stream flow that had ended.
     sends_without_connection,
     /// Keep-alive pings of streams answered.

@@ -333,6 +333,7 @@ impl<C: Core> Driver<C> {
                     messages.push((flow, message));
                     continue;
                 }
+                Arrival::Rose { flow, message } => Input::Rose { flow, message },
                 Arrival::Closed { flow, refused } => Input::Closed { flow, refused },
                 Arrival::Unreachable { remote, transport, refused } => {
                     Input::Unreachable { remote, transport, refused }
@@ -393,6 +394,7 @@ impl<C: Core> Driver<C> {
         while let Some(output) = self.core.poll() {
             match output {
                 Output::Send { flow, bytes } => self.sockets.send(flow, bytes),
+                Output::Close { flow } => self.sockets.close(flow),
                 Output::Record(record) => {
                     self.writes_waiting += 1;
                     self.sockets.counters_mut().records_written += 1;

@@ -8,7 +8,9 @@ use nix::libc;
 use smallvec::SmallVec;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::net::connection::Peer;
 use crate::net::counters::Counters;
+use crate::net::framing::Protocol as Spoken;
 use crate::net::readiness::{Readiness, Wanted, Who};
 use crate::now::Uptime;
 use crate::sip::ListenerId;
@@ -22,8 +24,8 @@ const BACKLOG: i32 = 4_096;
 /// How long accepting rests when the system has no descriptor or memory for it.
 const REST: Duration = Duration::from_millis(200);
 
-/// What was accepted: by which listener, and from where.
-pub(super) type Accepted = (ListenerId, TcpStream, SocketAddr);
+/// What was accepted, and from whom.
+pub(super) type Accepted = (TcpStream, Peer);
 
 /// All listening sockets of streams.
 #[derive(Default)]
@@ -35,6 +37,7 @@ pub(super) struct Listeners {
 
 struct Listener {
     id: ListenerId,
+    speaks: Spoken,
     socket: TcpListener,
     local: SocketAddr,
 }
@@ -43,7 +46,7 @@ impl Listeners {
     /// Listens on `address`; an IPv6 socket takes IPv6 only. Returns the bound address.
     pub(super) fn open(
         &mut self,
-        id: ListenerId,
+        (id, speaks): (ListenerId, Spoken),
         address: SocketAddr,
         readiness: &Readiness,
     ) -> io::Result<SocketAddr> {
@@ -60,13 +63,18 @@ impl Listeners {
         let local = socket.local_addr()?;
         let place = u16::try_from(self.sockets.len()).map_err(io::Error::other)?;
         readiness.watch(&socket, Who::Listener(place), Wanted::Read)?;
-        self.sockets.push(Listener { id, socket, local });
+        self.sockets.push(Listener { id, speaks, socket, local });
         Ok(local)
     }
 
     /// The bound address of a listener.
     pub(super) fn local_of(&self, id: ListenerId) -> Option<SocketAddr> {
         self.sockets.iter().find(|it| it.id == id).map(|it| it.local)
+    }
+
+    /// What is spoken at a listener.
+    pub(super) fn speaks(&self, id: ListenerId) -> Option<Spoken> {
+        self.sockets.iter().find(|it| it.id == id).map(|it| it.speaks)
     }
 
     /// Closes all of them.
@@ -96,7 +104,10 @@ impl Listeners {
         let Some(listener) = self.sockets.get(usize::from(place)) else { return accepted };
         for _ in 0..BATCH {
             match listener.socket.accept() {
-                Ok((stream, remote)) => accepted.push((listener.id, stream, remote)),
+                Ok((stream, remote)) => {
+                    let Listener { id, speaks, .. } = *listener;
+                    accepted.push((stream, Peer { listener: id, remote, speaks, own: None }));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     counters.accept_failures += 1;

@@ -18,6 +18,8 @@ mod counters;
 mod deadlines;
 mod driver;
 mod fetch;
+mod framing;
+mod limits;
 mod listeners;
 mod outbound;
 mod patience;
@@ -47,10 +49,11 @@ pub use clock::Clock;
 pub use counters::Counters;
 pub use driver::{Core, EventObserver, Ledger, Observers, Stopped};
 pub use fetch::fetch;
+pub use framing::Protocol;
+pub use limits::{Limits, UcsapLimits};
 pub use published::{Handle, Snapshot, USERS_PAGE_LIMIT, Unanswered};
 pub use pushed::Settings as PushSettings;
 pub use sockets::{BindError, Listen, Sockets};
-pub use tcp::Limits;
 
 /// What the shell is told at start.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,7 @@
 //! [`Patience`]: how long a connection may be silent, and what its silence means.
 
 use crate::net::connection::End;
-use crate::net::tcp::Limits;
+use crate::net::limits::Limits;
 use crate::now::Uptime;
 
 /// Until when the next sign of life is waited for, and what its absence means.

@@ -5,12 +5,15 @@ use crate::sip::ConnectionId;
 /// The bits of a name that say which place; the others are a serial number.
 const PLACE_BITS: u32 = 24;
 
-/// Places at most. The last number is left out, so that no name is [`ConnectionId::ENDED`].
-const PLACES: usize = (1 << PLACE_BITS) - 1;
+/// All but the first, which is for the names that the core gives ([`ConnectionId::own`]).
+const SERIAL_BITS: u32 = u64::BITS - PLACE_BITS - 1;
+
+/// Places at most.
+const PLACES: usize = 1 << PLACE_BITS;
 
 /// What has a [`ConnectionId`].
 ///
-/// Every name has a serial number of its own, from one on: after a trillion of them they begin
+/// Every name has a serial number of its own, from one on: after half a trillion of them they begin
 /// anew. Whoever still holds the name of something that is gone finds nothing in its place, or
 /// something of another name, but never what is there now.
 pub(super) struct Slab<T> {
@@ -46,7 +49,7 @@ impl<T> Slab<T> {
             }
             None => return None,
         };
-        self.serial = (self.serial + 1) % (1 << (u64::BITS - PLACE_BITS));
+        self.serial = (self.serial + 1) % (1 << SERIAL_BITS);
         // Serial zero belongs to no connection.
         self.serial = self.serial.max(1);
         let id = ConnectionId(self.serial << PLACE_BITS | place as u64);
@@ -119,9 +122,9 @@ mod tests {
 
     #[test]
     fn a_serial_number_that_begins_anew_leaves_out_the_one_that_is_nobodys() {
-        let mut slab = Slab { serial: (1 << 40) - 2, ..Slab::default() };
+        let mut slab = Slab { serial: (1 << SERIAL_BITS) - 2, ..Slab::default() };
         let last = slab.insert('a').unwrap();
-        assert_ne!(last, ConnectionId::ENDED);
+        assert!(!last.is_own() && last != ConnectionId::ENDED);
         let anew = slab.insert('b').unwrap();
         assert_eq!(anew.0 >> PLACE_BITS, 1);
         assert_eq!(slab.iter().map(|(_, held)| *held).collect::<Vec<_>>(), ['a', 'b']);

@@ -15,8 +15,10 @@ use crate::net::arrival::Arrival;
 use crate::net::batch::Landing;
 use crate::net::clock::Clock;
 use crate::net::counters::Counters;
+use crate::net::framing::Protocol;
+use crate::net::limits::Limits;
 use crate::net::pressure::Pressure;
-use crate::net::tcp::{Hub, Limits, Turn};
+use crate::net::tcp::{Hub, Turn};
 use crate::net::udp::UdpListener;
 use crate::sip::Flow;
 use crate::sip::ListenerId;
@@ -27,8 +29,10 @@ use crate::sip::Transport;
 pub struct Listen {
     /// Its configured name.
     pub name: Arc<str>,
-    /// What is spoken there.
+    /// By what.
     pub transport: Transport,
+    /// What is spoken there.
+    pub speaks: Protocol,
     /// Where.
     pub address: SocketAddr,
 }
@@ -48,7 +52,7 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// All SIP sockets of one task. Needs a tokio runtime.
+/// All sockets of one task. Needs a tokio runtime.
 pub struct Sockets {
     udp: Vec<UdpListener>,
     /// Datagrams each of them has lost in the kernel, as told last.
@@ -121,8 +125,12 @@ impl Sockets {
 
     /// Sends on a flow. Datagrams leave together, at the latest with the next
     /// [`Sockets::hand_over`] or [`Sockets::arrivals`]; what fails is an [`Arrival`] later, what
-    /// does not fit is counted.
+    /// does not fit is counted. A connection of the core's own is made by the first that is sent on
+    /// it ([`crate::sip::ConnectionId::own`]).
     pub fn send(&mut self, flow: Flow, bytes: Bytes) {
+        if flow.connection.is_own() {
+            return self.send_own(flow, bytes);
+        }
         let socket = self.routes.get(usize::from(flow.listener.0)).map(|route| route.socket);
         match (flow.transport, socket) {
             (Transport::Udp, Some(Socket::Udp(place))) => {
@@ -136,6 +144,15 @@ impl Sockets {
             // A flow of a listener that is not there, or not of that transport.
             (Transport::Udp, _) => self.counters.datagrams_undeliverable += 1,
             (Transport::Tcp, _) => self.counters.sends_without_connection += 1,
+        }
+    }
+
+    /// Ends a stream once what was sent on it has left, at the latest after the time a peer has to
+    /// read. Nothing that is read from it afterwards arrives, and no [`Arrival::Closed`] tells of its
+    /// end; what had arrived before may still come out of [`Sockets::arrivals`].
+    pub fn close(&mut self, flow: Flow) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.close(flow, &mut self.counters);
         }
     }
 
@@ -197,8 +214,29 @@ impl Sockets {
         &mut self.counters
     }
 
+    fn send_own(&mut self, flow: Flow, bytes: Bytes) {
+        let flow = Flow { listener: ListenerId::NONE, transport: Transport::Tcp, ..flow };
+        if self.hub().is_err() {
+            self.counters.connections_not_made += 1;
+            self.failed.push(Arrival::Closed { flow, refused: false });
+        }
+        if let Some(tcp) = &mut self.tcp {
+            tcp.send(flow, bytes, &mut self.counters);
+        }
+    }
+
+    fn hub(&mut self) -> io::Result<&mut Hub> {
+        match &mut self.tcp {
+            Some(tcp) => Ok(tcp),
+            none => Ok(none.insert(Hub::new(self.limits)?)),
+        }
+    }
+
     fn open(&mut self, id: ListenerId, listen: &Listen) -> io::Result<Route> {
         match listen.transport {
+            Transport::Udp if listen.speaks == Protocol::Ucsap => {
+                Err(io::Error::other("UCSAP is spoken on streams only"))
+            }
             Transport::Udp => {
                 let udp = UdpListener::bind(id, listen.address)?;
                 let local = udp.local_addr()?;
@@ -207,11 +245,7 @@ impl Sockets {
                 Ok(Route { local, socket: Socket::Udp(self.udp.len() - 1) })
             }
             Transport::Tcp => {
-                let tcp = match &mut self.tcp {
-                    Some(tcp) => tcp,
-                    none => none.insert(Hub::new(self.limits)?),
-                };
-                let local = tcp.listen(id, listen.address)?;
+                let local = self.hub()?.listen((id, listen.speaks), listen.address)?;
                 Ok(Route { local, socket: Socket::Tcp })
             }
         }

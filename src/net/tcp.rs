@@ -9,7 +9,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::Context;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Sleep, sleep_until};
@@ -17,9 +16,11 @@ use tokio::time::{Sleep, sleep_until};
 use crate::arena::Arena;
 use crate::net::arrival::Arrival;
 use crate::net::clock::Clock;
-use crate::net::connection::{Connection, End, Sent, Standing};
+use crate::net::connection::{Connection, End, Peer, Sent, Standing};
 use crate::net::counters::Counters;
 use crate::net::deadlines::Deadlines;
+use crate::net::framing::Protocol;
+use crate::net::limits::{Bounds, Limits};
 use crate::net::listeners::{Accepted, Listeners};
 use crate::net::readiness::{Readiness, Ready, Who};
 use crate::net::slab::Slab;
@@ -27,7 +28,6 @@ use crate::now::Uptime;
 use crate::sip::ConnectionId;
 use crate::sip::Flow;
 use crate::sip::ListenerId;
-use crate::sip::framing;
 use crate::sip::source_of;
 
 /// Messages taken before the datagram sockets have their turn; the stream that brings the last of
@@ -39,53 +39,6 @@ const DEADLINES: usize = 64;
 
 /// Octets taken from one stream before the others have their turn: dozens of messages.
 const LANDING_OCTETS: usize = 16 * 1024;
-
-/// Bounds of streams.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Connections in all, those the door makes included.
-    pub connections: usize,
-    /// Accepted connections of one source: an IPv4 address or an IPv6 /64.
-    pub connections_per_source: usize,
-    /// Octets of one message and of its headers.
-    pub framing: framing::Limits,
-    /// How long a message may take from its first octet to its last.
-    pub message: Duration,
-    /// How long an accepted connection may be silent before its first message.
-    pub first_message: Duration,
-    /// How long a connection may be silent afterwards.
-    pub idle: Duration,
-    /// How long making a connection may take.
-    pub connect: Duration,
-    /// How long the peer may take to read one message, or to acknowledge anything.
-    pub write: Duration,
-    /// Silence after which the kernel asks whether the peer is still there.
-    pub keep_alive: Duration,
-    /// Octets queued for the peer of an accepted connection.
-    pub queue_accepted: usize,
-    /// Octets queued for the peer of a connection the door made.
-    pub queue_made: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 20_000,
-            // A branch office behind one address.
-            connections_per_source: 2_000,
-            framing: framing::Limits::default(),
-            message: Duration::from_secs(10),
-            first_message: Duration::from_secs(30),
-            // Three leases of five minutes: a phone that refreshes is never cut off.
-            idle: Duration::from_secs(900),
-            connect: Duration::from_secs(2),
-            write: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(60),
-            queue_accepted: 128 * 1024,
-            queue_made: 4 * 1024 * 1024,
-        }
-    }
-}
 
 /// What a turn of the sockets fills, and when it is.
 pub(super) struct Turn<'t> {
@@ -101,11 +54,15 @@ pub(super) struct Turn<'t> {
 
 /// All streams of one task.
 pub(super) struct Hub {
-    limits: Limits,
+    limits: Bounds,
     readiness: Readiness,
     listeners: Listeners,
     connections: Slab<Connection>,
     by_remote: HashMap<(ListenerId, SocketAddr), ConnectionId>,
+    /// Those that the core has named, by that name.
+    own: HashMap<ConnectionId, ConnectionId>,
+    /// The last name that the core has given.
+    own_newest: ConnectionId,
     sources: HashMap<IpAddr, usize>,
     /// Of the connections, by their place in the slab.
     deadlines: Deadlines,
@@ -121,11 +78,13 @@ impl Hub {
     /// No listeners, no connections. Needs a tokio runtime.
     pub(super) fn new(limits: Limits) -> io::Result<Self> {
         Ok(Self {
-            limits,
+            limits: Bounds::new(limits),
             readiness: Readiness::new()?,
             listeners: Listeners::default(),
             connections: Slab::default(),
             by_remote: HashMap::new(),
+            own: HashMap::new(),
+            own_newest: ConnectionId::NONE,
             sources: HashMap::new(),
             deadlines: Deadlines::default(),
             alarm: Box::pin(sleep_until(Clock.instant_of(Uptime::NEVER))),
@@ -136,8 +95,12 @@ impl Hub {
     }
 
     /// Listens on `address`; an IPv6 socket takes IPv6 only. Returns the bound address.
-    pub(super) fn listen(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<SocketAddr> {
-        self.listeners.open(id, address, &self.readiness)
+    pub(super) fn listen(
+        &mut self,
+        listener: (ListenerId, Protocol),
+        address: SocketAddr,
+    ) -> io::Result<SocketAddr> {
+        self.listeners.open(listener, address, &self.readiness)
     }
 
     /// How many connections there are, those being made included.
@@ -162,10 +125,11 @@ impl Hub {
         let waiting: Vec<ConnectionId> = waiting.map(|(id, _)| id).collect();
         for id in waiting {
             let Some(connection) = self.connections.get_mut(id) else { continue };
+            let limits = self.limits.of(connection.peer.speaks);
             if connection.standing != Standing::Connecting {
-                connection.flush(&self.limits, now);
+                connection.flush(limits, now);
             } else {
-                match connection.is_made(&self.limits, now) {
+                match connection.is_made(limits, now) {
                     Ok(made) => counters.connections_made += u64::from(made),
                     Err(end) => {
                         let closed = self.end(id, end, counters);
@@ -198,25 +162,22 @@ impl Hub {
     /// Sends on a connection; without one, on any to that remote, else on a new one. A failure is
     /// told by a later [`Hub::poll_receive`].
     pub(super) fn send(&mut self, flow: Flow, bytes: Bytes, counters: &mut Counters) {
-        let id = if flow.connection == ConnectionId::NONE {
-            let known = self.by_remote.get(&(flow.listener, flow.remote)).copied();
-            match known.map_or_else(|| self.connect(flow), Ok) {
-                Ok(id) => id,
-                Err(end) => {
-                    counters.connections_not_made += 1;
-                    let refused = end == End::Refused;
-                    self.ended.push_back(Arrival::Closed { flow, refused });
-                    return;
-                }
+        let id = match self.connection_for(flow) {
+            Ok(id) => id,
+            Err(end) => {
+                counters.connections_not_made += 1;
+                let refused = end == End::Refused;
+                self.ended.push_back(Arrival::Closed { flow, refused });
+                return;
             }
-        } else {
-            flow.connection
         };
-        let Some(connection) = self.connections.get_mut(id) else {
+        let open = self.connections.get_mut(id).filter(|it| !it.is_closing());
+        let Some(connection) = open else {
             counters.sends_without_connection += 1;
             return;
         };
-        match connection.send(bytes, &self.limits, || Clock.uptime()) {
+        let limits = self.limits.of(connection.peer.speaks);
+        match connection.send(bytes, limits, || Clock.uptime()) {
             Sent::Whole => {}
             Sent::Queued => self.settle(id, Clock.uptime()),
             Sent::NoRoom => {
@@ -227,6 +188,22 @@ impl Hub {
         }
     }
 
+    /// Ends a connection once what waits has left. What it says from now on is not heard, and its
+    /// end is not told.
+    pub(super) fn close(&mut self, flow: Flow, counters: &mut Counters) {
+        let name = flow.connection;
+        let id = if name.is_own() { self.own.remove(&name) } else { Some(name) };
+        let Some(id) = id else { return };
+        let open = self.connections.get_mut(id).filter(|it| !it.is_closing());
+        let Some(connection) = open else { return };
+        let now = Clock.uptime();
+        connection.close(self.limits.of(connection.peer.speaks), now);
+        let key = (connection.peer.listener, connection.peer.remote);
+        counters.closed_by_door += 1;
+        self.forget_remote(key, id);
+        self.settle(id, now);
+    }
+
     fn accept(&mut self, place: u16, turn: &mut Turn<'_>) {
         let Turn { now, counters, .. } = turn;
         for accepted in self.listeners.accept(place, *now, &self.readiness, counters) {
@@ -235,15 +212,16 @@ impl Hub {
     }
 
     fn admit(&mut self, accepted: Accepted, now: Uptime, counters: &mut Counters) {
-        let source = source_of(accepted.2.ip());
+        let source = source_of(accepted.1.remote.ip());
+        let limits = self.limits.of(accepted.1.speaks);
         let of_source = self.sources.get(&source).copied().unwrap_or(0);
-        if self.connections.len() >= self.limits.connections
-            || of_source >= self.limits.connections_per_source
+        if self.connections.len() >= limits.connections
+            || of_source >= limits.connections_per_source
         {
             counters.connections_shed += 1;
             return;
         }
-        let connection = Connection::accepted(accepted, source, &self.limits, now);
+        let connection = Connection::accepted(accepted, source, limits, now);
         match connection.and_then(|it| self.open(it, now)) {
             Ok(_) => {
                 counters.connections_accepted += 1;
@@ -253,20 +231,50 @@ impl Hub {
         }
     }
 
-    fn connect(&mut self, flow: Flow) -> Result<ConnectionId, End> {
-        let Flow { listener, remote, .. } = flow;
+    /// The connection that a flow means, made if need be; one that is not there if it must not be
+    /// made.
+    fn connection_for(&mut self, flow: Flow) -> Result<ConnectionId, End> {
+        let Flow { listener, remote, connection: name, .. } = flow;
+        if name.is_own() {
+            if let Some(id) = self.own.get(&name) {
+                return Ok(*id);
+            }
+            if name.0 <= self.own_newest.0 {
+                return Ok(ConnectionId::ENDED);
+            }
+            self.own_newest = name;
+            let peer = Peer { listener, remote, speaks: Protocol::Ucsap, own: Some(name) };
+            return self.connect(peer, None);
+        }
+        if name != ConnectionId::NONE {
+            return Ok(name);
+        }
+        if let Some(id) = self.by_remote.get(&(listener, remote)) {
+            return Ok(*id);
+        }
         let local = self.listeners.local_of(listener);
-        let local = local.filter(|it| it.is_ipv4() == remote.is_ipv4());
-        let room = self.connections.len() < self.limits.connections;
-        let local = local.filter(|_| room).ok_or(End::Failed)?;
+        let local = local.filter(|it| it.is_ipv4() == remote.is_ipv4()).ok_or(End::Failed)?;
+        // Where clients come nobody is called: what is to be made has a name.
+        if self.listeners.speaks(listener) == Some(Protocol::Ucsap) {
+            return Ok(ConnectionId::ENDED);
+        }
+        let peer = Peer { listener, remote, speaks: Protocol::Sip, own: None };
+        self.connect(peer, Some(local.ip()))
+    }
+
+    fn connect(&mut self, peer: Peer, local: Option<IpAddr>) -> Result<ConnectionId, End> {
+        let limits = self.limits.of(peer.speaks);
+        if self.connections.len() >= limits.connections {
+            return Err(End::Failed);
+        }
         let now = Clock.uptime();
-        Connection::connecting(listener, local, remote, &self.limits, now)
+        Connection::connecting(peer, local, limits, now)
             .and_then(|connection| self.open(connection, now))
             .map_err(|error| End::of(&error))
     }
 
     fn open(&mut self, connection: Connection, now: Uptime) -> io::Result<ConnectionId> {
-        let (key, told) = ((connection.listener, connection.remote), connection.told);
+        let (peer, told) = (connection.peer, connection.told);
         let full = || io::Error::from(io::ErrorKind::OutOfMemory);
         let id = self.connections.insert(connection).ok_or_else(full)?;
         let Some(connection) = self.connections.get_mut(id) else { return Err(full()) };
@@ -274,7 +282,15 @@ impl Hub {
             self.connections.remove(id);
             return Err(error);
         }
-        self.by_remote.insert(key, id);
+        match (peer.own, peer.speaks) {
+            (Some(name), _) => {
+                self.own.insert(name, id);
+            }
+            (None, Protocol::Sip) => {
+                self.by_remote.insert((peer.listener, peer.remote), id);
+            }
+            (None, Protocol::Ucsap) => {}
+        }
         self.deadlines.set(now, Slab::<Connection>::place_of(id), connection.deadline().0);
         Ok(id)
     }
@@ -283,8 +299,9 @@ impl Hub {
     fn serve(&mut self, id: ConnectionId, ready: Ready, turn: &mut Turn<'_>) {
         // One that has ended may have been told to be ready before.
         let Some(connection) = self.connections.get_mut(id) else { return };
+        let limits = self.limits.of(connection.peer.speaks);
         if connection.standing == Standing::Connecting {
-            match connection.is_made(&self.limits, turn.now) {
+            match connection.is_made(limits, turn.now) {
                 Ok(true) => turn.counters.connections_made += 1,
                 Ok(false) => return,
                 Err(end) => {
@@ -293,10 +310,10 @@ impl Hub {
                 }
             }
         } else if ready.writable {
-            connection.flush(&self.limits, turn.now);
+            connection.flush(limits, turn.now);
         }
         if ready.readable
-            && let Err(end) = connection.read(id, &mut self.landing, &self.limits, turn)
+            && let Err(end) = connection.read(id, &mut self.landing, limits, turn)
         {
             turn.into.extend(self.end(id, end, turn.counters));
             return;
@@ -362,14 +379,22 @@ impl Hub {
 
     fn remove(&mut self, id: ConnectionId, refused: bool) -> Option<Arrival> {
         let connection = self.connections.remove(id)?;
-        let key = (connection.listener, connection.remote);
-        if self.by_remote.get(&key) == Some(&id) {
-            self.by_remote.remove(&key);
+        let Peer { listener, remote, own, .. } = connection.peer;
+        self.forget_remote((listener, remote), id);
+        if let Some(name) = own.filter(|name| self.own.get(name) == Some(&id)) {
+            self.own.remove(&name);
         }
         if let Standing::Accepted(source) = connection.standing {
             self.forget_source(source);
         }
-        Some(Arrival::Closed { flow: connection.flow(id), refused })
+        let told = !connection.is_closing();
+        told.then(|| Arrival::Closed { flow: connection.flow(id), refused })
+    }
+
+    fn forget_remote(&mut self, key: (ListenerId, SocketAddr), id: ConnectionId) {
+        if self.by_remote.get(&key) == Some(&id) {
+            self.by_remote.remove(&key);
+        }
     }
 
     fn forget_source(&mut self, source: IpAddr) {

@@ -38,6 +38,11 @@ impl Transport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(pub u16);
 
+impl ListenerId {
+    /// None of them: a connection that the core made under a name of its own.
+    pub const NONE: Self = Self(u16::MAX);
+}
+
 /// One stream connection; never reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
@@ -47,6 +52,22 @@ impl ConnectionId {
     pub const NONE: Self = Self(0);
     /// A connection that is no more; nothing can be sent to it.
     pub const ENDED: Self = Self(u64::MAX);
+
+    /// The names that the core gives have this bit, and no others.
+    const OWN: u64 = 1 << 63;
+
+    /// A connection that the core names itself, by a number it never uses again: the first that is
+    /// sent on it makes it, to [`Flow::remote`], from any address, by [`ListenerId::NONE`]. Numbers
+    /// only rise: a lower one that is not there any more is not made again.
+    pub const fn own(number: u64) -> Self {
+        let most = Self::OWN - 2;
+        Self(Self::OWN | if number < most { number } else { most })
+    }
+
+    /// Whether the core has named it.
+    pub const fn is_own(self) -> bool {
+        self.0 & Self::OWN != 0 && self.0 != Self::ENDED.0
+    }
 }
 
 /// Who is behind an address, as far as limits go: an IPv4 address stands for itself; whoever owns
@@ -72,4 +93,19 @@ pub struct Flow {
     pub remote: SocketAddr,
     /// The connection, for streams.
     pub connection: ConnectionId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_the_cores_own_is_no_other_name() {
+        for number in [0, 1, 1 << 40, u64::MAX >> 1, u64::MAX] {
+            assert!(ConnectionId::own(number).is_own(), "{number}");
+            assert_ne!(ConnectionId::own(number), ConnectionId::ENDED);
+        }
+        assert_ne!(ConnectionId::own(1), ConnectionId::own(2));
+        assert!(!ConnectionId::NONE.is_own() && !ConnectionId::ENDED.is_own());
+    }
 }

@@ -75,7 +75,8 @@ impl Station {
                         let (ticket, outcome) = (record.ticket, Recorded::Done);
                         inputs.push(Input::Recorded { ticket, outcome });
                     }
-                    Output::Fetch(_)
+                    Output::Close { .. }
+                    | Output::Fetch(_)
                     | Output::Ordered { .. }
                     | Output::Event(_)
                     | Output::Report(_) => {}

@@ -31,7 +31,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
     // Of `cluster` the health document alone: its format is published, not the door's.
     ("ucserver", &["now", "private", "timers", "sip", "cluster"]),
     ("store", &["directory"]),
-    ("net", &["now", "timers", "arena", "sip", "cluster", "directory", "door"]),
+    ("net", &["now", "timers", "arena", "sip", "ucsap", "cluster", "directory", "door"]),
     // Of `net` the clock alone, and of `sip` the names of transports: it is no part of the door.
     ("load", &["now", "sip", "net"]),
     ("reports", &["door"]),

@@ -385,7 +385,8 @@ impl Desk {
             }
             Output::Record(record) if self.disk_waits => self.records.push_back(record),
             Output::Record(record) => self.commit(record),
-            Output::Fetch(ServerId(_))
+            Output::Close { .. }
+            | Output::Fetch(ServerId(_))
             | Output::Ordered { .. }
             | Output::Event(_)
             | Output::Report(_) => {}

@@ -35,3 +35,4 @@ mod sockets;
 mod soft_phones;
 mod streams;
 mod support;
+mod ucsap;

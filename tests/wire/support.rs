@@ -11,7 +11,8 @@ use frontdoor::door::{
     RelocationStatus, Stats, Status, UserStatus, WhatIf,
 };
 use frontdoor::net::{
-    Arrival, Core, Handle, Ledger, Limits, Listen, Net, Observers, Settings, Sockets, Stopped,
+    Arrival, Core, Handle, Ledger, Limits, Listen, Net, Observers, Protocol, Settings, Sockets,
+    Stopped,
 };
 use frontdoor::now::{Now, Uptime};
 use frontdoor::sip::{ConnectionId, Flow, ListenerId, Transport};
@@ -37,7 +38,12 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// One listener of each transport at `address`.
 pub(crate) fn both(address: SocketAddr) -> Vec<Listen> {
     [Transport::Udp, Transport::Tcp]
-        .map(|transport| Listen { name: transport.name().into(), transport, address })
+        .map(|transport| Listen {
+            name: transport.name().into(),
+            transport,
+            speaks: Protocol::Sip,
+            address,
+        })
         .to_vec()
 }
 
@@ -45,6 +51,18 @@ pub(crate) fn both(address: SocketAddr) -> Vec<Listen> {
 pub(crate) const UDP: ListenerId = ListenerId(0);
 /// See [`UDP`].
 pub(crate) const TCP: ListenerId = ListenerId(1);
+/// The listener of [`clients`] behind [`both`].
+pub(crate) const CLIENTS: ListenerId = ListenerId(2);
+
+/// A listener that speaks UCSAP.
+pub(crate) fn clients() -> Listen {
+    Listen {
+        name: "clients".into(),
+        transport: Transport::Tcp,
+        speaks: Protocol::Ucsap,
+        address: V4,
+    }
+}
 
 /// Sockets of both transports, and what arrived there that nobody has asked for yet.
 pub(crate) struct Ours {
@@ -54,7 +72,12 @@ pub(crate) struct Ours {
 
 /// See [`Ours`].
 pub(crate) fn open(address: SocketAddr, limits: Limits) -> Ours {
-    Ours { sockets: Sockets::bind(&both(address), limits).unwrap(), arrived: Vec::new() }
+    open_all(&both(address), limits)
+}
+
+/// See [`Ours`].
+pub(crate) fn open_all(listeners: &[Listen], limits: Limits) -> Ours {
+    Ours { sockets: Sockets::bind(listeners, limits).unwrap(), arrived: Vec::new() }
 }
 
 impl Deref for Ours {
@@ -106,7 +129,7 @@ pub(crate) async fn leave(ours: &mut Ours) {
 pub(crate) async fn next_message(ours: &mut Ours) -> (Flow, Vec<u8>) {
     arrival(ours, "a message", |it| match it {
         Arrival::Message { flow, message } => Some((*flow, message.to_vec())),
-        Arrival::Closed { .. } | Arrival::Unreachable { .. } => None,
+        Arrival::Rose { .. } | Arrival::Closed { .. } | Arrival::Unreachable { .. } => None,
     })
     .await
 }
@@ -115,7 +138,16 @@ pub(crate) async fn next_message(ours: &mut Ours) -> (Flow, Vec<u8>) {
 pub(crate) async fn next_closed(ours: &mut Ours) -> (Flow, bool) {
     arrival(ours, "the end of a stream", |it| match it {
         Arrival::Closed { flow, refused } => Some((*flow, *refused)),
-        Arrival::Message { .. } | Arrival::Unreachable { .. } => None,
+        Arrival::Message { .. } | Arrival::Rose { .. } | Arrival::Unreachable { .. } => None,
+    })
+    .await
+}
+
+/// The next UCSAP message and what it came by.
+pub(crate) async fn next_rose(ours: &mut Ours) -> (Flow, Vec<u8>) {
+    arrival(ours, "a message", |it| match it {
+        Arrival::Rose { flow, message } => Some((*flow, message.to_vec())),
+        _ => None,
     })
     .await
 }
@@ -130,7 +162,7 @@ pub(crate) struct Echo {
 
 impl Core for Echo {
     fn handle(&mut self, _now: Now, input: Input) {
-        if let Input::Sip { flow, message } = input {
+        if let Input::Sip { flow, message } | Input::Rose { flow, message } = input {
             self.outputs.push_back(Output::Send { flow, bytes: message });
         }
     }
@@ -209,11 +241,12 @@ pub(crate) struct Running {
     pub(crate) handle: Handle,
     pub(crate) udp: SocketAddr,
     pub(crate) tcp: SocketAddr,
+    pub(crate) clients: SocketAddr,
     stop: oneshot::Sender<()>,
     stopped: oneshot::Receiver<Stopped>,
 }
 
-/// Starts a driver with listeners of both transports.
+/// Starts a driver with listeners of both transports, and one for clients.
 pub(crate) async fn run(core: impl Core + Send + 'static, ledger: Ledger) -> Running {
     let (tell, told) = oneshot::channel();
     let (stop, shutdown) = oneshot::channel();
@@ -221,9 +254,9 @@ pub(crate) async fn run(core: impl Core + Send + 'static, ledger: Ledger) -> Run
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let settings = Settings { listeners: both(V4), ..Settings::default() };
-            let net = Net::bind(settings).unwrap();
-            let addresses = [UDP, TCP].map(|listener| net.local_addr(listener).unwrap());
+            let listeners = [both(V4), vec![clients()]].concat();
+            let net = Net::bind(Settings { listeners, ..Settings::default() }).unwrap();
+            let addresses = [UDP, TCP, CLIENTS].map(|listener| net.local_addr(listener).unwrap());
             let _ = tell.send((net.handle(), addresses));
             let shutdown = async {
                 let _ = shutdown.await;
@@ -232,8 +265,8 @@ pub(crate) async fn run(core: impl Core + Send + 'static, ledger: Ledger) -> Run
             let _ = end.send(net.run(core, ledger, observers, shutdown).await);
         });
     });
-    let (handle, [udp, tcp]) = soon("a driver", told).await.unwrap();
-    Running { handle, udp, tcp, stop, stopped }
+    let (handle, [udp, tcp, clients]) = soon("a driver", told).await.unwrap();
+    Running { handle, udp, tcp, clients, stop, stopped }
 }
 
 impl Running {

@@ -335,7 +335,10 @@ impl Stage {
                 Output::Send { flow, bytes } => self.reach_phone(flow, bytes),
                 Output::Record(record) => self.records.push_back(record),
                 Output::Fetch(server) => self.fetch(server),
-                Output::Ordered { .. } | Output::Event(_) | Output::Report(_) => {}
+                Output::Close { .. }
+                | Output::Ordered { .. }
+                | Output::Event(_)
+                | Output::Report(_) => {}
             }
         }
     }
