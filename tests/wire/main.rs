@@ -35,4 +35,5 @@ mod sockets;
 mod soft_phones;
 mod streams;
 mod support;
+mod tls;
 mod ucsap;
