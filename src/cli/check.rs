@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::{CliError, out};
-use crate::config::{Config, Problem, Problems, StorePlace, token};
+use crate::config::{Config, Problem, Problems, StorePlace, certificates, token};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -67,6 +67,10 @@ fn unusable(config: &Config) -> Vec<Wrong> {
         Ok(Some(_)) => {}
         Ok(None) => wrong.extend(unusable_directory("keys.path_token_file", &config.token_file)),
         Err(fault) => wrong.push(fault.to_string()),
+    }
+    for files in &config.certificates {
+        let read = certificates::read(std::slice::from_ref(files));
+        wrong.extend(read.err().map(|fault| fault.to_string()));
     }
     wrong
         .into_iter()

@@ -5,7 +5,9 @@
 //! directory of the file.
 
 mod address;
+pub mod certificates;
 mod check;
+mod client_sockets;
 mod clients;
 mod duration;
 mod fit;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use crate::admin;
 use crate::cluster::health;
 use crate::cluster::{HealthDocumentUse, Server};
+use crate::config::certificates::CertificateFiles;
 use crate::decision;
 use crate::directory::import::Imported;
 use crate::door;
@@ -35,6 +38,7 @@ use crate::private::Private;
 use crate::sip::Transport;
 use crate::telemetry;
 
+pub use client_sockets::ClientSocket;
 pub use problem::{Fault, Problem, Problems};
 
 /// What was checked: enough to build a door, apart from the key and the store.
@@ -45,6 +49,10 @@ pub struct Config {
     /// Sockets towards phones, then sockets towards servers: a
     /// [`crate::sip::ListenerId`] counts along this list.
     pub sockets: Vec<Socket>,
+    /// Sockets towards clients of UCServers; their [`crate::sip::ListenerId`]s follow.
+    pub client_sockets: Vec<ClientSocket>,
+    /// What those are shown who come by TLS; the first is shown to whoever asks for no other.
+    pub certificates: Vec<CertificateFiles>,
     /// The pool.
     pub servers: Vec<Server>,
     /// The SIP edge.
@@ -129,17 +137,26 @@ impl Config {
         check::check(path, text)
     }
 
-    /// What the shell is told at start.
+    /// What the shell is told at start, apart from [`Config::certificates`].
     pub fn net_settings(&self) -> net::Settings {
         let listeners = self.sockets.iter().map(|socket| net::Listen {
             name: Arc::clone(&socket.name),
             transport: socket.transport,
             speaks: net::Protocol::Sip,
+            security: net::Security::None,
+            address: socket.address,
+        });
+        let clients = self.client_sockets.iter().map(|socket| net::Listen {
+            name: Arc::clone(&socket.name),
+            transport: Transport::Tcp,
+            speaks: net::Protocol::Ucsap,
+            security: socket.security,
             address: socket.address,
         });
         net::Settings {
-            listeners: listeners.collect(),
+            listeners: listeners.chain(clients).collect(),
             limits: self.streams,
+            certificates: None,
             health_urls: self.servers.iter().map(|server| server.health_url.clone()).collect(),
             health_push: self.health_push.map(|address| net::PushSettings {
                 address,

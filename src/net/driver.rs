@@ -214,6 +214,8 @@ pub(super) struct Driver<C> {
     pub(super) behind: bool,
     /// The store's side of its channel has ended.
     pub(super) store_gone: bool,
+    /// The stream whose message the core is being handed.
+    pub(super) handled: Option<Flow>,
     /// Something changed that nobody should have to wait for.
     pub(super) publish_now: bool,
 }
@@ -333,7 +335,12 @@ impl<C: Core> Driver<C> {
                     messages.push((flow, message));
                     continue;
                 }
-                Arrival::Rose { flow, message } => Input::Rose { flow, message },
+                Arrival::Rose { flow, message } => {
+                    self.take_together(messages);
+                    self.take_rose(flow, message);
+                    continue;
+                }
+                Arrival::Secured { flow } => Input::Secured { flow },
                 Arrival::Closed { flow, refused } => Input::Closed { flow, refused },
                 Arrival::Unreachable { remote, transport, refused } => {
                     Input::Unreachable { remote, transport, refused }
@@ -343,6 +350,15 @@ impl<C: Core> Driver<C> {
             self.input(input);
         }
         self.take_together(messages);
+    }
+
+    fn take_rose(&mut self, flow: Flow, message: Bytes) {
+        if self.sockets.refuse_injected(flow) {
+            return;
+        }
+        self.handled = Some(flow);
+        self.input(Input::Rose { flow, message });
+        self.handled = None;
     }
 
     /// What lay in the sockets together arrived together.
@@ -394,6 +410,13 @@ impl<C: Core> Driver<C> {
         while let Some(output) = self.core.poll() {
             match output {
                 Output::Send { flow, bytes } => self.sockets.send(flow, bytes),
+                Output::StartTls { flow, answer } => {
+                    if self.handled == Some(flow) {
+                        self.sockets.start_tls(flow, answer);
+                    } else {
+                        self.sockets.end_injected(flow);
+                    }
+                }
                 Output::Close { flow } => self.sockets.close(flow),
                 Output::Record(record) => {
                     self.writes_waiting += 1;

@@ -386,6 +386,7 @@ impl Desk {
             Output::Record(record) if self.disk_waits => self.records.push_back(record),
             Output::Record(record) => self.commit(record),
             Output::Close { .. }
+            | Output::StartTls { .. }
             | Output::Fetch(ServerId(_))
             | Output::Ordered { .. }
             | Output::Event(_)

@@ -36,4 +36,5 @@ mod sockets;
 mod soft_phones;
 mod streams;
 mod support;
+mod tls;
 mod ucsap;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::net::{Arrival, BindError, Limits, Listen, Protocol, Sockets, UcsapLimits};
+use crate::net::{Arrival, BindError, Limits, Listen, Protocol, Security, Sockets, UcsapLimits};
 use crate::sip::{Flow, ListenerId, Transport};
 use crate::ucserver::ToClient;
 use crate::ucserver::run::RunError;
@@ -56,6 +56,7 @@ impl ClientWire {
             name: "clients".into(),
             transport: Transport::Tcp,
             speaks: Protocol::Ucsap,
+            security: Security::None,
             address,
         };
         let failed = |error: BindError| {
@@ -102,8 +103,9 @@ impl ClientWire {
                         inputs.push(Input::ClientClosed { connection });
                     }
                 }
-                // No SIP is spoken here.
-                Arrival::Message { .. } | Arrival::Unreachable { .. } => {}
+                // Neither SIP nor TLS is spoken here.
+                Arrival::Message { .. } | Arrival::Secured { .. } | Arrival::Unreachable { .. } => {
+                }
             }
         }
         inputs
