@@ -115,7 +115,7 @@ fn summary(config: &Config) -> String {
     format!(
         "{}: ok; {} sockets, {} servers with room for {capacity} users, {} users in the file; {moving}",
         config.path.display(),
-        config.sockets.len(),
+        config.sockets.len() + config.clients.len(),
         config.servers.len(),
         config.users.len(),
     )

@@ -113,6 +113,8 @@ pub(super) struct Connection {
     broken: Option<End>,
     /// It is to be closed, at the latest then, and nothing that comes is heard any more.
     closing: Option<Uptime>,
+    /// It is to be closed, and the peer will say nothing more: it may still read.
+    heard_out: bool,
 }
 
 impl Connection {
@@ -135,6 +137,7 @@ impl Connection {
             patience: Patience::with_first(now + limits.first_message),
             broken: None,
             closing: None,
+            heard_out: false,
         })
     }
 
@@ -165,6 +168,7 @@ impl Connection {
             patience: Patience::with_making(now + limits.connect),
             broken: None,
             closing: None,
+            heard_out: false,
         })
     }
 
@@ -202,6 +206,10 @@ impl Connection {
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
         let octets = match self.carrier.read(landing) {
+            Ok(0) if self.closing.is_some() && !self.is_flushed() => {
+                self.heard_out = true;
+                return Ok(());
+            }
             Ok(0) => return Err(self.broken.unwrap_or(End::Finished)),
             Ok(octets) => octets,
             Err(error) if is_for_now(&error) => return self.broken.map_or(Ok(()), Err),
@@ -401,7 +409,11 @@ impl Connection {
             Standing::Connecting => Wanted::Write,
             Standing::Made | Standing::Accepted(_) => {
                 let wants_room = self.carrier.wants_room(!self.outbound.is_empty());
-                if wants_room { Wanted::ReadAndWrite } else { Wanted::Read }
+                match (wants_room, self.heard_out) {
+                    (true, true) => Wanted::Write,
+                    (true, false) => Wanted::ReadAndWrite,
+                    (false, _) => Wanted::Read,
+                }
             }
         }
     }

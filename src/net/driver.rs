@@ -216,6 +216,8 @@ pub(super) struct Driver<C> {
     pub(super) store_gone: bool,
     /// The stream whose message the core is being handed.
     pub(super) handled: Option<Flow>,
+    /// Streams that were to be secured and have ended instead, while what had arrived with that is taken.
+    pub(super) not_secured: Vec<Flow>,
     /// Something changed that nobody should have to wait for.
     pub(super) publish_now: bool,
 }
@@ -350,10 +352,12 @@ impl<C: Core> Driver<C> {
             self.input(input);
         }
         self.take_together(messages);
+        self.not_secured.clear();
     }
 
     fn take_rose(&mut self, flow: Flow, message: Bytes) {
-        if self.sockets.refuse_injected(flow) {
+        // Of a stream that has ended for it, what came in the same octets is nothing either.
+        if self.not_secured.contains(&flow) || self.sockets.refuse_injected(flow) {
             return;
         }
         self.handled = Some(flow);
@@ -411,10 +415,10 @@ impl<C: Core> Driver<C> {
             match output {
                 Output::Send { flow, bytes } => self.sockets.send(flow, bytes),
                 Output::StartTls { flow, answer } => {
-                    if self.handled == Some(flow) {
-                        self.sockets.start_tls(flow, answer);
-                    } else {
+                    if self.handled != Some(flow) {
                         self.sockets.end_injected(flow);
+                    } else if !self.sockets.start_tls(flow, answer) {
+                        self.not_secured.push(flow);
                     }
                 }
                 Output::Close { flow } => self.sockets.close(flow),

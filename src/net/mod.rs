@@ -143,6 +143,7 @@ impl Net {
             behind: false,
             store_gone: false,
             handled: None,
+            not_secured: Vec::new(),
             publish_now: true,
         };
         driver.run(shutdown).await

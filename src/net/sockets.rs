@@ -181,12 +181,13 @@ impl Sockets {
 
     /// Sends `answer` in the clear, and from then on takes and sends nothing but TLS:
     /// [`Arrival::Secured`] when the handshake is complete. Where octets in the clear have followed
-    /// the request for it, or TLS is not offered, the stream ends instead.
-    pub fn start_tls(&mut self, flow: Flow, answer: Bytes) {
-        match &mut self.tcp {
-            Some(tcp) => tcp.start_tls(flow, answer, &mut self.counters),
-            None => self.counters.sends_without_connection += 1,
+    /// the request for it, or TLS is not offered, the stream ends instead: `false`.
+    pub fn start_tls(&mut self, flow: Flow, answer: Bytes) -> bool {
+        if let Some(tcp) = &mut self.tcp {
+            return tcp.start_tls(flow, answer, &mut self.counters);
         }
+        self.counters.sends_without_connection += 1;
+        false
     }
 
     /// Whether a message that has arrived must not be taken for one: it came in the clear, behind

@@ -217,22 +217,24 @@ impl Hub {
 
     /// Sends `answer` in the clear and takes nothing but TLS from then on. A connection that is not
     /// to be secured ends, and its end is told.
-    pub(super) fn start_tls(&mut self, flow: Flow, answer: Bytes, counters: &mut Counters) {
+    pub(super) fn start_tls(&mut self, flow: Flow, answer: Bytes, counters: &mut Counters) -> bool {
         let id = flow.connection;
         let open = self.connections.get_mut(id).filter(|it| !it.is_closing());
         let Some(connection) = open else {
             counters.sends_without_connection += 1;
-            return;
+            return false;
         };
         let limits = self.limits.of(connection.peer.speaks);
         let now = Clock.uptime();
-        match connection.start_tls(answer, self.tls.as_ref(), limits, now) {
+        let started = connection.start_tls(answer, self.tls.as_ref(), limits, now);
+        match started {
             Ok(()) => self.settle(id, now),
             Err(end) => {
                 let closed = self.end(id, end, counters);
                 self.ended.extend(closed);
             }
         }
+        started.is_ok()
     }
 
     /// Whether a message that was cut is none, because TLS should have begun before it: then its

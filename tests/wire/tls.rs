@@ -213,7 +213,13 @@ async fn the_core_never_sees_what_was_injected() {
     let handle = running.handle.clone();
     let to = running.clients;
     let heard = spawn_blocking(move || {
-        [&[START_TLS, INVOKE][..], &[INVOKE, START_TLS, JSON], &[START_TLS, b"J0"]].map(|said| {
+        let said = [
+            &[START_TLS, INVOKE][..],
+            &[INVOKE, START_TLS, JSON],
+            &[START_TLS, b"J0"],
+            &[START_TLS, JSON, b"J0"],
+        ];
+        said.map(|said| {
             let mut stream = plain(to);
             stream.write_all(&said.concat()).unwrap();
             let mut heard = Vec::new();
@@ -227,12 +233,12 @@ async fn the_core_never_sees_what_was_injected() {
         assert!(before.starts_with(&heard) || START_TLS_ANSWER.starts_with(&heard), "{heard:?}");
     }
     soon("a look at the counters", async {
-        while handle.snapshot().unwrap().net.closed_injected < 3 {
+        while handle.snapshot().unwrap().net.closed_injected < 4 {
             sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
-    assert_eq!(handle.snapshot().unwrap().net.closed_injected, 3);
+    assert_eq!(handle.snapshot().unwrap().net.closed_injected, 4);
 }
 
 #[tokio::test]
