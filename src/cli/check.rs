@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::{CliError, out};
-use crate::config::{Config, Problem, Problems, StorePlace, token};
+use crate::config::{Config, Problem, Problems, StorePlace, certificates, token};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -68,6 +68,10 @@ fn unusable(config: &Config) -> Vec<Wrong> {
         Ok(None) => wrong.extend(unusable_directory("keys.path_token_file", &config.token_file)),
         Err(fault) => wrong.push(fault.to_string()),
     }
+    for files in &config.certificates {
+        let read = certificates::read(std::slice::from_ref(files));
+        wrong.extend(read.err().map(|fault| fault.to_string()));
+    }
     wrong
         .into_iter()
         .map(|text| (json!({ "line": 0, "column": 0, "message": text }), text))
@@ -111,7 +115,7 @@ fn summary(config: &Config) -> String {
     format!(
         "{}: ok; {} sockets, {} servers with room for {capacity} users, {} users in the file; {moving}",
         config.path.display(),
-        config.sockets.len(),
+        config.sockets.len() + config.client_sockets.len(),
         config.servers.len(),
         config.users.len(),
     )

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config;
+use crate::config::certificates::CertificateFault;
 use crate::config::token::TokenFault;
 use crate::directory;
 use crate::net;
@@ -92,6 +93,9 @@ enum CliError {
     /// No key for Path tokens.
     #[error(transparent)]
     Token(#[from] TokenFault),
+    /// No certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateFault),
     /// No store.
     #[error(transparent)]
     Store(#[from] store::OpenError),

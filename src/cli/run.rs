@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +13,7 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::cli::CliError;
 use crate::cli::import::{self, Import};
+use crate::config::certificates::Watcher;
 use crate::config::{Config, StorePlace, token};
 use crate::directory::record::{Loaded, Record, Recorded};
 use crate::door::{Door, Event};
@@ -42,13 +44,20 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
     }
     let token_key = token::read_or_create(&config.token_file)?;
     let admin_token = token::read_or_create(&config.admin_token_file)?;
+    let certificates = match &config.certificates {
+        none if none.is_empty() => None,
+        files => Some(Watcher::start(files.clone())?),
+    };
     let (store, loaded) = open_store(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("the system gives no event loop"))?;
     let keys = (token_key, admin_token);
-    runtime.block_on(serve(&config, keys, store, loaded, args.exit_with_stdin))?;
+    let shown = certificates.as_ref().map(|(_, shown)| Arc::clone(shown));
+    let net = net::Settings { certificates: shown, ..config.net_settings() };
+    let stored = (store, loaded);
+    runtime.block_on(serve(&config, net, keys, stored, args.exit_with_stdin))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -86,12 +95,12 @@ fn open_store(config: &Config) -> Result<(Box<dyn Store>, Loaded), CliError> {
 
 async fn serve(
     config: &Config,
+    net: net::Settings,
     (token_key, admin_token): (Private<[u8; 32]>, Private<[u8; 32]>),
-    store: Box<dyn Store>,
-    loaded: Loaded,
+    (store, loaded): (Box<dyn Store>, Loaded),
     exit_with_stdin: bool,
 ) -> Result<(), CliError> {
-    let net = Net::bind(config.net_settings())?;
+    let net = Net::bind(net)?;
     let (answers, recorded) = mpsc::unbounded_channel();
     let answer = Box::new(move |ticket, outcome| {
         // The driver has ended: nobody waits for this answer any more.

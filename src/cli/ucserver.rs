@@ -7,14 +7,16 @@ use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::private::Private;
 use crate::ucserver::run::{self, Listen, RunError};
-use crate::ucserver::{DigestSettings, DigestUser, Mood, Settings};
+use crate::ucserver::{ClientHome, ClientSettings, DigestSettings, DigestUser, Mood, Settings};
 
-/// Runs a simulated UCServer: a strict SIP registrar with a health document and moods.
+/// Runs a simulated UCServer: a strict SIP registrar that serves clients too, with a health document
+/// and moods.
 #[derive(Args, Clone, Debug)]
 pub(super) struct UcserverArgs {
     /// What it is called.
@@ -23,6 +25,17 @@ pub(super) struct UcserverArgs {
     /// Where it speaks SIP, over UDP and TCP; port 0 for any.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5060")]
     pub(super) sip: SocketAddr,
+    /// Where it speaks UCSAP with clients, over TCP; port 0 for any; without it, nowhere. It knows
+    /// every user X, with the password pw-X and one line.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) clients: Option<SocketAddr>,
+    /// A user who belongs to another server, and where clients find that, as in
+    /// anna=127.0.0.1:7223, or anna=unknown; may be repeated. Matters in the mood `strict_home`.
+    #[arg(long, value_name = "USER=ADDR", value_parser = client_home)]
+    pub(super) client_home: Vec<(String, ClientHome)>,
+    /// Each line that is monitored tells its monitors so often what they know already.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) line_events: Option<u64>,
     /// Where it serves its health document over HTTP; without it, nowhere.
     #[arg(long, value_name = "ADDR")]
     pub(super) health: Option<SocketAddr>,
@@ -111,8 +124,14 @@ pub(super) fn run(args: UcserverArgs) -> Result<(), UcserverError> {
     let digest = digest.map(|it| DigestSettings { md5_only: args.digest_md5_only, ..it });
     let defaults = Settings::default();
     let mut timings = defaults.timings;
-    timings.t1 = std::time::Duration::from_millis(args.t1.max(1));
+    timings.t1 = Duration::from_millis(args.t1.max(1));
+    let clients = ClientSettings {
+        homes: args.client_home.into_iter().collect(),
+        line_events_every: args.line_events.map(Duration::from_millis),
+        ..ClientSettings::default()
+    };
     let settings = Settings {
+        clients,
         name: args.name.into(),
         domains: args.domain.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
         homes: args.home.into_iter().collect(),
@@ -129,6 +148,7 @@ pub(super) fn run(args: UcserverArgs) -> Result<(), UcserverError> {
     };
     let listen = Listen {
         sip: args.sip,
+        clients: args.clients,
         health: args.health,
         push_to: args.push_to,
         until_stdin_ends: args.until_stdin_ends,
@@ -142,6 +162,18 @@ fn home(text: &str) -> Result<(String, String), String> {
     let (aor, home) = text.rsplit_once('=').ok_or("write AOR=ADDR")?;
     let home: SocketAddr = home.parse().map_err(|_| "an address and a port stand behind the =")?;
     Ok((aor.to_owned(), home.to_string()))
+}
+
+fn client_home(text: &str) -> Result<(String, ClientHome), String> {
+    match text.rsplit_once('=').ok_or("write USER=ADDR")? {
+        (user, "unknown") => Ok((user.to_owned(), ClientHome::Unknown)),
+        (user, home) => {
+            let home: SocketAddr = home
+                .parse()
+                .map_err(|_| "an address and a port, or unknown, stand behind the =")?;
+            Ok((user.to_owned(), ClientHome::At(home.to_string())))
+        }
+    }
 }
 
 fn mood(name: &str) -> Result<Mood, String> {

@@ -18,7 +18,7 @@ use crate::config::raw::{
     RawAdmin, RawAuth, RawFailover, RawHealth, RawLimits, RawLog, RawLogFormat, RawPace,
     RawReports, RawSip, RawStore, RawUnknownUsers,
 };
-use crate::config::{Config, StorePlace, clients, reading, recovery, ties, users};
+use crate::config::{Config, StorePlace, client_sockets, clients, reading, recovery, ties, users};
 use crate::decision;
 use crate::door;
 use crate::net;
@@ -51,6 +51,8 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
     let sockets = pool::sockets(&raw, &mut names, &mut wrong);
     let servers = pool::servers(&raw, &sockets, &mut names, &mut wrong, &mut warnings);
     let beside = |file: &Path| path.with_file_name("").join(file);
+    let certificates = client_sockets::certificates(&raw, &beside, &mut wrong, &mut warnings);
+    let client_sockets = client_sockets::sockets(&raw, &mut names, &mut wrong);
     let imported = raw.users.file.as_ref().map(|file| (file.span(), beside(file.get_ref())));
     let users = match &imported {
         Some((span, file)) => users::read(file, span, &raw.servers, &mut wrong),
@@ -61,6 +63,8 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
     let config = Config {
         path: path.to_owned(),
         sockets,
+        client_sockets,
+        certificates,
         sip: sip(&raw.sip, &mut wrong, &mut warnings),
         health: health_settings(&raw.health, &raw.failover, &mut wrong),
         health_push: health_push(&raw.health, &mut wrong),

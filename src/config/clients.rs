@@ -37,6 +37,7 @@ pub(super) fn settings(raw: &RawClients, wrong: &mut Complaints<'_>) -> door::Cl
             wrong,
         ),
         overlap: in_range("overlap", &raw.overlap, defaults.overlap, OVERLAP, wrong),
+        start_tls: defaults.start_tls,
         legacy: match raw.legacy_clients {
             Some(RawLegacyClients::Block) => LegacyClients::Block,
             Some(RawLegacyClients::HomeOnly) => LegacyClients::HomeOnly,

@@ -5,7 +5,9 @@
 //! directory of the file.
 
 mod address;
+pub mod certificates;
 mod check;
+mod client_sockets;
 mod clients;
 mod duration;
 mod fit;
@@ -26,15 +28,17 @@ use std::sync::Arc;
 use crate::admin;
 use crate::cluster::health;
 use crate::cluster::{HealthDocumentUse, Server};
+use crate::config::certificates::CertificateFiles;
 use crate::decision;
 use crate::directory::import::Imported;
 use crate::door;
 use crate::door::Side;
 use crate::net;
 use crate::private::Private;
-use crate::sip::Transport;
+use crate::sip::{ListenerId, Transport};
 use crate::telemetry;
 
+pub use client_sockets::ClientSocket;
 pub use problem::{Fault, Problem, Problems};
 
 /// What was checked: enough to build a door, apart from the key and the store.
@@ -45,6 +49,10 @@ pub struct Config {
     /// Sockets towards phones, then sockets towards servers: a
     /// [`crate::sip::ListenerId`] counts along this list.
     pub sockets: Vec<Socket>,
+    /// Sockets towards clients of UCServers; their [`crate::sip::ListenerId`]s follow.
+    pub client_sockets: Vec<ClientSocket>,
+    /// What those are shown who come by TLS; the first is shown to whoever asks for no other.
+    pub certificates: Vec<CertificateFiles>,
     /// The pool.
     pub servers: Vec<Server>,
     /// The SIP edge.
@@ -129,17 +137,26 @@ impl Config {
         check::check(path, text)
     }
 
-    /// What the shell is told at start.
+    /// What the shell is told at start, apart from [`Config::certificates`].
     pub fn net_settings(&self) -> net::Settings {
         let listeners = self.sockets.iter().map(|socket| net::Listen {
             name: Arc::clone(&socket.name),
             transport: socket.transport,
             speaks: net::Protocol::Sip,
+            security: net::Security::None,
+            address: socket.address,
+        });
+        let clients = self.client_sockets.iter().map(|socket| net::Listen {
+            name: Arc::clone(&socket.name),
+            transport: Transport::Tcp,
+            speaks: net::Protocol::Ucsap,
+            security: socket.security,
             address: socket.address,
         });
         net::Settings {
-            listeners: listeners.collect(),
+            listeners: listeners.chain(clients).collect(),
             limits: self.streams,
+            certificates: None,
             health_urls: self.servers.iter().map(|server| server.health_url.clone()).collect(),
             health_push: self.health_push.map(|address| net::PushSettings {
                 address,
@@ -157,6 +174,11 @@ impl Config {
             advertised: Arc::clone(&socket.advertised),
             ipv6: socket.address.is_ipv6(),
         });
+        // Their numbers follow those of the core's own listeners.
+        let numbers = (self.sockets.len()..).map(|number| ListenerId(number as u16));
+        let offered = numbers.zip(&self.client_sockets);
+        let offered = offered.filter(|(_, socket)| socket.security == net::Security::StartTls);
+        let start_tls = offered.map(|(number, _)| number).collect();
         door::Settings {
             servers: self.servers.clone(),
             listeners: listeners.collect(),
@@ -164,7 +186,7 @@ impl Config {
             health: self.health.clone(),
             decision: self.decision.clone(),
             recovery: self.recovery.clone(),
-            clients: self.clients.clone(),
+            clients: door::ClientSettings { start_tls, ..self.clients.clone() },
             pace: self.pace,
             telephone_systems: self.telephone_systems.clone(),
             unknown_users: self.unknown_users,

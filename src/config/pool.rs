@@ -8,11 +8,13 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use crate::cluster::{BindingAddress, Gate, HealthDocumentUse, Server, Version};
+use crate::config::address::Address;
 use crate::config::check::check_header_text;
 use crate::config::fit;
 use crate::config::problem::{Complaints, Fault};
 use crate::config::raw::{
-    Raw, RawBindingAddress, RawDocumentUse, RawListen, RawServer, RawTransport,
+    Raw, RawBindingAddress, RawDocumentUse, RawListen, RawListenTransport, RawPlane, RawServer,
+    RawTransport, RawUpstream,
 };
 use crate::config::realm::realm;
 use crate::config::ties::ties;
@@ -41,43 +43,74 @@ pub(super) fn sockets(raw: &Raw, names: &mut Names, wrong: &mut Complaints<'_>) 
     if count > most {
         wrong.push_whole(Fault::TooMany { section: "listen", count, most });
     }
-    let phones = raw.listen.iter().map(|listen| ("listen", Side::Phones, listen));
-    let servers = raw.upstream.iter().map(|upstream| ("upstream", Side::Servers, upstream));
-    phones
-        .chain(servers)
-        .filter_map(|(section, side, raw)| socket(section, side, raw, names, wrong))
-        .collect()
+    let mut sockets = Vec::new();
+    for listen in raw.listen.iter().filter(|it| !is_for_clients(it.get_ref())) {
+        let RawListen { transport, name, address, advertise, .. } = listen.get_ref();
+        let transport = transport.as_ref().and_then(|transport| match transport.get_ref() {
+            RawListenTransport::Udp => Some(Transport::Udp),
+            RawListenTransport::Tcp => Some(Transport::Tcp),
+            RawListenTransport::Tls => {
+                wrong.push(transport.span(), Fault::SipByTls);
+                None
+            }
+        });
+        let is_missing = listen.get_ref().transport.is_none();
+        let section = Section { name: "listen", side: Side::Phones, header: listen.span() };
+        let raw = Written { name, transport, is_missing, address, advertise };
+        sockets.extend(socket(&section, &raw, names, wrong));
+    }
+    for upstream in &raw.upstream {
+        let RawUpstream { transport, name, address, advertise } = upstream.get_ref();
+        let section = Section { name: "upstream", side: Side::Servers, header: upstream.span() };
+        let (transport, is_missing) = (transport.map(Transport::from), transport.is_none());
+        let raw = Written { name, transport, is_missing, address, advertise };
+        sockets.extend(socket(&section, &raw, names, wrong));
+    }
+    sockets
+}
+
+/// Whether a listener is for clients of UCServers, not for phones.
+pub(super) const fn is_for_clients(raw: &RawListen) -> bool {
+    matches!(raw.plane, Some(RawPlane::Client))
+}
+
+/// Which part of the file describes a socket.
+struct Section {
+    name: &'static str,
+    side: Side,
+    header: Range<usize>,
+}
+
+/// What it says.
+struct Written<'r> {
+    name: &'r Option<Spanned<String>>,
+    transport: Option<Transport>,
+    /// No transport is written at all.
+    is_missing: bool,
+    address: &'r Option<Spanned<Address>>,
+    advertise: &'r Option<Spanned<String>>,
 }
 
 fn socket(
-    section: &'static str,
-    side: Side,
-    raw: &Spanned<RawListen>,
+    section: &Section,
+    raw: &Written<'_>,
     names: &mut Names,
     wrong: &mut Complaints<'_>,
 ) -> Option<Socket> {
-    let header = raw.span();
-    let raw = raw.get_ref();
+    let Section { name: section, side, header } = section;
     let missing = |key, example| Fault::Missing { section, key, example };
-    let name = name(section, &raw.name, &header, &mut names.sockets, wrong);
-    if raw.transport.is_none() {
+    let name = name(section, raw.name, header, &mut names.sockets, wrong);
+    if raw.is_missing {
         wrong.push(header.clone(), missing("transport", "\"udp\""));
     }
-    let Some(bound) = &raw.address else {
-        wrong.push(header, missing("address", "\"10.0.0.1:5060\""));
+    let Some(bound) = raw.address else {
+        wrong.push(header.clone(), missing("address", "\"10.0.0.1:5060\""));
         return None;
     };
     let address = bound.get_ref().0;
-    let transport = raw.transport?.into();
-    if address.port() == 0 {
-        wrong.push(bound.span(), Fault::PortZero { address });
-        return None;
-    }
-    if let Some(first_line) = names.bind(transport, address, wrong.line(&bound.span())) {
-        let address = format!("{}:{address}", transport.name());
-        wrong.push(bound.span(), Fault::DuplicateAddress { what: section, address, first_line });
-    }
-    let advertised = match &raw.advertise {
+    let transport = raw.transport?;
+    names.bind_fixed(section, transport, bound, wrong)?;
+    let advertised = match raw.advertise {
         Some(text) if is_host_and_port(text.get_ref()) => text.get_ref().as_str().into(),
         Some(text) => {
             wrong.push(text.span(), Fault::Advertise { text: text.get_ref().clone() });
@@ -89,10 +122,41 @@ fn socket(
         }
         None => address.to_string().into(),
     };
-    Some(Socket { name: name?, transport, side, address, advertised })
+    Some(Socket { name: name?, transport, side: *side, address, advertised })
 }
 
 impl Names {
+    /// Takes an address to listen on, which must have a port and be nobody else's.
+    pub(super) fn bind_fixed(
+        &mut self,
+        what: &'static str,
+        transport: Transport,
+        bound: &Spanned<Address>,
+        wrong: &mut Complaints<'_>,
+    ) -> Option<()> {
+        let address = bound.get_ref().0;
+        if address.port() == 0 {
+            wrong.push(bound.span(), Fault::PortZero { address });
+            return None;
+        }
+        if let Some(first_line) = self.bind(transport, address, wrong.line(&bound.span())) {
+            let address = format!("{}:{address}", transport.name());
+            wrong.push(bound.span(), Fault::DuplicateAddress { what, address, first_line });
+        }
+        Some(())
+    }
+
+    /// The name of a socket that has one nobody else has.
+    pub(super) fn of_socket(
+        &mut self,
+        section: &'static str,
+        raw: &Option<Spanned<String>>,
+        header: &Range<usize>,
+        wrong: &mut Complaints<'_>,
+    ) -> Option<Arc<str>> {
+        name(section, raw, header, &mut self.sockets, wrong)
+    }
+
     /// Takes an address to listen on; the line of who has it or covers it already.
     fn bind(&mut self, transport: Transport, address: SocketAddr, line: usize) -> Option<usize> {
         let collides = |other: &SocketAddr| {

@@ -158,6 +158,29 @@ pub enum Fault {
     /// Port 0.
     #[error("{address} has no fixed port, so nobody could find the door; write one, such as 5060")]
     PortZero { address: SocketAddr },
+    /// SIP by TLS.
+    #[error(
+        "SIP is not spoken by TLS here; write one of \"udp\", \"tcp\", or plane = \"client\" for clients of \
+         UCServers"
+    )]
+    SipByTls,
+    /// Clients by datagrams.
+    #[error("clients of UCServers come by streams; write one of \"tcp\", \"tls\"")]
+    ClientsByUdp,
+    /// Clients find their listener by themselves.
+    #[error("nobody is told where a listener with plane = \"client\" is; remove `advertise`")]
+    ClientsAdvertised,
+    /// TLS without anything to show.
+    #[error(
+        "transport = \"tls\" needs a certificate; add a [[certificates]] with chain and key, or write \"tcp\""
+    )]
+    NoCertificate,
+    /// Warning: certificates nobody is shown.
+    #[error(
+        "no [[listen]] has plane = \"client\", so nobody is shown this certificate; add one, or remove the \
+         certificate"
+    )]
+    CertificateUnused,
     /// Not `host:port`.
     #[error(
         "`{text}` is not `host:port`; write what the other side reaches the door by, such as \"door.example.com:5060\""
@@ -296,6 +319,8 @@ impl Fault {
             "listen" => matches!(self, Self::NoListen),
             "upstream" => matches!(self, Self::NoUpstream | Self::NoSocketTowards { .. }),
             "servers" => matches!(self, Self::NoServers | Self::UnknownHome { .. }),
+            "plane" => matches!(self, Self::SipByTls | Self::CertificateUnused),
+            "certificates" => matches!(self, Self::NoCertificate),
             "advertise" => matches!(self, Self::NeedsAdvertise { .. }),
             "health_url" => matches!(self, Self::DocumentWithoutUrl),
             _ => false,

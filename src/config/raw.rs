@@ -18,7 +18,8 @@ use crate::config::recovery::TimeOfDay;
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Raw {
     pub(super) listen: Vec<Spanned<RawListen>>,
-    pub(super) upstream: Vec<Spanned<RawListen>>,
+    pub(super) certificates: Vec<Spanned<RawCertificate>>,
+    pub(super) upstream: Vec<Spanned<RawUpstream>>,
     pub(super) servers: Vec<Spanned<RawServer>>,
     pub(super) telephone_systems: Vec<Spanned<RawTelephoneSystem>>,
     pub(super) sip: RawSip,
@@ -46,10 +47,29 @@ impl Raw {
     }
 }
 
-/// One `[[listen]]` or `[[upstream]]`.
+/// One `[[listen]]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawListen {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) plane: Option<RawPlane>,
+    pub(super) transport: Option<Spanned<RawListenTransport>>,
+    pub(super) address: Option<Spanned<Address>>,
+    pub(super) advertise: Option<Spanned<String>>,
+}
+
+/// One `[[certificates]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawCertificate {
+    pub(super) chain: Option<Spanned<PathBuf>>,
+    pub(super) key: Option<Spanned<PathBuf>>,
+}
+
+/// One `[[upstream]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawUpstream {
     pub(super) name: Option<Spanned<String>>,
     pub(super) transport: Option<RawTransport>,
     pub(super) address: Option<Spanned<Address>>,
@@ -260,8 +280,12 @@ macro_rules! words {
 }
 
 words! {
-    /// `transport`.
+    /// `upstream.transport`.
     RawTransport { Udp, Tcp }
+    /// `listen.transport`.
+    RawListenTransport { Udp, Tcp, Tls }
+    /// `listen.plane`.
+    RawPlane { Sip, Client }
     /// `sip.auth`.
     RawAuth { None, Passthrough }
     /// `users.unknown`.
@@ -281,7 +305,8 @@ pub(super) fn sections() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("", keys_of::<Raw>()),
         ("listen", keys_of::<RawListen>()),
-        ("upstream", keys_of::<RawListen>()),
+        ("certificates", keys_of::<RawCertificate>()),
+        ("upstream", keys_of::<RawUpstream>()),
         ("servers", keys_of::<RawServer>()),
         ("telephone_systems", keys_of::<RawTelephoneSystem>()),
         ("sip", keys_of::<RawSip>()),

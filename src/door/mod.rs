@@ -149,6 +149,11 @@ pub enum Input {
         /// The message.
         message: Bytes,
     },
+    /// A TLS handshake is complete: what comes by this stream from now on is secret.
+    Secured {
+        /// Which.
+        flow: Flow,
+    },
     /// A stream ended or was never made.
     Closed {
         /// Which.
@@ -207,6 +212,15 @@ pub enum Output {
         flow: Flow,
         /// What.
         bytes: Bytes,
+    },
+    /// Send the answer in the clear, and then speak TLS on this stream; [`Input::Secured`] when that
+    /// is so. It must be among the outputs of the very input that asked for it: where anything in
+    /// the clear has followed the request, the stream ends ([`Input::Closed`]).
+    StartTls {
+        /// Which.
+        flow: Flow,
+        /// What the request is answered with.
+        answer: Bytes,
     },
     /// End this stream once what was sent on it has left. Nothing that is read from it afterwards
     /// comes in, and its end is not told; what had been read before may still come.
@@ -485,6 +499,7 @@ impl Door {
         match input {
             Input::Sip { flow, message } => return self.on_messages(now, &[(flow, message)]),
             Input::Rose { flow, message } => self.on_rose(now, flow, message),
+            Input::Secured { flow } => self.on_secured(flow),
             Input::Closed { flow, refused } => self.on_closed(now, flow, refused),
             Input::Unreachable { remote, transport, refused } => {
                 self.on_unreachable(now, remote, transport, refused);

@@ -121,6 +121,8 @@ stats! {
     rose_malformed,
     /// Answers of servers that nobody waits for.
     rose_strays,
+    /// Connections of clients closed: something was put in between the wish for TLS and TLS.
+    client_injections,
     /// Client sessions refused: too many of their connection, or in all.
     client_sessions_shed,
     /// Logins of clients that succeeded.

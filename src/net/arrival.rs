@@ -27,6 +27,12 @@ pub enum Arrival {
         /// The message, as [`crate::ucsap::framing::Framer`] cuts it.
         message: Bytes,
     },
+    /// A TLS handshake is complete: what comes by this stream from now on is secret, and what is
+    /// sent on it.
+    Secured {
+        /// Which.
+        flow: Flow,
+    },
     /// A stream ended or was never made.
     Closed {
         /// Which. Without connection: the wish given to [`super::Sockets::send`] failed. A

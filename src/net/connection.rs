@@ -1,15 +1,18 @@
 //! One stream connection: what comes is framed, what goes waits while the peer does not read.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::net::arrival::Arrival;
-use crate::net::framing::{Cut, Framing, Protocol as Spoken};
+use crate::net::carrier::{Carrier, Insecure, Received};
+use crate::net::framing::{Cut, Framing, Protocol as Spoken, Security};
 use crate::net::limits::Limits;
 use crate::net::outbound::Outbound;
 use crate::net::patience::Patience;
@@ -38,6 +41,16 @@ pub(super) enum End {
     SlowReader,
     /// Not framed as it should be.
     Unframed,
+    /// No TLS where it is wanted.
+    Insecure,
+    /// Octets in the clear where TLS should begin.
+    Injected,
+}
+
+impl From<Insecure> for End {
+    fn from(_: Insecure) -> Self {
+        Self::Insecure
+    }
 }
 
 impl End {
@@ -59,6 +72,7 @@ pub(super) struct Peer {
     pub(super) listener: ListenerId,
     pub(super) remote: SocketAddr,
     pub(super) speaks: Spoken,
+    pub(super) security: Security,
     /// The name that the core has given it.
     pub(super) own: Option<ConnectionId>,
 }
@@ -91,7 +105,7 @@ pub(super) struct Connection {
     pub(super) standing: Standing,
     /// What is told of it, as asked for last.
     pub(super) told: Wanted,
-    stream: TcpStream,
+    carrier: Carrier,
     framing: Framing,
     outbound: Outbound,
     patience: Patience,
@@ -99,6 +113,8 @@ pub(super) struct Connection {
     broken: Option<End>,
     /// It is to be closed, at the latest then, and nothing that comes is heard any more.
     closing: Option<Uptime>,
+    /// It is to be closed, and the peer will say nothing more: it may still read.
+    heard_out: bool,
 }
 
 impl Connection {
@@ -115,12 +131,13 @@ impl Connection {
             peer,
             standing: Standing::Accepted(source),
             told: Wanted::Read,
-            stream,
+            carrier: Carrier::new(stream),
             framing: Framing::new(peer.speaks, limits),
             outbound: Outbound::new(limits.queue_accepted),
             patience: Patience::with_first(now + limits.first_message),
             broken: None,
             closing: None,
+            heard_out: false,
         })
     }
 
@@ -145,12 +162,13 @@ impl Connection {
             peer,
             standing: Standing::Connecting,
             told: Wanted::Write,
-            stream: socket.into(),
+            carrier: Carrier::new(socket.into()),
             framing: Framing::new(peer.speaks, limits),
             outbound: Outbound::new(limits.queue_made),
             patience: Patience::with_making(now + limits.connect),
             broken: None,
             closing: None,
+            heard_out: false,
         })
     }
 
@@ -159,14 +177,15 @@ impl Connection {
     /// # Errors
     /// It will not be made.
     pub(super) fn is_made(&mut self, limits: &Limits, now: Uptime) -> Result<bool, End> {
-        match self.stream.take_error() {
+        let stream = self.carrier.stream();
+        match stream.take_error() {
             Ok(None) => {}
             Ok(Some(error)) | Err(error) => return Err(End::of(&error)),
         }
-        if self.stream.peer_addr().is_err() {
+        if stream.peer_addr().is_err() {
             return Ok(false);
         }
-        prepare(&self.stream, limits);
+        prepare(stream, limits);
         self.standing = Standing::Made;
         self.patience = Patience::with_first(now + limits.idle);
         self.outbound.allow(now, limits.write);
@@ -186,7 +205,11 @@ impl Connection {
         limits: &Limits,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
-        let octets = match self.stream.read(landing) {
+        let octets = match self.carrier.read(landing) {
+            Ok(0) if self.closing.is_some() && !self.is_flushed() => {
+                self.heard_out = true;
+                return Ok(());
+            }
             Ok(0) => return Err(self.broken.unwrap_or(End::Finished)),
             Ok(octets) => octets,
             Err(error) if is_for_now(&error) => return self.broken.map_or(Ok(()), Err),
@@ -195,34 +218,100 @@ impl Connection {
         if self.closing.is_some() {
             return Ok(());
         }
-        let flow = self.flow(id);
-        let mut landed = landing.get(..octets).unwrap_or_default();
-        let mut pings = 0;
-        let Turn { now, arena, into, counters } = turn;
-        loop {
-            match self.framing.next_landed(&mut landed, |message| arena.keep(message)) {
-                Ok(Some(Cut::Sip(message))) => {
-                    self.patience.message_came();
-                    into.push(Arrival::Message { flow, message });
-                }
-                Ok(Some(Cut::Rose(message))) => {
-                    self.patience.message_came();
-                    into.push(Arrival::Rose { flow, message });
-                }
-                Ok(Some(Cut::Ping)) => {
-                    self.patience.sign_of_life();
-                    pings += 1;
-                }
-                Ok(Some(Cut::Pong)) => self.patience.sign_of_life(),
-                Ok(None) => break,
-                Err(_) => return Err(End::Unframed),
-            }
+        let landed = landing.get(..octets).unwrap_or_default();
+        if self.carrier.is_tls() {
+            return self.read_tls(id, landed, limits, turn);
         }
-        self.patience.go_on(self.framing.buffered(), *now, limits);
-        if pings > 0 && self.answer_pings(pings, limits, *now) {
-            counters.pings_answered += pings as u64;
+        let flow = self.flow(id);
+        let mut cutter = Cutter {
+            framing: &mut self.framing,
+            patience: &mut self.patience,
+            flow,
+            limits,
+            pings: 0,
+        };
+        cutter.take(landed, turn)?;
+        let pings = cutter.pings;
+        if pings > 0 && self.answer_pings(pings, limits, turn.now) {
+            turn.counters.pings_answered += pings as u64;
         }
         Ok(())
+    }
+
+    /// The same for what is encrypted.
+    fn read_tls(
+        &mut self,
+        id: ConnectionId,
+        landed: &[u8],
+        limits: &Limits,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), End> {
+        turn.handshakes += usize::from(self.carrier.is_handshaking());
+        let flow = self.flow(id);
+        let mut cutter = Cutter {
+            framing: &mut self.framing,
+            patience: &mut self.patience,
+            flow,
+            limits,
+            pings: 0,
+        };
+        let goes_on = self.carrier.decrypt(landed, |received| match received {
+            Received::Octets(octets) => cutter.take(octets, turn),
+            Received::Secured => {
+                *cutter.patience = Patience::with_first(turn.now + limits.first_message);
+                turn.counters.handshakes += 1;
+                turn.into.push(Arrival::Secured { flow });
+                Ok(())
+            }
+        })?;
+        let pings = cutter.pings;
+        if pings > 0 && self.answer_pings(pings, limits, turn.now) {
+            turn.counters.pings_answered += pings as u64;
+        }
+        self.flush(limits, turn.now);
+        if goes_on { Ok(()) } else { Err(self.broken.unwrap_or(End::Finished)) }
+    }
+
+    /// Waits for the peer's TLS handshake, after what waits has left in the clear.
+    ///
+    /// # Errors
+    /// It is not to be had.
+    pub(super) fn secure(
+        &mut self,
+        config: &Arc<ServerConfig>,
+        limits: &Limits,
+        now: Uptime,
+    ) -> Result<(), End> {
+        self.carrier.secure(config, self.outbound.waiting())?;
+        self.patience = Patience::with_handshake(now + limits.handshake);
+        Ok(())
+    }
+
+    /// Sends the answer to a request for TLS in the clear, and then waits for the handshake.
+    ///
+    /// # Errors
+    /// The peer has said more in the clear, TLS was not offered, or is there already.
+    pub(super) fn start_tls(
+        &mut self,
+        answer: Bytes,
+        config: Option<&Arc<ServerConfig>>,
+        limits: &Limits,
+        now: Uptime,
+    ) -> Result<(), End> {
+        if self.framing.buffered() > 0 {
+            return Err(End::Injected);
+        }
+        let offered = self.peer.security == Security::StartTls && !self.carrier.is_tls();
+        let config = config.filter(|_| offered).ok_or(End::Insecure)?;
+        if self.send(answer, limits, || now) == Sent::NoRoom {
+            return Err(End::SlowReader);
+        }
+        self.secure(config, limits, now)
+    }
+
+    /// Whether TLS is wanted, and not there yet: what was cut before is no message any more.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.carrier.is_handshaking()
     }
 
     /// Sends a message, after what waits.
@@ -234,7 +323,7 @@ impl Connection {
     ) -> Sent {
         let first = self.outbound.is_empty();
         if first && self.standing != Standing::Connecting && self.broken.is_none() {
-            match self.stream.write(&bytes) {
+            match self.carrier.write(&bytes) {
                 Ok(octets) if octets >= bytes.len() => return Sent::Whole,
                 Ok(octets) => bytes.advance(octets),
                 Err(error) if is_for_now(&error) => {}
@@ -255,14 +344,18 @@ impl Connection {
         self.write(limits, now);
         if self.closing.is_some() && self.outbound.is_empty() {
             // The peer is waited for: a socket that is closed with unread octets takes back what
-            // was sent last. Whoever cannot be told has gone.
-            let _ = self.stream.shutdown(Shutdown::Write);
+            // was sent last.
+            self.carrier.say_goodbye();
         }
     }
 
     fn write(&mut self, limits: &Limits, now: Uptime) {
+        match self.carrier.flush() {
+            Err(error) if !is_for_now(&error) => self.broken = Some(End::of(&error)),
+            Ok(()) | Err(_) => {}
+        }
         while let Some(first) = self.outbound.first() {
-            match self.stream.write(first) {
+            match self.carrier.write(first) {
                 Ok(octets) => {
                     if self.outbound.has_left(octets) {
                         self.outbound.allow(now, limits.write);
@@ -292,7 +385,7 @@ impl Connection {
 
     /// Whether nothing waits to be sent.
     pub(super) fn is_flushed(&self) -> bool {
-        self.outbound.is_empty() || self.broken.is_some()
+        (self.outbound.is_empty() && self.carrier.is_flushed()) || self.broken.is_some()
     }
 
     /// When it ends if nothing happens, and why then.
@@ -312,10 +405,16 @@ impl Connection {
 
     /// What it wants to be told.
     pub(super) fn wants(&self) -> Wanted {
-        match (self.standing, self.outbound.is_empty()) {
-            (Standing::Connecting, _) => Wanted::Write,
-            (Standing::Made | Standing::Accepted(_), true) => Wanted::Read,
-            (Standing::Made | Standing::Accepted(_), false) => Wanted::ReadAndWrite,
+        match self.standing {
+            Standing::Connecting => Wanted::Write,
+            Standing::Made | Standing::Accepted(_) => {
+                let wants_room = self.carrier.wants_room(!self.outbound.is_empty());
+                match (wants_room, self.heard_out) {
+                    (true, true) => Wanted::Write,
+                    (true, false) => Wanted::ReadAndWrite,
+                    (false, _) => Wanted::Read,
+                }
+            }
         }
     }
 
@@ -340,7 +439,44 @@ impl Connection {
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.carrier.as_fd()
+    }
+}
+
+/// What is read, on its way to whoever it is for.
+struct Cutter<'c> {
+    framing: &'c mut Framing,
+    patience: &'c mut Patience,
+    flow: Flow,
+    limits: &'c Limits,
+    pings: usize,
+}
+
+impl Cutter<'_> {
+    fn take(&mut self, mut landed: &[u8], turn: &mut Turn<'_>) -> Result<(), End> {
+        let Turn { now, arena, into, .. } = turn;
+        let flow = self.flow;
+        loop {
+            match self.framing.next_landed(&mut landed, |message| arena.keep(message)) {
+                Ok(Some(Cut::Sip(message))) => {
+                    self.patience.message_came();
+                    into.push(Arrival::Message { flow, message });
+                }
+                Ok(Some(Cut::Rose(message))) => {
+                    self.patience.message_came();
+                    into.push(Arrival::Rose { flow, message });
+                }
+                Ok(Some(Cut::Ping)) => {
+                    self.patience.sign_of_life();
+                    self.pings += 1;
+                }
+                Ok(Some(Cut::Pong)) => self.patience.sign_of_life(),
+                Ok(None) => break,
+                Err(_) => return Err(End::Unframed),
+            }
+        }
+        self.patience.go_on(self.framing.buffered(), *now, self.limits);
+        Ok(())
     }
 }
 

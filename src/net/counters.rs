@@ -46,6 +46,13 @@ counters! {
     closed_slow_reader,
     /// Connections closed: what came was not framed as its listener's protocol wants it.
     closed_unframed,
+    /// Connections closed: octets in the clear followed a request for TLS, so that anybody on the way
+    /// may have put them there.
+    closed_injected,
+    /// Connections closed: the TLS handshake took too long or failed, or what came was no TLS.
+    closed_insecure,
+    /// TLS handshakes that were completed.
+    handshakes,
     /// Connections reset by the peer.
     closed_reset,
     /// Connections closed by the door; what their peers said afterwards was not heard.

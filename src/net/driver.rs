@@ -214,6 +214,10 @@ pub(super) struct Driver<C> {
     pub(super) behind: bool,
     /// The store's side of its channel has ended.
     pub(super) store_gone: bool,
+    /// The stream whose message the core is being handed.
+    pub(super) handled: Option<Flow>,
+    /// Streams that were to be secured and have ended instead, while what had arrived with that is taken.
+    pub(super) not_secured: Vec<Flow>,
     /// Something changed that nobody should have to wait for.
     pub(super) publish_now: bool,
 }
@@ -333,7 +337,12 @@ impl<C: Core> Driver<C> {
                     messages.push((flow, message));
                     continue;
                 }
-                Arrival::Rose { flow, message } => Input::Rose { flow, message },
+                Arrival::Rose { flow, message } => {
+                    self.take_together(messages);
+                    self.take_rose(flow, message);
+                    continue;
+                }
+                Arrival::Secured { flow } => Input::Secured { flow },
                 Arrival::Closed { flow, refused } => Input::Closed { flow, refused },
                 Arrival::Unreachable { remote, transport, refused } => {
                     Input::Unreachable { remote, transport, refused }
@@ -343,6 +352,17 @@ impl<C: Core> Driver<C> {
             self.input(input);
         }
         self.take_together(messages);
+        self.not_secured.clear();
+    }
+
+    fn take_rose(&mut self, flow: Flow, message: Bytes) {
+        // Of a stream that has ended for it, what came in the same octets is nothing either.
+        if self.not_secured.contains(&flow) || self.sockets.refuse_injected(flow) {
+            return;
+        }
+        self.handled = Some(flow);
+        self.input(Input::Rose { flow, message });
+        self.handled = None;
     }
 
     /// What lay in the sockets together arrived together.
@@ -394,6 +414,13 @@ impl<C: Core> Driver<C> {
         while let Some(output) = self.core.poll() {
             match output {
                 Output::Send { flow, bytes } => self.sockets.send(flow, bytes),
+                Output::StartTls { flow, answer } => {
+                    if self.handled != Some(flow) {
+                        self.sockets.end_injected(flow);
+                    } else if !self.sockets.start_tls(flow, answer) {
+                        self.not_secured.push(flow);
+                    }
+                }
                 Output::Close { flow } => self.sockets.close(flow),
                 Output::Record(record) => {
                     self.writes_waiting += 1;

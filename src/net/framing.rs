@@ -16,6 +16,18 @@ pub enum Protocol {
     Ucsap,
 }
 
+/// Whether what is said at a listener is secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Security {
+    /// It is not.
+    #[default]
+    None,
+    /// Not at first: a peer may ask for TLS.
+    StartTls,
+    /// By TLS, from the first octet on.
+    Tls,
+}
+
 /// What is at the front of a stream.
 pub(super) enum Cut {
     /// A SIP message.

@@ -21,6 +21,8 @@ pub struct Limits {
     pub first_message: Duration,
     /// How long a connection may be silent afterwards.
     pub idle: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
     /// How long making a connection may take.
     pub connect: Duration,
     /// How long the peer may take to read one message, or to acknowledge anything.
@@ -59,6 +61,7 @@ impl Default for Limits {
             first_message: Duration::from_secs(30),
             // Three leases of five minutes: a phone that refreshes is never cut off.
             idle: Duration::from_secs(900),
+            handshake: Duration::from_secs(10),
             connect: Duration::from_secs(2),
             write: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::net::connection::Peer;
 use crate::net::counters::Counters;
-use crate::net::framing::Protocol as Spoken;
+use crate::net::framing::{Protocol as Spoken, Security};
 use crate::net::readiness::{Readiness, Wanted, Who};
 use crate::now::Uptime;
 use crate::sip::ListenerId;
@@ -38,6 +38,7 @@ pub(super) struct Listeners {
 struct Listener {
     id: ListenerId,
     speaks: Spoken,
+    security: Security,
     socket: TcpListener,
     local: SocketAddr,
 }
@@ -46,7 +47,7 @@ impl Listeners {
     /// Listens on `address`; an IPv6 socket takes IPv6 only. Returns the bound address.
     pub(super) fn open(
         &mut self,
-        (id, speaks): (ListenerId, Spoken),
+        (id, speaks, security): (ListenerId, Spoken, Security),
         address: SocketAddr,
         readiness: &Readiness,
     ) -> io::Result<SocketAddr> {
@@ -63,7 +64,7 @@ impl Listeners {
         let local = socket.local_addr()?;
         let place = u16::try_from(self.sockets.len()).map_err(io::Error::other)?;
         readiness.watch(&socket, Who::Listener(place), Wanted::Read)?;
-        self.sockets.push(Listener { id, speaks, socket, local });
+        self.sockets.push(Listener { id, speaks, security, socket, local });
         Ok(local)
     }
 
@@ -105,8 +106,9 @@ impl Listeners {
         for _ in 0..BATCH {
             match listener.socket.accept() {
                 Ok((stream, remote)) => {
-                    let Listener { id, speaks, .. } = *listener;
-                    accepted.push((stream, Peer { listener: id, remote, speaks, own: None }));
+                    let Listener { id, speaks, security, .. } = *listener;
+                    let peer = Peer { listener: id, remote, speaks, security, own: None };
+                    accepted.push((stream, peer));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {

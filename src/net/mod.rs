@@ -12,6 +12,8 @@
 
 mod arrival;
 mod batch;
+mod carrier;
+mod certificates;
 mod clock;
 mod connection;
 mod counters;
@@ -45,11 +47,12 @@ use tokio::sync::mpsc;
 use crate::sip::ListenerId;
 
 pub use arrival::Arrival;
+pub use certificates::{Certificate, CertificateError, Certificates};
 pub use clock::Clock;
 pub use counters::Counters;
 pub use driver::{Core, EventObserver, Ledger, Observers, Stopped};
 pub use fetch::fetch;
-pub use framing::Protocol;
+pub use framing::{Protocol, Security};
 pub use limits::{Limits, UcsapLimits};
 pub use published::{Handle, Snapshot, USERS_PAGE_LIMIT, Unanswered};
 pub use pushed::Settings as PushSettings;
@@ -62,6 +65,8 @@ pub struct Settings {
     pub listeners: Vec<Listen>,
     /// Bounds of streams.
     pub limits: Limits,
+    /// What those are shown who come by TLS.
+    pub certificates: Option<Arc<Certificates>>,
     /// Where each server's health document is, by [`crate::cluster::ServerId`].
     pub health_urls: Vec<Option<Arc<str>>>,
     /// Where servers send documents by themselves; `None`: nowhere.
@@ -84,9 +89,9 @@ impl Net {
     /// # Errors
     /// Says which listener, where, and what to do.
     pub fn bind(settings: Settings) -> Result<Self, BindError> {
-        let Settings { listeners, limits, health_urls, health_push } = settings;
+        let Settings { listeners, limits, certificates, health_urls, health_push } = settings;
         raise_descriptor_limit(limits.connections);
-        let sockets = Sockets::bind(&listeners, limits)?;
+        let sockets = Sockets::bind_with(&listeners, limits, certificates.as_ref())?;
         let push = |settings: PushSettings| {
             let address = settings.address;
             let opened = pushed::open(address).map_err(|source| BindError {
@@ -137,6 +142,8 @@ impl Net {
             ordered: HashMap::new(),
             behind: false,
             store_gone: false,
+            handled: None,
+            not_secured: Vec::new(),
             publish_now: true,
         };
         driver.run(shutdown).await

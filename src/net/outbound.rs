@@ -31,6 +31,11 @@ impl Outbound {
         self.queue.is_empty()
     }
 
+    /// Octets that wait, without what messages cost beside them.
+    pub(super) fn waiting(&self) -> usize {
+        self.octets - self.queue.len() * ENTRY_OCTETS
+    }
+
     /// Whether there is room for so many octets beside what waits. One message always fits into an
     /// empty queue.
     pub(super) fn has_room(&self, octets: usize) -> bool {

@@ -24,6 +24,11 @@ impl Patience {
         Self { until, why: End::Idle, silent: true, partial: false, renewed: false }
     }
 
+    /// With a handshake.
+    pub(super) const fn with_handshake(until: Uptime) -> Self {
+        Self { why: End::Insecure, ..Self::with_first(until) }
+    }
+
     /// With a connection that is being made.
     pub(super) const fn with_making(until: Uptime) -> Self {
         Self { why: End::Failed, ..Self::with_first(until) }

@@ -9,13 +9,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls::ServerConfig;
 
 use crate::arena::Arena;
 use crate::net::arrival::Arrival;
 use crate::net::batch::Landing;
+use crate::net::certificates::Certificates;
 use crate::net::clock::Clock;
 use crate::net::counters::Counters;
-use crate::net::framing::Protocol;
+use crate::net::framing::{Protocol, Security};
 use crate::net::limits::Limits;
 use crate::net::pressure::Pressure;
 use crate::net::tcp::{Hub, Turn};
@@ -33,6 +35,8 @@ pub struct Listen {
     pub transport: Transport,
     /// What is spoken there.
     pub speaks: Protocol,
+    /// Whether that is secret.
+    pub security: Security,
     /// Where.
     pub address: SocketAddr,
 }
@@ -60,6 +64,8 @@ pub struct Sockets {
     /// Once there is a listener for it.
     tcp: Option<Hub>,
     limits: Limits,
+    /// Of the listeners that take TLS.
+    tls: Option<Arc<ServerConfig>>,
     routes: Vec<Route>,
     landing: Landing,
     arena: Arena,
@@ -88,11 +94,24 @@ impl Sockets {
     /// # Errors
     /// Says which listener, where, and what to do.
     pub fn bind(listeners: &[Listen], limits: Limits) -> Result<Self, BindError> {
+        Self::bind_with(listeners, limits, None)
+    }
+
+    /// The same, with what those are shown who come by TLS.
+    ///
+    /// # Errors
+    /// See [`Sockets::bind`].
+    pub fn bind_with(
+        listeners: &[Listen],
+        limits: Limits,
+        certificates: Option<&Arc<Certificates>>,
+    ) -> Result<Self, BindError> {
         let mut sockets = Self {
             udp: Vec::new(),
             dropped: Vec::new(),
             tcp: None,
             limits,
+            tls: None,
             routes: Vec::new(),
             landing: Landing::default(),
             arena: Arena::default(),
@@ -100,6 +119,10 @@ impl Sockets {
             failed: Vec::new(),
             reading: true,
         };
+        if let Some(certificates) = certificates {
+            // Without, the listeners that need it say so.
+            sockets.tls = certificates.config().ok();
+        }
         for (id, listen) in (0u16..).map(ListenerId).zip(listeners) {
             let route = sockets.open(id, listen).map_err(|source| BindError {
                 listener: Arc::clone(&listen.name),
@@ -153,6 +176,30 @@ impl Sockets {
     pub fn close(&mut self, flow: Flow) {
         if let Some(tcp) = &mut self.tcp {
             tcp.close(flow, &mut self.counters);
+        }
+    }
+
+    /// Sends `answer` in the clear, and from then on takes and sends nothing but TLS:
+    /// [`Arrival::Secured`] when the handshake is complete. Where octets in the clear have followed
+    /// the request for it, or TLS is not offered, the stream ends instead: `false`.
+    pub fn start_tls(&mut self, flow: Flow, answer: Bytes) -> bool {
+        if let Some(tcp) = &mut self.tcp {
+            return tcp.start_tls(flow, answer, &mut self.counters);
+        }
+        self.counters.sends_without_connection += 1;
+        false
+    }
+
+    /// Whether a message that has arrived must not be taken for one: it came in the clear, behind
+    /// the request for TLS. Its stream ends.
+    pub fn refuse_injected(&mut self, flow: Flow) -> bool {
+        self.tcp.as_mut().is_some_and(|tcp| tcp.refuse_injected(flow, &mut self.counters))
+    }
+
+    /// TLS was wanted at another time than when it was asked for: the stream ends.
+    pub(super) fn end_injected(&mut self, flow: Flow) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.end_injected(flow, &mut self.counters);
         }
     }
 
@@ -228,7 +275,7 @@ impl Sockets {
     fn hub(&mut self) -> io::Result<&mut Hub> {
         match &mut self.tcp {
             Some(tcp) => Ok(tcp),
-            none => Ok(none.insert(Hub::new(self.limits)?)),
+            none => Ok(none.insert(Hub::new(self.limits, self.tls.clone())?)),
         }
     }
 
@@ -236,6 +283,11 @@ impl Sockets {
         match listen.transport {
             Transport::Udp if listen.speaks == Protocol::Ucsap => {
                 Err(io::Error::other("UCSAP is spoken on streams only"))
+            }
+            Transport::Udp | Transport::Tcp
+                if listen.security != Security::None && self.tls.is_none() =>
+            {
+                Err(io::Error::other("TLS needs a certificate"))
             }
             Transport::Udp => {
                 let udp = UdpListener::bind(id, listen.address)?;
@@ -245,7 +297,8 @@ impl Sockets {
                 Ok(Route { local, socket: Socket::Udp(self.udp.len() - 1) })
             }
             Transport::Tcp => {
-                let local = self.hub()?.listen((id, listen.speaks), listen.address)?;
+                let listener = (id, listen.speaks, listen.security);
+                let local = self.hub()?.listen(listener, listen.address)?;
                 Ok(Route { local, socket: Socket::Tcp })
             }
         }
@@ -263,7 +316,8 @@ impl Sockets {
             }
         }
         if let Some(tcp) = tcp.as_mut().filter(|_| *reading) {
-            busy |= tcp.poll_receive(cx, &mut Turn { now: Clock.uptime(), arena, into, counters });
+            let mut turn = Turn { now: Clock.uptime(), arena, into, counters, handshakes: 0 };
+            busy |= tcp.poll_receive(cx, &mut turn);
         }
         busy |= into.len() > before;
         if busy { Poll::Ready(()) } else { Poll::Pending }

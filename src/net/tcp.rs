@@ -8,9 +8,11 @@ use std::future::Future as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
+use rustls::ServerConfig;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::arena::Arena;
@@ -19,7 +21,7 @@ use crate::net::clock::Clock;
 use crate::net::connection::{Connection, End, Peer, Sent, Standing};
 use crate::net::counters::Counters;
 use crate::net::deadlines::Deadlines;
-use crate::net::framing::Protocol;
+use crate::net::framing::{Protocol, Security};
 use crate::net::limits::{Bounds, Limits};
 use crate::net::listeners::{Accepted, Listeners};
 use crate::net::readiness::{Readiness, Ready, Who};
@@ -37,6 +39,10 @@ const MESSAGES: usize = 64;
 /// Deadlines that are looked at before the others have their turn.
 const DEADLINES: usize = 64;
 
+/// Handshakes that are taken a step further before the others have their turn: a signature costs
+/// as much as hundreds of messages.
+const HANDSHAKES: usize = 8;
+
 /// Octets taken from one stream before the others have their turn: dozens of messages.
 const LANDING_OCTETS: usize = 16 * 1024;
 
@@ -50,11 +56,15 @@ pub(super) struct Turn<'t> {
     pub(super) into: &'t mut Vec<Arrival>,
     /// What is counted.
     pub(super) counters: &'t mut Counters,
+    /// Handshakes that were taken a step further.
+    pub(super) handshakes: usize,
 }
 
 /// All streams of one task.
 pub(super) struct Hub {
     limits: Bounds,
+    /// Of those who accept TLS.
+    tls: Option<Arc<ServerConfig>>,
     readiness: Readiness,
     listeners: Listeners,
     connections: Slab<Connection>,
@@ -76,9 +86,10 @@ pub(super) struct Hub {
 
 impl Hub {
     /// No listeners, no connections. Needs a tokio runtime.
-    pub(super) fn new(limits: Limits) -> io::Result<Self> {
+    pub(super) fn new(limits: Limits, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
         Ok(Self {
             limits: Bounds::new(limits),
+            tls,
             readiness: Readiness::new()?,
             listeners: Listeners::default(),
             connections: Slab::default(),
@@ -97,7 +108,7 @@ impl Hub {
     /// Listens on `address`; an IPv6 socket takes IPv6 only. Returns the bound address.
     pub(super) fn listen(
         &mut self,
-        listener: (ListenerId, Protocol),
+        listener: (ListenerId, Protocol, Security),
         address: SocketAddr,
     ) -> io::Result<SocketAddr> {
         self.listeners.open(listener, address, &self.readiness)
@@ -146,7 +157,7 @@ impl Hub {
         let before = turn.into.len();
         turn.into.extend(self.ended.drain(..));
         let mut busy = self.readiness.poll(cx);
-        while turn.into.len() - before < MESSAGES {
+        while turn.into.len() - before < MESSAGES && turn.handshakes < HANDSHAKES {
             let Some(ready) = self.readiness.next() else { break };
             match ready.who {
                 Who::Connection(id) => self.serve(id, ready, turn),
@@ -204,6 +215,45 @@ impl Hub {
         self.settle(id, now);
     }
 
+    /// Sends `answer` in the clear and takes nothing but TLS from then on. A connection that is not
+    /// to be secured ends, and its end is told.
+    pub(super) fn start_tls(&mut self, flow: Flow, answer: Bytes, counters: &mut Counters) -> bool {
+        let id = flow.connection;
+        let open = self.connections.get_mut(id).filter(|it| !it.is_closing());
+        let Some(connection) = open else {
+            counters.sends_without_connection += 1;
+            return false;
+        };
+        let limits = self.limits.of(connection.peer.speaks);
+        let now = Clock.uptime();
+        let started = connection.start_tls(answer, self.tls.as_ref(), limits, now);
+        match started {
+            Ok(()) => self.settle(id, now),
+            Err(end) => {
+                let closed = self.end(id, end, counters);
+                self.ended.extend(closed);
+            }
+        }
+        started.is_ok()
+    }
+
+    /// Whether a message that was cut is none, because TLS should have begun before it: then its
+    /// connection ends.
+    pub(super) fn refuse_injected(&mut self, flow: Flow, counters: &mut Counters) -> bool {
+        let id = flow.connection;
+        let refused = self.connections.get_mut(id).is_some_and(|it| it.is_handshaking());
+        if refused {
+            self.end_injected(flow, counters);
+        }
+        refused
+    }
+
+    /// Ends a connection on which octets may have come that its peer has never sent.
+    pub(super) fn end_injected(&mut self, flow: Flow, counters: &mut Counters) {
+        let closed = self.end(flow.connection, End::Injected, counters);
+        self.ended.extend(closed);
+    }
+
     fn accept(&mut self, place: u16, turn: &mut Turn<'_>) {
         let Turn { now, counters, .. } = turn;
         for accepted in self.listeners.accept(place, *now, &self.readiness, counters) {
@@ -221,7 +271,15 @@ impl Hub {
             counters.connections_shed += 1;
             return;
         }
-        let connection = Connection::accepted(accepted, source, limits, now);
+        let security = accepted.1.security;
+        let mut connection = Connection::accepted(accepted, source, limits, now);
+        if let (Security::Tls, Ok(made)) = (security, &mut connection) {
+            let secured = self.tls.as_ref().map(|tls| made.secure(tls, limits, now));
+            if !matches!(secured, Some(Ok(()))) {
+                counters.closed_insecure += 1;
+                return;
+            }
+        }
         match connection.and_then(|it| self.open(it, now)) {
             Ok(_) => {
                 counters.connections_accepted += 1;
@@ -243,7 +301,8 @@ impl Hub {
                 return Ok(ConnectionId::ENDED);
             }
             self.own_newest = name;
-            let peer = Peer { listener, remote, speaks: Protocol::Ucsap, own: Some(name) };
+            let (speaks, security) = (Protocol::Ucsap, Security::None);
+            let peer = Peer { listener, remote, speaks, security, own: Some(name) };
             return self.connect(peer, None);
         }
         if name != ConnectionId::NONE {
@@ -258,7 +317,8 @@ impl Hub {
         if self.listeners.speaks(listener) == Some(Protocol::Ucsap) {
             return Ok(ConnectionId::ENDED);
         }
-        let peer = Peer { listener, remote, speaks: Protocol::Sip, own: None };
+        let (speaks, security) = (Protocol::Sip, Security::None);
+        let peer = Peer { listener, remote, speaks, security, own: None };
         self.connect(peer, Some(local.ip()))
     }
 
@@ -419,6 +479,8 @@ fn count_end(end: End, standing: Standing, counters: &mut Counters) {
         End::SlowMessage => counters.closed_slow_message += 1,
         End::SlowReader => counters.closed_slow_reader += 1,
         End::Unframed => counters.closed_unframed += 1,
+        End::Insecure => counters.closed_insecure += 1,
+        End::Injected => counters.closed_injected += 1,
     }
 }
 

@@ -29,7 +29,6 @@ mod message;
 mod operation;
 mod piece;
 #[cfg(test)]
-#[expect(clippy::panic, clippy::wildcard_enum_match_arm, reason = "a test says what came instead")]
 mod properties;
 mod value;
 

@@ -1,14 +1,16 @@
 //! The simulated server on real sockets: a small loop around [`UcServer`].
 //!
 //! ```text
-//! UDP, TCP ─► wire ─┐                        ┌─► wire ─► UDP, TCP
-//! GET      ─► http ─┼─► loop ─► UcServer ────┼─► http: the health document
+//! UDP, TCP ─► wire ───┐                      ┌─► wire ─► UDP, TCP
+//! UCSAP    ─► clients ┤                      ├─► clients ─► UCSAP
+//! GET      ─► http ───┼─► loop ─► UcServer ──┼─► http: the health document
 //! stdin    ─► control ┘                      └─► control ─► stdout, JSON lines
 //! ```
 //!
 //! While it is [`Mood::Dead`] its sockets are closed, so that the kernel refuses; the control
 //! lines stay open.
 
+mod clients;
 mod control;
 mod http;
 mod push;
@@ -19,11 +21,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
 
 use crate::now::Uptime;
 use crate::ucserver::mood::Mood;
+use crate::ucserver::run::clients::ClientWire;
 use crate::ucserver::run::control::{Command, Control, Told};
 use crate::ucserver::run::http::Question;
 use crate::ucserver::run::wire::{Arrived, Wire};
@@ -41,6 +45,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 pub struct Listen {
     /// SIP over UDP and TCP. Port 0: any, the line `ready` says which.
     pub sip: SocketAddr,
+    /// UCSAP over TCP; `None`: not served. Port 0: any.
+    pub clients: Option<SocketAddr>,
     /// The health document over HTTP; `None`: not served. Port 0: any.
     pub health: Option<SocketAddr>,
     /// Where the health document is sent every two seconds; `None`: nowhere.
@@ -85,15 +91,21 @@ async fn serve(
 ) -> Result<(), RunError> {
     let (questions, mut asked) = mpsc::channel(http::QUEUE);
     let wire = Wire::open(listen, questions.clone())?;
+    let client_connections = settings.clients.limits.connections;
+    let open_clients = |address| ClientWire::open(address, client_connections);
+    let clients = listen.clients.map(open_clients).transpose()?;
     settings.address = wire.sip();
     settings.wall = wall()?;
     // From here on the same ports, even if any would have done.
-    let listen = Listen { sip: wire.sip(), health: wire.health(), ..listen };
+    let client_address = clients.as_ref().map(ClientWire::address);
+    let listen =
+        Listen { sip: wire.sip(), health: wire.health(), clients: client_address, ..listen };
     let (control, mut commands) = Control::start();
     let server = UcServer::new(settings, uptime()?, seed);
-    control.ready(&server, &wire);
+    control.ready(&server, &wire, client_address);
     let (wire, told) = (Some(wire), Told::default());
-    let mut looped = Loop { server, listen, questions, wire, control, told };
+    let mut looped =
+        Loop { server, listen, questions, wire, clients, client_connections, control, told };
     if mood != Mood::Healthy {
         looped.set_mood(mood)?;
     }
@@ -108,6 +120,7 @@ async fn serve(
         let due = looped.due()?;
         tokio::select! {
             arrival = Wire::next(looped.wire.as_mut()) => looped.on_arrival(arrival)?,
+            () = ClientWire::wait(looped.clients.as_mut()) => looped.on_clients()?,
             Some(question) = asked.recv() => looped.on_question(question)?,
             command = commands.recv(), if stdin_open => match command {
                 Some(command) => looped.on_command(command)?,
@@ -133,6 +146,9 @@ struct Loop {
     questions: mpsc::Sender<Question>,
     /// `None` while dead.
     wire: Option<Wire>,
+    /// `None` while dead, and where clients are not served.
+    clients: Option<ClientWire>,
+    client_connections: usize,
     control: Control,
     told: Told,
 }
@@ -160,6 +176,15 @@ impl Loop {
         for _ in 0..wire::BATCH {
             let Some((flow, message)) = self.wire.as_mut().and_then(Wire::datagram) else { break };
             self.server.handle(uptime()?, Input::Sip { flow, message });
+            self.send_outputs();
+        }
+        Ok(())
+    }
+
+    fn on_clients(&mut self) -> Result<(), RunError> {
+        let inputs = self.clients.as_mut().map(ClientWire::take);
+        for input in inputs.into_iter().flatten() {
+            self.server.handle(uptime()?, input);
             self.send_outputs();
         }
         Ok(())
@@ -196,6 +221,29 @@ impl Loop {
             }
             Command::Stats => self.control.stats(&self.server, self.wire.as_ref()),
             Command::Bindings => self.control.bindings(&self.server),
+            Command::Clients => self.control.clients(self.server.clients(), self.server.journal()),
+            Command::Calls => self.control.calls(self.server.clients()),
+            Command::Ring { line, number } => {
+                let rung = self.server.ring(now, &line, &number);
+                self.control.acted("rung", rung.map(|call| json!({"call": call})));
+            }
+            Command::HangUp { call } => {
+                let done = self.server.hang_up(now, &call);
+                self.control.acted("hung_up", done.map(|()| json!({"call": call})));
+            }
+            Command::ChangeLine { user, line, is_there } => {
+                let done = self.server.change_line(now, &user, &line, is_there);
+                let what = json!({"user": user, "line": line, "is_there": is_there});
+                self.control.acted("line_changed", done.map(|()| what));
+            }
+            Command::ExpireTokens => {
+                self.server.expire_tokens(now);
+                self.control.acted::<RunError>("tokens_expired", Ok(json!({})));
+            }
+            Command::Belongs { user, home } => {
+                self.server.client_belongs(&user, home);
+                self.control.acted::<RunError>("belongs", Ok(json!({"user": user})));
+            }
             Command::Unreadable(why) => self.control.error(&why),
         }
         Ok(())
@@ -203,10 +251,10 @@ impl Loop {
 
     fn set_mood(&mut self, mood: Mood) -> Result<(), RunError> {
         if mood == Mood::Dead {
-            self.wire = None;
+            (self.wire, self.clients) = (None, None);
         } else if self.wire.is_none() {
-            match Wire::open(self.listen, self.questions.clone()) {
-                Ok(wire) => self.wire = Some(wire),
+            match self.open() {
+                Ok((wire, clients)) => (self.wire, self.clients) = (Some(wire), clients),
                 Err(why) => {
                     self.control.error(&why.to_string());
                     return Ok(());
@@ -218,12 +266,20 @@ impl Loop {
         Ok(())
     }
 
+    /// Opens all sockets, or none.
+    fn open(&self) -> Result<(Wire, Option<ClientWire>), RunError> {
+        let wire = Wire::open(self.listen, self.questions.clone())?;
+        let open_clients = |address| ClientWire::open(address, self.client_connections);
+        Ok((wire, self.listen.clients.map(open_clients).transpose()?))
+    }
+
     fn send_outputs(&mut self) {
         while let Some(output) = self.server.poll() {
-            match (output, &mut self.wire) {
-                (Output::Send { flow, bytes }, Some(wire)) => wire.send(flow, bytes),
-                // Clients are not served on sockets.
-                (Output::Send { .. }, None) | (Output::Client(_), _) => {}
+            match (output, &mut self.wire, &mut self.clients) {
+                (Output::Send { flow, bytes }, Some(wire), _) => wire.send(flow, bytes),
+                (Output::Client(what), _, Some(clients)) => clients.act(what),
+                // A dead one has no sockets.
+                (Output::Send { .. }, None, _) | (Output::Client(_), _, None) => {}
             }
         }
     }

@@ -77,6 +77,7 @@ impl Station {
                         inputs.push(Input::Recorded { ticket, outcome });
                     }
                     Output::Close { .. }
+                    | Output::StartTls { .. }
                     | Output::Fetch(_)
                     | Output::Ordered { .. }
                     | Output::Event(_)

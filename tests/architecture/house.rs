@@ -28,10 +28,11 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
             "recovery",
         ],
     ),
-    // Of `cluster` the health document alone: its format is published, not the door's.
-    ("ucserver", &["now", "private", "timers", "sip", "ucsap", "cluster"]),
     ("store", &["directory"]),
     ("net", &["now", "timers", "arena", "sip", "ucsap", "cluster", "directory", "door"]),
+    // Of `cluster` the health document alone: its format is published, not the door's. Of `net` the
+    // streams alone, and only where the machine is put on sockets.
+    ("ucserver", &["now", "private", "timers", "sip", "ucsap", "cluster", "net"]),
     // Of `net` the clock alone, and of `sip` the names of transports: it is no part of the door.
     ("load", &["now", "sip", "net"]),
     ("reports", &["door"]),

@@ -9,7 +9,7 @@ use frontdoor::ucsap::login::{Credentials, LoginOutcome, detail};
 use frontdoor::ucsap::{Encoding, Kind, Member, Message, Operation, Piece, cti};
 use frontdoor::ucserver::{ClientHome, ClientSettings, Mood};
 
-use crate::desk::clients::{Client, entrance};
+use crate::desk::clients::{CLIENTS, Client, entrance};
 use crate::desk::{Ask, Desk, Plan, plan};
 
 const ENCODINGS: [Encoding; 2] = [Encoding::Ber, Encoding::Json];
@@ -515,4 +515,37 @@ fn nothing_shows_what_a_client_has_shown() {
     for secret in ["pw-anna", "YW5uYTpwdy1hbm5h"] {
         assert!(!shown.contains(secret), "{secret}");
     }
+}
+
+#[test]
+fn tls_is_begun_once_before_anything_is_said_and_nothing_comes_between() {
+    let nothing = || Piece::Sequence(vec![]);
+    let mut desk = pool(2).open();
+    let mut client = Client::new(1, Encoding::Ber);
+    let refused = desk.invoke(&mut client, Operation::START_TLS, &nothing());
+    assert_eq!(error_detail(&refused), detail::INTERNAL, "the listener does not offer it");
+
+    let mut plan = pool(2);
+    plan.settings.clients.start_tls = vec![CLIENTS];
+    let mut desk = plan.open();
+    let begun = desk.invoke(&mut client, Operation::START_TLS, &nothing());
+    assert_eq!(begun.kind(), Kind::Result);
+    desk.handshake_is_done(&client);
+    let again = desk.invoke(&mut client, Operation::START_TLS, &nothing());
+    assert_eq!(error_detail(&again), detail::INTERNAL);
+    desk.negotiate(&mut client);
+    assert!(matches!(desk.log_in(&mut client, "anna"), LoginOutcome::Succeeded { .. }));
+
+    let mut injected = Client::new(2, Encoding::Json);
+    desk.invoke(&mut injected, Operation::START_TLS, &nothing());
+    let asked = desk.clients.asked.len();
+    let login = Credentials::basic("anna", "of somebody in between");
+    desk.say(&mut injected, Operation::LOGIN, &login);
+    assert!(desk.closed_at(&injected).is_some());
+    assert_eq!(desk.heard(&injected).len(), 0);
+    assert_eq!(desk.clients.asked.len(), asked);
+
+    let (mut late, _) = desk.client_of(3, Encoding::Ber, "bert");
+    let refused = desk.invoke(&mut late, Operation::START_TLS, &nothing());
+    assert_eq!(error_detail(&refused), detail::INTERNAL, "what was shown in the clear is known");
 }

@@ -426,6 +426,7 @@ impl Desk {
             }
             Output::Record(record) if self.disk_waits => self.records.push_back(record),
             Output::Record(record) => self.commit(record),
+            Output::StartTls { flow, answer } => self.start_tls(flow, answer),
             Output::Fetch(ServerId(_))
             | Output::Ordered { .. }
             | Output::Event(_)

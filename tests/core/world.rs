@@ -608,7 +608,7 @@ impl World {
                 }
                 Output::Event(event) => self.events.push((self.now.uptime, event)),
                 Output::Report(report) => self.file(*report),
-                Output::Close { .. } => {}
+                Output::Close { .. } | Output::StartTls { .. } => {}
             }
         }
     }

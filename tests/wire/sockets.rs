@@ -9,7 +9,7 @@ use frontdoor::door::{
     Command, Done, Explanation, Filter, Input, Listed, Output, RebalancePlan, Refused,
     RelocationStatus, Stats, Status, UserStatus, WhatIf,
 };
-use frontdoor::net::{Arrival, Clock, Core, Ledger, Limits, Listen, Protocol, Sockets};
+use frontdoor::net::{Arrival, Clock, Core, Ledger, Limits, Listen, Protocol, Security, Sockets};
 use frontdoor::now::{Now, Uptime};
 use frontdoor::sip::{ConnectionId, Flow, ListenerId, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -345,8 +345,13 @@ async fn a_connection_that_ended_is_not_reopened_by_its_old_name() {
 async fn a_listener_that_cannot_be_opened_is_named_with_what_to_do() {
     let taken = UdpSocket::bind(V4).await.unwrap();
     let address = taken.local_addr().unwrap();
-    let listen =
-        Listen { name: "phones".into(), transport: Transport::Udp, speaks: Protocol::Sip, address };
+    let listen = Listen {
+        name: "phones".into(),
+        transport: Transport::Udp,
+        speaks: Protocol::Sip,
+        security: Security::None,
+        address,
+    };
     let error = Sockets::bind(&[listen], Limits::default()).unwrap_err().to_string();
     for part in ["\"phones\"", "udp", &address.to_string(), "another program"] {
         assert!(error.contains(part), "{part} is missing from: {error}");

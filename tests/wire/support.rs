@@ -4,18 +4,21 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use frontdoor::door::{
     Command, Done, Explanation, Filter, Input, Listed, Output, RebalancePlan, Refused,
     RelocationStatus, Stats, Status, UserStatus, WhatIf,
 };
 use frontdoor::net::{
-    Arrival, Core, Handle, Ledger, Limits, Listen, Net, Observers, Protocol, Settings, Sockets,
-    Stopped,
+    Arrival, Certificate, Certificates, Core, Handle, Ledger, Limits, Listen, Net, Observers,
+    Protocol, Security, Settings, Sockets, Stopped,
 };
 use frontdoor::now::{Now, Uptime};
 use frontdoor::sip::{ConnectionId, Flow, ListenerId, Transport};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::oneshot;
 
 /// Any port of the loopback, each way it can be written.
@@ -42,6 +45,7 @@ pub(crate) fn both(address: SocketAddr) -> Vec<Listen> {
             name: transport.name().into(),
             transport,
             speaks: Protocol::Sip,
+            security: Security::None,
             address,
         })
         .to_vec()
@@ -60,8 +64,17 @@ pub(crate) fn clients() -> Listen {
         name: "clients".into(),
         transport: Transport::Tcp,
         speaks: Protocol::Ucsap,
+        security: Security::None,
         address: V4,
     }
+}
+
+/// A certificate for a name, and what trusts it.
+pub(crate) fn certificate(name: &str) -> (Certificate, CertificateDer<'static>) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let der = made.cert.der().clone();
+    (Certificate::new(vec![der.clone()], key).unwrap(), der)
 }
 
 /// Sockets of both transports, and what arrived there that nobody has asked for yet.
@@ -73,6 +86,16 @@ pub(crate) struct Ours {
 /// See [`Ours`].
 pub(crate) fn open(address: SocketAddr, limits: Limits) -> Ours {
     open_all(&both(address), limits)
+}
+
+/// See [`Ours`]; with what those are shown who come by TLS.
+pub(crate) fn open_secured(
+    listeners: &[Listen],
+    limits: Limits,
+    certificates: &Arc<Certificates>,
+) -> Ours {
+    let sockets = Sockets::bind_with(listeners, limits, Some(certificates)).unwrap();
+    Ours { sockets, arrived: Vec::new() }
 }
 
 /// See [`Ours`].
@@ -129,7 +152,7 @@ pub(crate) async fn leave(ours: &mut Ours) {
 pub(crate) async fn next_message(ours: &mut Ours) -> (Flow, Vec<u8>) {
     arrival(ours, "a message", |it| match it {
         Arrival::Message { flow, message } => Some((*flow, message.to_vec())),
-        Arrival::Rose { .. } | Arrival::Closed { .. } | Arrival::Unreachable { .. } => None,
+        _ => None,
     })
     .await
 }
@@ -138,7 +161,7 @@ pub(crate) async fn next_message(ours: &mut Ours) -> (Flow, Vec<u8>) {
 pub(crate) async fn next_closed(ours: &mut Ours) -> (Flow, bool) {
     arrival(ours, "the end of a stream", |it| match it {
         Arrival::Closed { flow, refused } => Some((*flow, *refused)),
-        Arrival::Message { .. } | Arrival::Rose { .. } | Arrival::Unreachable { .. } => None,
+        _ => None,
     })
     .await
 }
@@ -152,7 +175,12 @@ pub(crate) async fn next_rose(ours: &mut Ours) -> (Flow, Vec<u8>) {
     .await
 }
 
-/// A core that sends every message back to where it came from.
+/// What [`Echo`] takes for a request for TLS.
+pub(crate) const START_TLS: &[u8] = b"\xA1\x06\x02\x01\x07\x02\x01\x4C";
+/// And how it answers that.
+pub(crate) const START_TLS_ANSWER: &[u8] = b"\xA2\x03\x02\x01\x07";
+
+/// A core that sends every message back to where it came from, and speaks TLS where it is asked to.
 #[derive(Debug, Default)]
 pub(crate) struct Echo {
     pub(crate) status: Status,
@@ -163,6 +191,10 @@ pub(crate) struct Echo {
 impl Core for Echo {
     fn handle(&mut self, _now: Now, input: Input) {
         if let Input::Sip { flow, message } | Input::Rose { flow, message } = input {
+            if message == START_TLS {
+                let answer = Bytes::from_static(START_TLS_ANSWER);
+                return self.outputs.push_back(Output::StartTls { flow, answer });
+            }
             self.outputs.push_back(Output::Send { flow, bytes: message });
         }
     }
@@ -254,8 +286,11 @@ pub(crate) async fn run(core: impl Core + Send + 'static, ledger: Ledger) -> Run
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let listeners = [both(V4), vec![clients()]].concat();
-            let net = Net::bind(Settings { listeners, ..Settings::default() }).unwrap();
+            let clients = Listen { security: Security::StartTls, ..clients() };
+            let listeners = [both(V4), vec![clients]].concat();
+            let certificates = Some(Certificates::new(vec![certificate("localhost").0]));
+            let net =
+                Net::bind(Settings { listeners, certificates, ..Settings::default() }).unwrap();
             let addresses = [UDP, TCP, CLIENTS].map(|listener| net.local_addr(listener).unwrap());
             let _ = tell.send((net.handle(), addresses));
             let shutdown = async {

@@ -279,6 +279,29 @@ async fn what_was_sent_before_a_close_arrives_and_what_is_said_after_it_is_not_h
 }
 
 #[tokio::test]
+async fn a_client_that_only_listens_any_more_gets_everything_before_the_close() {
+    let mut ours = open(Limits::default());
+    let (mut stream, flow) = known_client(&mut ours).await;
+    stream.shutdown().await.unwrap();
+    // More than the kernel holds, so that the goodbye is seen before it has left.
+    ours.send(flow, Bytes::from(vec![b'x'; 20_000_000]));
+    ours.close(flow);
+    for _ in 0..10 {
+        leave(&mut ours).await;
+    }
+    let reading = tokio::spawn(async move {
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await.unwrap();
+        received.len()
+    });
+    while ours.connections() > 0 {
+        leave(&mut ours).await;
+    }
+    assert_eq!(soon("everything", reading).await.unwrap(), 20_000_000);
+    assert_eq!((ours.arrived.len(), ours.counters().closed_slow_reader), (0, 0));
+}
+
+#[tokio::test]
 async fn a_close_waits_for_nobody_for_ever() {
     let mut ours = open(Limits { write: Duration::from_millis(300), ..Limits::default() });
     let (_stays, stays_open) = known_client(&mut ours).await;

@@ -337,6 +337,7 @@ impl Stage {
                 Output::Record(record) => self.records.push_back(record),
                 Output::Fetch(server) => self.fetch(server),
                 Output::Close { .. }
+                | Output::StartTls { .. }
                 | Output::Ordered { .. }
                 | Output::Event(_)
                 | Output::Report(_) => {}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::cluster::ServerId;
-use crate::door::clients::Connection;
 use crate::door::clients::session::{Negotiated, Session, Stage};
+use crate::door::clients::{Connection, Security};
 use crate::door::slots::SlotId;
 use crate::door::{Door, Output};
 use crate::now::Now;
@@ -37,6 +37,10 @@ impl Door {
         let Some(connection) = self.client_connection(flow) else {
             return self.outputs.push_back(Output::Close { flow });
         };
+        if self.is_securing(connection) {
+            self.stats.client_injections += 1;
+            return self.close_client(connection);
+        }
         let Ok(message) = parsed else {
             // Whoever writes one message that cannot be read cannot be trusted with the next.
             self.stats.rose_malformed += 1;
@@ -81,7 +85,8 @@ impl Door {
         if self.clients.closed.contains(&flow.connection) {
             return None;
         }
-        let connection = Connection { flow, sessions: Vec::new() };
+        let security = Security::AsBegun;
+        let connection = Connection { flow, security, sessions: Vec::new() };
         let id = self.clients.connections.insert(connection).ok()?;
         self.clients.by_connection.insert(flow.connection, id);
         Some(id)
@@ -113,10 +118,7 @@ impl Door {
         let stage = session.stage;
         match message.operation() {
             Operation::CHECK_CONNECTION => self.tell_version(id, message),
-            Operation::START_TLS => {
-                let why = "this listener offers no TLS by asnStartTLS";
-                self.tell_error(id, message, detail::INTERNAL, why);
-            }
+            Operation::START_TLS => self.on_start_tls(id, message),
             Operation::NEGOTIATE if stage == Stage::New || stage == Stage::Negotiated => {
                 self.on_negotiate(id, message);
             }
@@ -131,6 +133,40 @@ impl Door {
             _ if message.is_event() => self.pass_event_on(id, message),
             _ => self.pass_on(now, id, message),
         }
+    }
+
+    /// A client wants to go on in secret. Nothing may have been shown before, and nothing but the
+    /// handshake may follow.
+    fn on_start_tls(&mut self, id: SlotId, message: &Message) {
+        let Some(session) = self.clients.sessions.get(id) else { return };
+        let (connection, stage) = (session.connection, session.stage);
+        let Some(known) = self.clients.connections.get_mut(connection) else { return };
+        let flow = known.flow;
+        let offered = self.settings.clients.start_tls.contains(&flow.listener);
+        if !offered || known.security != Security::AsBegun || stage != Stage::New {
+            let why = "this connection cannot be turned into TLS, here or now";
+            return self.tell_error(id, message, detail::INTERNAL, why);
+        }
+        let Some(invoke) = message.id() else { return };
+        known.security = Security::Securing;
+        let result = Piece::Sequence(Vec::new());
+        if let Some(answer) = self.write_for(id, |envelope| envelope.result(invoke, &result)) {
+            self.stats.rose_sent += 1;
+            self.outputs.push_back(Output::StartTls { flow, answer });
+        }
+    }
+
+    /// The handshake that a client asked for is complete.
+    pub(in crate::door) fn on_secured(&mut self, flow: Flow) {
+        let connection = self.clients.by_connection.get(&flow.connection);
+        if let Some(known) = connection.and_then(|id| self.clients.connections.get_mut(*id)) {
+            known.security = Security::Secured;
+        }
+    }
+
+    fn is_securing(&self, connection: SlotId) -> bool {
+        let known = self.clients.connections.get(connection);
+        known.is_some_and(|known| known.security == Security::Securing)
     }
 
     /// A client says who is talking: some server has to say who answers, and nobody knows yet whose

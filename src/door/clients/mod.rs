@@ -69,7 +69,19 @@ const CLOSED_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Connection {
     flow: Flow,
+    security: Security,
     sessions: Vec<(Option<Arc<str>>, SlotId)>,
+}
+
+/// What is known of a connection's secrecy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Security {
+    /// As it was when it began.
+    AsBegun,
+    /// TLS was asked for, and is not there yet: whatever comes now was put in by somebody else.
+    Securing,
+    /// TLS is there because it was asked for.
+    Secured,
 }
 
 /// Sessions that are to be made anew at one server, at the pace it takes.

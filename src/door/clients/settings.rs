@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::door::Pace;
+use crate::sip::ListenerId;
 
 /// The client plane.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct ClientSettings {
     pub close_spread: Duration,
     /// How long a leg that is left may take for the answers it owes.
     pub overlap: Duration,
+    /// Listeners on which clients may ask for TLS (`asnStartTLS`).
+    pub start_tls: Vec<ListenerId>,
     /// Clients before 2603.0 (D5).
     pub legacy: LegacyClients,
     /// Sessions that are made anew at one server.
@@ -66,6 +69,7 @@ impl Default for ClientSettings {
             gap_max: Duration::from_secs(300),
             close_spread: Duration::from_secs(10),
             overlap: Duration::from_secs(2),
+            start_tls: Vec::new(),
             legacy: LegacyClients::Carry,
             pace: Pace { window_initial: 64, window_max: 512, rate_max: None },
             limits: ClientLimits::default(),

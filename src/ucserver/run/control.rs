@@ -2,7 +2,7 @@
 //!
 //! | on stdin | on stdout |
 //! |---|---|
-//! | | `{"ready":{"name","sip","health","boot_id","pid","udp_buffer_bytes"}}` once |
+//! | | `{"ready":{"name","sip","clients","health","boot_id","pid","udp_buffer_bytes"}}` once |
 //! | `{"mood":"hung"}` ([`Mood::from_name`]) | `{"mood":{"is","boot_id"}}` |
 //! | `{"ping":{"aor","contact"}}` | one of the two below |
 //! | | `{"reached":[{"aor","contact","at_nanos","since_registered_nanos"}…]}` |
@@ -10,12 +10,22 @@
 //! | `{"ping_all":{"per_second":500}}` | `{"ping_all_done":{"reached","unreached","first_unreached":[…]}}` |
 //! | `{"stats":{}}` | `{"stats":{…}}` |
 //! | `{"bindings":{}}` | `{"bindings":{"users","registrations"}}` |
+//! | `{"clients":{}}` | `{"clients":{"connections","users","logins","monitors","subscriptions","calls",…}}` |
+//! | `{"calls":{}}` | `{"calls":[{"call","line","number","state"}…]}`, the first 500 |
+//! | `{"ring":{"line","number"}}`: somebody calls that line | `{"rung":{"call"}}` |
+//! | `{"hang_up":{"call"}}` | `{"hung_up":{"call"}}` |
+//! | `{"change_line":{"user","line","is_there"}}` | `{"line_changed":{…}}` |
+//! | `{"expire_tokens":{}}` | `{"tokens_expired":{}}` |
+//! | `{"belongs":{"user","home"}}`: `host:port`, `unknown` or, for here, null | `{"belongs":{"user"}}` |
 //! | what cannot be done | `{"error":"…"}` |
 //! | | `{"lost":{"events","lines"}}` if the reader is too slow |
 //!
 //! Points in time are nanoseconds of `CLOCK_MONOTONIC`.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, BufRead as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -25,6 +35,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::ucserver::clients::{CallView, ClientHome, ClientsView};
 use crate::ucserver::journal::{Counters, Event, Journal};
 use crate::ucserver::mood::Mood;
 use crate::ucserver::outbound::PingAllResult;
@@ -50,6 +61,25 @@ pub(super) enum Command {
     },
     Stats,
     Bindings,
+    Clients,
+    Calls,
+    Ring {
+        line: String,
+        number: String,
+    },
+    HangUp {
+        call: String,
+    },
+    ChangeLine {
+        user: String,
+        line: String,
+        is_there: bool,
+    },
+    ExpireTokens,
+    Belongs {
+        user: String,
+        home: Option<ClientHome>,
+    },
     /// A line that is no command, and why.
     Unreadable(String),
 }
@@ -69,12 +99,19 @@ pub(super) struct Told {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+enum Order {
     Mood(String),
     Ping { aor: String, contact: String },
     PingAll { per_second: u32 },
     Stats {},
     Bindings {},
+    Clients {},
+    Calls {},
+    Ring { line: String, number: String },
+    HangUp { call: String },
+    ChangeLine { user: String, line: String, is_there: bool },
+    ExpireTokens {},
+    Belongs { user: String, home: Option<String> },
 }
 
 impl Control {
@@ -88,10 +125,11 @@ impl Control {
         (control, receiver)
     }
 
-    pub(super) fn ready(&self, server: &UcServer, wire: &Wire) {
+    pub(super) fn ready(&self, server: &UcServer, wire: &Wire, clients: Option<SocketAddr>) {
         self.say(&json!({"ready": {
             "name": server.name(),
             "sip": wire.sip().to_string(),
+            "clients": clients.map(|address| address.to_string()),
             "health": wire.health().map(|address| address.to_string()),
             "boot_id": server.boot_id(),
             "pid": std::process::id(),
@@ -122,6 +160,54 @@ impl Control {
     pub(super) fn bindings(&self, server: &UcServer) {
         let (users, registrations) = (server.users_logged_in(), server.registrations());
         self.say(&json!({"bindings": {"users": users, "registrations": registrations}}));
+    }
+
+    /// How many of everything there are.
+    pub(super) fn clients(&self, clients: ClientsView<'_>, journal: &Journal) {
+        let mut subscriptions: BTreeMap<i64, u64> = BTreeMap::new();
+        for subscription in clients.subscriptions() {
+            *subscriptions.entry(subscription.operation.0).or_default() += 1;
+        }
+        let counters = &journal.counters().clients;
+        self.say(&json!({"clients": {
+            "connections": clients.connections(),
+            "users": clients.users(),
+            "logins": clients.logins().count(),
+            "monitors": clients.monitors().count(),
+            "subscriptions": subscriptions,
+            "calls": clients.calls().count(),
+            "dialled": counters.dialled,
+            "messages": counters.messages,
+            "events": counters.events,
+            "logins_ever": counters.logins,
+            "logins_refused": counters.logins_refused,
+            "redirected": counters.redirected,
+            "busy": counters.busy,
+            "errors": counters.errors,
+            "rejects": counters.rejects,
+            "idle": counters.idle,
+            "turned_away": counters.turned_away,
+            "unreadable": counters.unreadable,
+            "stray": counters.stray,
+            "keep_alives": counters.keep_alives,
+        }}));
+    }
+
+    pub(super) fn calls(&self, clients: ClientsView<'_>) {
+        let one = |call: CallView<'_>| {
+            let CallView { id, line, number, state, .. } = call;
+            json!({"call": id, "line": line, "number": number, "state": state})
+        };
+        let calls: Vec<Value> = clients.calls().take(PER_LINE).map(one).collect();
+        self.say(&json!({"calls": calls}));
+    }
+
+    /// What became of a command.
+    pub(super) fn acted<E: fmt::Display>(&self, what: &str, outcome: Result<Value, E>) {
+        match outcome {
+            Ok(outcome) => self.say(&json!({what: outcome})),
+            Err(why) => self.error(&why.to_string()),
+        }
     }
 
     pub(super) fn ping_all_done(&self, result: &PingAllResult) {
@@ -254,14 +340,29 @@ fn read(commands: &UnboundedSender<Command>) {
 
 fn command(line: &str) -> Command {
     match serde_json::from_str(line) {
-        Ok(Line::Mood(name)) => Mood::from_name(&name).map_or_else(
+        Ok(Order::Mood(name)) => Mood::from_name(&name).map_or_else(
             || Command::Unreadable(format!("there is no mood {name:?}")),
             Command::Mood,
         ),
-        Ok(Line::Ping { aor, contact }) => Command::Ping { aor, contact },
-        Ok(Line::PingAll { per_second }) => Command::PingAll { per_second },
-        Ok(Line::Stats {}) => Command::Stats,
-        Ok(Line::Bindings {}) => Command::Bindings,
+        Ok(Order::Ping { aor, contact }) => Command::Ping { aor, contact },
+        Ok(Order::PingAll { per_second }) => Command::PingAll { per_second },
+        Ok(Order::Stats {}) => Command::Stats,
+        Ok(Order::Bindings {}) => Command::Bindings,
+        Ok(Order::Clients {}) => Command::Clients,
+        Ok(Order::Calls {}) => Command::Calls,
+        Ok(Order::Ring { line, number }) => Command::Ring { line, number },
+        Ok(Order::HangUp { call }) => Command::HangUp { call },
+        Ok(Order::ChangeLine { user, line, is_there }) => {
+            Command::ChangeLine { user, line, is_there }
+        }
+        Ok(Order::ExpireTokens {}) => Command::ExpireTokens,
+        Ok(Order::Belongs { user, home }) => {
+            let home = home.map(|home| match &*home {
+                "unknown" => ClientHome::Unknown,
+                _ => ClientHome::At(home),
+            });
+            Command::Belongs { user, home }
+        }
         Err(why) => Command::Unreadable(format!("not a command: {why}: {line}")),
     }
 }
@@ -293,6 +394,26 @@ mod tests {
         ));
         assert!(matches!(command(r#"{"stats":{}}"#), Command::Stats));
         assert!(matches!(command(r#"{"bindings":{}}"#), Command::Bindings));
+        assert!(matches!(command(r#"{"clients":{}}"#), Command::Clients));
+        assert!(matches!(command(r#"{"calls":{}}"#), Command::Calls));
+        assert!(matches!(
+            command(r#"{"ring":{"line":"tel:1@pbx","number":"2"}}"#),
+            Command::Ring { .. }
+        ));
+        assert!(matches!(command(r#"{"hang_up":{"call":"c"}}"#), Command::HangUp { .. }));
+        assert!(matches!(
+            command(r#"{"change_line":{"user":"a","line":"tel:1@pbx","is_there":true}}"#),
+            Command::ChangeLine { is_there: true, .. }
+        ));
+        assert!(matches!(command(r#"{"expire_tokens":{}}"#), Command::ExpireTokens));
+        assert!(matches!(
+            command(r#"{"belongs":{"user":"a","home":"unknown"}}"#),
+            Command::Belongs { home: Some(ClientHome::Unknown), .. }
+        ));
+        assert!(matches!(
+            command(r#"{"belongs":{"user":"a","home":null}}"#),
+            Command::Belongs { home: None, .. }
+        ));
     }
 
     #[test]

@@ -337,7 +337,13 @@ mod tests {
     const MESSAGE: &[u8] = b"SIP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
     fn open() -> Wire {
-        let listen = Listen { sip: ANY, health: None, push_to: None, until_stdin_ends: false };
+        let listen = Listen {
+            sip: ANY,
+            clients: None,
+            health: None,
+            push_to: None,
+            until_stdin_ends: false,
+        };
         Wire::open(listen, mpsc::channel(1).0).unwrap()
     }
 

@@ -204,6 +204,16 @@ impl Desk {
         }
     }
 
+    /// The door lets a client speak TLS from here on, if nothing stands in the way.
+    pub(super) fn start_tls(&mut self, flow: Flow, answer: Bytes) {
+        let message = Message::parse(answer).unwrap();
+        self.clients.inbox.push((flow.connection, message));
+    }
+
+    pub(crate) fn handshake_is_done(&mut self, client: &Client) {
+        self.reach_door(Input::Secured { flow: client_flow(client.connection) });
+    }
+
     /// What a server does to a leg.
     pub(super) fn entrance_does(&mut self, what: ToClient) {
         match what {

@@ -26,6 +26,8 @@ type Reached = Arc<Mutex<HashMap<String, u64>>>;
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) sip: SocketAddr,
+    /// Where it speaks UCSAP, if it does.
+    pub(crate) clients: Option<SocketAddr>,
     process: Process,
     commands: ChildStdin,
     news: Receiver<Value>,
@@ -66,8 +68,12 @@ impl Server {
         let reached = Reached::default();
         let seen = Arc::clone(&reached);
         std::thread::spawn(move || listen(stdout, &seen, &tell));
-        let mut server = Self { name: name.to_owned(), sip, process, commands, news, reached };
-        server.sip = server.next("ready", PATIENCE)["sip"].as_str().unwrap().parse().unwrap();
+        let clients = None;
+        let mut server =
+            Self { name: name.to_owned(), sip, clients, process, commands, news, reached };
+        let ready = server.next("ready", PATIENCE);
+        server.sip = ready["sip"].as_str().unwrap().parse().unwrap();
+        server.clients = ready["clients"].as_str().map(|address| address.parse().unwrap());
         server
     }
 
@@ -118,7 +124,8 @@ impl Server {
         self.reached.lock().unwrap().keys().cloned().collect()
     }
 
-    fn ask(&mut self, command: &Value, key: &str) -> Value {
+    /// Sends a control line and waits for the answer of this kind.
+    pub(crate) fn ask(&mut self, command: &Value, key: &str) -> Value {
         self.tell(command);
         self.next(key, PATIENCE)
     }

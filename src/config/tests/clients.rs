@@ -1,0 +1,135 @@
+//! Listeners for clients and what they are shown: what is accepted, and what is refused with which words.
+
+use super::{GOOD, refusal, warnings, with};
+use crate::config::*;
+
+#[test]
+fn planes_and_transports_that_do_not_go_together_are_refused() {
+    for (from, to, message) in [
+        (
+            "transport = \"udp\"\n",
+            "transport = \"tls\"\n",
+            "4:13: SIP is not spoken by TLS here; write one of \"udp\", \"tcp\", or plane = \"client\" for clients of UCServers",
+        ),
+        (
+            "name = \"servers\"\ntransport = \"udp\"\n",
+            "name = \"servers\"\ntransport = \"tls\"\n",
+            "8:13: `tls` is not possible here; write one of \"udp\", \"tcp\"",
+        ),
+        (
+            "name = \"servers\"\n",
+            "name = \"servers\"\nplane = \"client\"\n",
+            "8:1: unknown key `plane` in [upstream]; it belongs in [listen]",
+        ),
+        (
+            "transport = \"udp\"\n",
+            "transport = \"udp\"\nplane = \"klient\"\n",
+            "5:9: `klient` is not possible here; write one of \"sip\", \"client\"; did you mean `client`?",
+        ),
+    ] {
+        assert_eq!(refusal(&with(from, to)), format!("door.toml:{message}"), "{to}");
+    }
+}
+
+/// [`GOOD`] with a listener for clients that has these lines, and what stands behind it.
+fn with_clients(lines: &str, behind: &str) -> String {
+    let clients = format!("[[listen]]\nname = \"clients\"\nplane = \"client\"\n{lines}\n");
+    GOOD.replacen("[[upstream]]", &format!("{clients}{behind}[[upstream]]"), 1)
+}
+
+#[test]
+fn a_listener_for_clients_offers_tls_where_there_is_a_certificate() {
+    let certificates = "[[certificates]]\nchain = \"door.pem\"\nkey = \"/k\"\n";
+    for (transport, behind, security) in [
+        ("tcp", "", net::Security::None),
+        ("tcp", certificates, net::Security::StartTls),
+        ("tls", certificates, net::Security::Tls),
+    ] {
+        let lines = format!("transport = \"{transport}\"\naddress = \"0.0.0.0:7222\"");
+        let text = with_clients(&lines, behind);
+        let config = Config::parse(Path::new("/etc/frontdoor/door.toml"), &text).unwrap();
+        assert_eq!((config.warnings.as_slice(), config.sockets.len()), (&[][..], 2));
+        assert_eq!(
+            (&*config.client_sockets[0].name, config.client_sockets[0].security),
+            ("clients", security)
+        );
+        let listeners = config.net_settings().listeners;
+        let last = listeners.last().unwrap();
+        assert_eq!((last.speaks, last.security), (net::Protocol::Ucsap, security));
+        for files in &config.certificates {
+            assert_eq!(files.chain, Path::new("/etc/frontdoor/door.pem"));
+            assert_eq!(files.key, Path::new("/k"));
+        }
+    }
+}
+
+#[test]
+fn a_listener_for_clients_that_could_not_be_is_refused() {
+    for (lines, behind, message) in [
+        (
+            "transport = \"udp\"\naddress = \"127.0.0.1:7222\"",
+            "",
+            "9:13: clients of UCServers come by streams; write one of \"tcp\", \"tls\"",
+        ),
+        (
+            "transport = \"tls\"\naddress = \"127.0.0.1:7222\"",
+            "",
+            "9:13: transport = \"tls\" needs a certificate; add a [[certificates]] with chain and key, or write \"tcp\"",
+        ),
+        (
+            "transport = \"tls\"\naddress = \"127.0.0.1:7222\"",
+            "[[certificate]]\nchain = \"a\"\n",
+            "11:3: unknown key `certificate`; did you mean `certificates`?",
+        ),
+        (
+            "transport = \"tls\"\naddress = \"127.0.0.1:7222\"",
+            "[[certificates]]\nchain = \"a\"\n",
+            "11:1: [[certificates]] needs `key`, such as key = \"door.key\"",
+        ),
+        (
+            "transport = \"tcp\"\naddress = \"127.0.0.1:0\"",
+            "",
+            "10:11: 127.0.0.1:0 has no fixed port, so nobody could find the door; write one, such as 5060",
+        ),
+        (
+            "transport = \"tcp\"\naddress = \"127.0.0.1:7222\"\nadvertise = \"a:1\"",
+            "",
+            "11:13: nobody is told where a listener with plane = \"client\" is; remove `advertise`",
+        ),
+        (
+            "address = \"127.0.0.1:7222\"",
+            "",
+            "6:1: [[listen]] needs `transport`, such as transport = \"tcp\"",
+        ),
+        (
+            "transport = \"tcp\"",
+            "",
+            "6:1: [[listen]] needs `address`, such as address = \"10.0.0.1:7222\"",
+        ),
+    ] {
+        let refused = refusal(&with_clients(lines, behind));
+        assert_eq!(refused, format!("door.toml:{message}"), "{lines} {behind}");
+    }
+    let taken = with_clients("transport = \"tcp\"\naddress = \"127.0.0.1:5060\"", "");
+    assert_eq!(
+        refusal(
+            &taken.replace(
+                "\"udp\"\naddress = \"127.0.0.1:5060",
+                "\"tcp\"\naddress = \"127.0.0.1:5060"
+            )
+        ),
+        "door.toml:10:11: tcp:127.0.0.1:5060 is taken (line 5); give this listen another address or port"
+    );
+    let unused = GOOD.replacen(
+        "[[upstream]]",
+        "[[certificates]]\nchain = \"a\"\nkey = \"b\"\n[[upstream]]",
+        1,
+    );
+    assert_eq!(
+        warnings(&unused),
+        [
+            "door.toml:6:1: no [[listen]] has plane = \"client\", so nobody is shown this certificate; \
+          add one, or remove the certificate"
+        ]
+    );
+}
