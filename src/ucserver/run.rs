@@ -231,10 +231,10 @@ impl Loop {
                 let done = self.server.hang_up(now, &call);
                 self.control.acted("hung_up", done.map(|()| json!({"call": call})));
             }
-            Command::ChangeLine { user, line, is_there } => {
+            Command::SetLine { user, line, is_there } => {
                 let done = self.server.change_line(now, &user, &line, is_there);
                 let what = json!({"user": user, "line": line, "is_there": is_there});
-                self.control.acted("line_changed", done.map(|()| what));
+                self.control.acted("line_set", done.map(|()| what));
             }
             Command::ExpireTokens => {
                 self.server.expire_tokens(now);

@@ -11,6 +11,9 @@ const ENUMERATED: u8 = 0x0A;
 const UTF8_STRING: u8 = 0x0C;
 const SEQUENCE: u8 = 0x30;
 
+/// Octets of a text that may be kept: names, numbers, URIs.
+const TEXT_MAX: usize = 1024;
+
 /// The SEQUENCE that every operation has as its argument.
 #[derive(Clone, Copy)]
 pub(in crate::ucserver) struct Argument<'a> {
@@ -35,9 +38,16 @@ impl<'a> Argument<'a> {
     }
 
     pub(in crate::ucserver) fn text(&self, member: &Member) -> Result<String, Refused> {
-        let value = self.value.required(member)?;
-        self.check(&value, UTF8_STRING, b'"')?;
-        Ok(value.text()?.into_owned())
+        self.short(&self.value.required(member)?)
+    }
+
+    /// One that may be missing; its tag is the member's own.
+    pub(in crate::ucserver) fn optional_text(
+        &self,
+        member: &Member,
+    ) -> Result<Option<String>, Refused> {
+        let Some(value) = self.value.member(member)? else { return Ok(None) };
+        bounded(value.text()?.into_owned()).map(Some)
     }
 
     pub(in crate::ucserver) fn integer(&self, member: &Member) -> Result<i64, Refused> {
@@ -61,11 +71,7 @@ impl<'a> Argument<'a> {
     pub(in crate::ucserver) fn texts(&self, member: &Member) -> Result<Vec<String>, Refused> {
         let list = self.value.required(member)?;
         self.check(&list, SEQUENCE, b'[')?;
-        let text = |item: Value<'_>| {
-            self.check(&item, UTF8_STRING, b'"')?;
-            Ok(item.text()?.into_owned())
-        };
-        list.items()?.into_iter().map(text).collect()
+        list.items()?.iter().map(|item| self.short(item)).collect()
     }
 
     /// A list whose items do not matter.
@@ -99,6 +105,11 @@ impl<'a> Argument<'a> {
         }
     }
 
+    fn short(&self, value: &Value<'_>) -> Result<String, Refused> {
+        self.check(value, UTF8_STRING, b'"')?;
+        bounded(value.text()?.into_owned())
+    }
+
     fn check_tag(&self, value: &Value<'_>, tag: u8) -> Result<(), Refused> {
         let first = value.octets_as_sent().first().copied();
         if self.encoding == Encoding::Ber && first != Some(tag) {
@@ -116,4 +127,9 @@ impl<'a> Argument<'a> {
         };
         if first == Some(wanted) { Ok(()) } else { Err(Refused::MISTYPED) }
     }
+}
+
+/// What is longer is not kept.
+fn bounded(text: String) -> Result<String, Refused> {
+    if text.len() <= TEXT_MAX { Ok(text) } else { Err(Refused::FULL) }
 }

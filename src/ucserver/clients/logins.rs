@@ -19,11 +19,15 @@ use crate::ucserver::mood::Mood;
 /// `AsnLoginV2SupportedAuthMethod`: basic, NTLM, Kerberos, bearer, OpenID Connect.
 const METHODS: [i64; 5] = [1, 3, 4, 5, 6];
 
+/// Octets of a sessionID.
+const SESSION_NAME_MAX: usize = 256;
+
 const MIN_VERSION: Member = Member::nth("u8sMinSupportedInterfaceVersion", 0);
 const MAX_VERSION: Member = Member::nth("u8sMaxSupportedInterfaceVersion", 1);
 const DEVICE_ID: Member = Member::nth("u8sClientDeviceId", 2);
 const CLIENT_VERSION: Member = Member::nth("u8sClientVersion", 3);
 const CLIENT_APP: Member = Member::nth("eClientAppID", 4);
+const FORMER_CONNECTION: Member = Member::tagged("u8sConnectionGUID", 0);
 const DEVICE_NAME: Member = Member::nth("u8sClientDeviceName", 5);
 const CAPABILITIES: Member = Member::nth("iClientCapabilities", 6);
 
@@ -49,6 +53,7 @@ impl Clients {
         argument.enumerated(&CLIENT_APP)?;
         argument.integer(&CAPABILITIES)?;
         let (oldest, newest) = (argument.text(&MIN_VERSION)?, argument.text(&MAX_VERSION)?);
+        argument.optional_text(&FORMER_CONNECTION)?;
         let client = Negotiation::read(argument.value())?;
         let settings = &around.settings.clients;
         if let Some(seconds) = settings.busy_secs {
@@ -65,9 +70,9 @@ impl Clients {
         }
         let guid = guid(&mut self.rng);
         let entry = self.connections.get_mut(&at.connection).ok_or(Refused::FULL)?;
-        if entry.sessions.len() >= settings.limits.sessions
-            && !entry.sessions.contains_key(&at.session)
-        {
+        let is_long = at.session.as_ref().is_some_and(|name| name.len() > SESSION_NAME_MAX);
+        let is_full = entry.sessions.len() >= settings.limits.sessions;
+        if is_long || (is_full && !entry.sessions.contains_key(&at.session)) {
             return Err(Refused::FULL);
         }
         let time = written::time(around.wall);

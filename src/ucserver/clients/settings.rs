@@ -8,10 +8,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::private::Private;
 
+/// Octets of a login name.
+const NAME_MAX: usize = 256;
+
 /// How a simulated UCServer serves the clients that speak UCSAP to it.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
-    /// Whom it knows, by login name. `None`: everybody, each with the password
+    /// Whom it knows, by login name of at most 256 octets. `None`: everybody, each with the password
     /// [`ClientSettings::password_of`] and the one line [`ClientSettings::line_of`].
     pub users: Option<BTreeMap<String, ClientUser>>,
     /// Lines that users have beyond those, by login name.
@@ -121,12 +124,13 @@ impl ClientSettings {
     }
 
     pub(in crate::ucserver) fn knows(&self, user: &str) -> bool {
-        !user.is_empty() && self.users.as_ref().is_none_or(|users| users.contains_key(user))
+        let fits = (1..=NAME_MAX).contains(&user.len());
+        fits && self.users.as_ref().is_none_or(|users| users.contains_key(user))
     }
 
     pub(in crate::ucserver) fn takes(&self, user: &str, password: &str) -> bool {
         match &self.users {
-            None => !user.is_empty() && password == Self::password_of(user),
+            None => password == Self::password_of(user),
             Some(users) => users.get(user).is_some_and(|it| it.password.reveal() == password),
         }
     }

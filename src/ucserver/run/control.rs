@@ -14,7 +14,7 @@
 //! | `{"calls":{}}` | `{"calls":[{"call","line","number","state"}…]}`, the first 500 |
 //! | `{"ring":{"line","number"}}`: somebody calls that line | `{"rung":{"call"}}` |
 //! | `{"hang_up":{"call"}}` | `{"hung_up":{"call"}}` |
-//! | `{"change_line":{"user","line","is_there"}}` | `{"line_changed":{…}}` |
+//! | `{"set_line":{"user","line","is_there"}}` | `{"line_set":{…}}` |
 //! | `{"expire_tokens":{}}` | `{"tokens_expired":{}}` |
 //! | `{"belongs":{"user","home"}}`: `host:port`, `unknown` or, for here, null | `{"belongs":{"user"}}` |
 //! | what cannot be done | `{"error":"…"}` |
@@ -70,7 +70,7 @@ pub(super) enum Command {
     HangUp {
         call: String,
     },
-    ChangeLine {
+    SetLine {
         user: String,
         line: String,
         is_there: bool,
@@ -99,7 +99,7 @@ pub(super) struct Told {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Order {
+enum Spoken {
     Mood(String),
     Ping { aor: String, contact: String },
     PingAll { per_second: u32 },
@@ -109,7 +109,7 @@ enum Order {
     Calls {},
     Ring { line: String, number: String },
     HangUp { call: String },
-    ChangeLine { user: String, line: String, is_there: bool },
+    SetLine { user: String, line: String, is_there: bool },
     ExpireTokens {},
     Belongs { user: String, home: Option<String> },
 }
@@ -340,23 +340,21 @@ fn read(commands: &UnboundedSender<Command>) {
 
 fn command(line: &str) -> Command {
     match serde_json::from_str(line) {
-        Ok(Order::Mood(name)) => Mood::from_name(&name).map_or_else(
+        Ok(Spoken::Mood(name)) => Mood::from_name(&name).map_or_else(
             || Command::Unreadable(format!("there is no mood {name:?}")),
             Command::Mood,
         ),
-        Ok(Order::Ping { aor, contact }) => Command::Ping { aor, contact },
-        Ok(Order::PingAll { per_second }) => Command::PingAll { per_second },
-        Ok(Order::Stats {}) => Command::Stats,
-        Ok(Order::Bindings {}) => Command::Bindings,
-        Ok(Order::Clients {}) => Command::Clients,
-        Ok(Order::Calls {}) => Command::Calls,
-        Ok(Order::Ring { line, number }) => Command::Ring { line, number },
-        Ok(Order::HangUp { call }) => Command::HangUp { call },
-        Ok(Order::ChangeLine { user, line, is_there }) => {
-            Command::ChangeLine { user, line, is_there }
-        }
-        Ok(Order::ExpireTokens {}) => Command::ExpireTokens,
-        Ok(Order::Belongs { user, home }) => {
+        Ok(Spoken::Ping { aor, contact }) => Command::Ping { aor, contact },
+        Ok(Spoken::PingAll { per_second }) => Command::PingAll { per_second },
+        Ok(Spoken::Stats {}) => Command::Stats,
+        Ok(Spoken::Bindings {}) => Command::Bindings,
+        Ok(Spoken::Clients {}) => Command::Clients,
+        Ok(Spoken::Calls {}) => Command::Calls,
+        Ok(Spoken::Ring { line, number }) => Command::Ring { line, number },
+        Ok(Spoken::HangUp { call }) => Command::HangUp { call },
+        Ok(Spoken::SetLine { user, line, is_there }) => Command::SetLine { user, line, is_there },
+        Ok(Spoken::ExpireTokens {}) => Command::ExpireTokens,
+        Ok(Spoken::Belongs { user, home }) => {
             let home = home.map(|home| match &*home {
                 "unknown" => ClientHome::Unknown,
                 _ => ClientHome::At(home),
@@ -402,8 +400,8 @@ mod tests {
         ));
         assert!(matches!(command(r#"{"hang_up":{"call":"c"}}"#), Command::HangUp { .. }));
         assert!(matches!(
-            command(r#"{"change_line":{"user":"a","line":"tel:1@pbx","is_there":true}}"#),
-            Command::ChangeLine { is_there: true, .. }
+            command(r#"{"set_line":{"user":"a","line":"tel:1@pbx","is_there":true}}"#),
+            Command::SetLine { is_there: true, .. }
         ));
         assert!(matches!(command(r#"{"expire_tokens":{}}"#), Command::ExpireTokens));
         assert!(matches!(

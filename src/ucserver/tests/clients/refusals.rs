@@ -2,11 +2,21 @@
 
 use bytes::Bytes;
 
+use crate::ucsap::login::Credentials;
 use crate::ucsap::{Encoding, Envelope, Operation, Piece, Style};
 use crate::ucserver::tests::clients::{
     Answer, ENCODINGS, World, client, for_line, line_of, sequence,
 };
 use crate::ucserver::{ClientLimits, ClientSettings, Input, Settings};
+
+/// 257 octets.
+const LONG: &str = concat!(
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "+"
+);
 
 fn empty() -> Piece {
     Piece::Sequence(vec![])
@@ -226,6 +236,26 @@ fn nothing_grows_without_bound() {
     assert_eq!(world.server.clients().subscriptions().count(), 2);
     world.server.ring(world.now, &line, "+49").unwrap();
     assert!(world.server.ring(world.now, &line, "+49").is_err());
+}
+
+#[test]
+fn no_text_is_kept_that_is_longer_than_any_name() {
+    for encoding in ENCODINGS {
+        let mut world = World::encoded(Settings::default(), encoding);
+        let long = "a".repeat(1025);
+        let mut client = client();
+        client.former = Some(long.clone());
+        assert_eq!(world.ask(1, Operation::NEGOTIATE, &client.piece("PC")).reject(), 3);
+        world.negotiate(1).result();
+        let login = Credentials::basic(&long, &ClientSettings::password_of(&long));
+        assert_eq!(world.ask(1, Operation::LOGIN, &login).error(), 101);
+        world.session = Some(LONG);
+        assert_eq!(world.negotiate(1).reject(), 3);
+        world.session = None;
+        world.log_in(2, "anna");
+        let contacts = sequence(&[("seqContactIDs", Piece::List(vec![Piece::text(long)]))]);
+        assert_eq!(world.ask(2, Operation::SUBSCRIBE_PRESENCE, &contacts).reject(), 3);
+    }
 }
 
 #[test]
