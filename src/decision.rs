@@ -7,16 +7,7 @@ use crate::directory::{Directory, UserId};
 use crate::now::Uptime;
 use crate::placement;
 
-/// A way users are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Plane {
-    /// Devices that register.
-    Sip,
-    /// CSTA XML over TCP.
-    Csta,
-    /// ProCall clients (UCSAP).
-    Client,
-}
+pub use crate::cluster::Plane;
 
 /// Somebody wants to be served.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::cluster::Ties;
+use crate::cluster::{Planes, Ties};
 use crate::sip::Transport;
 
 /// A UCServer of the pool, by its place in the configuration of this process.
@@ -31,6 +31,8 @@ pub struct Server {
     pub sip: SocketAddr,
     /// How the door speaks SIP to it.
     pub transport: Transport,
+    /// The planes it serves; each is probed by itself (H1, H4).
+    pub planes: Planes,
     /// How many users it can serve.
     pub capacity: u32,
     /// Its product version, where it is not told by the health document (H7).

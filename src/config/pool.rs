@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use crate::cluster::{BindingAddress, Gate, HealthDocumentUse, Server, Version};
+use crate::cluster::{BindingAddress, Gate, HealthDocumentUse, Planes, Server, Version};
 use crate::config::check::check_header_text;
 use crate::config::fit;
 use crate::config::problem::{Complaints, Fault};
@@ -177,6 +177,7 @@ fn server(
     let server = Server {
         sip: sip.get_ref().address,
         transport: sip.get_ref().transport,
+        planes: Planes::SIP,
         capacity: capacity?,
         version,
         site: raw.site.as_deref().map(Arc::from),

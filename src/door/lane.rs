@@ -260,7 +260,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::HealthDocumentUse;
+    use crate::cluster::{HealthDocumentUse, Planes};
     use crate::sip::Transport;
 
     fn lane(pace: Pace) -> Lane {
@@ -268,6 +268,7 @@ mod tests {
             name: "ucs1".into(),
             sip: "192.0.2.1:5060".parse().unwrap(),
             transport: Transport::Udp,
+            planes: Planes::SIP,
             capacity: 1,
             version: None,
             site: None,

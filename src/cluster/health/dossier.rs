@@ -207,7 +207,7 @@ impl Dossier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::BindingAddress;
+    use crate::cluster::{BindingAddress, Planes};
     use crate::sip::Transport;
 
     fn dossier(url: Option<&str>) -> Dossier {
@@ -215,6 +215,7 @@ mod tests {
             name: "ucs1".into(),
             sip: "10.0.0.1:5060".parse().unwrap(),
             transport: Transport::Udp,
+            planes: Planes::SIP,
             capacity: 1_000,
             version: None,
             site: None,

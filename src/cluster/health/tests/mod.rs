@@ -14,7 +14,8 @@ use std::time::Duration;
 use crate::cluster::document::{Document, DocumentFault};
 use crate::cluster::health::{Health, Observation, Settings, Wanted};
 use crate::cluster::{
-    BindingAddress, HealthDocumentUse, Server, ServerId, ServerView, State, Suspect, Version,
+    BindingAddress, HealthDocumentUse, Planes, Server, ServerId, ServerView, State, Suspect,
+    Version,
 };
 use crate::now::Uptime;
 use crate::sip::Transport;
@@ -236,6 +237,7 @@ fn server(place: usize, usage: HealthDocumentUse) -> Server {
         name: Arc::from(format!("ucs{}", place + 1)),
         sip: "192.0.2.1:5060".parse().unwrap(),
         transport: Transport::Udp,
+        planes: Planes::SIP,
         capacity: 1_000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
