@@ -15,4 +15,6 @@ pub use plane::{Plane, Planes};
 pub use realm::Realms;
 pub use server::{BindingAddress, HealthDocumentUse, NotAVersion, Server, ServerId, Version};
 pub use ties::Ties;
-pub use view::{ClusterView, Failure, Proof, ServerView, State, Suspect, Suspicion};
+pub use view::{
+    ClusterView, Failure, PlaneState, PlaneView, Proof, ServerView, State, Suspect, Suspicion,
+};

@@ -146,6 +146,8 @@ pub(super) struct RawHealth {
     pub(super) document_interval: Option<Spanned<Span>>,
     pub(super) push: Option<Spanned<Address>>,
     pub(super) sample_interval: Option<Spanned<Span>>,
+    pub(super) planes: Option<Spanned<Vec<RawPlane>>>,
+    pub(super) plane_dwell: Option<Spanned<Span>>,
 }
 
 /// `[pace]`.
@@ -242,6 +244,8 @@ words! {
     RawActiveSession { Unmovable, Any }
     /// `servers.health_document`.
     RawDocumentUse { Required, Optional, None }
+    /// `health.planes`.
+    RawPlane { Sip, Csta, Client }
     /// `servers.binding_address`.
     RawBindingAddress { Path, Contact, Auto }
     /// `log.format`.
