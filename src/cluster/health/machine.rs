@@ -319,7 +319,8 @@ impl Machine {
             return self.judge_half_dead(now, plane, settings);
         }
         let troubled = self.planes.are_troubled(now, doubts.planes, settings);
-        let at_fault = troubled || document_at_fault || self.planes.shares_a_death(doubts.planes);
+        let shared = self.planes.shares_a_death(doubts.planes);
+        let at_fault = troubled || document_at_fault || shared;
         let risen = self.planes.good_run(doubts.planes, None) >= settings.rise;
         let known = self.planes.answers_each(doubts.planes) >= settings.rise;
         match self.state {
@@ -327,7 +328,8 @@ impl Machine {
             State::Unknown if risen => Some(self.enter(now, State::Up)),
             State::Up if at_fault => Some(self.enter(now, State::Degraded)),
             State::Degraded if risen && !at_fault => Some(self.enter(now, State::Up)),
-            State::Partial if risen => Some(self.enter(now, self.before)),
+            // What is dead everywhere is no reason to ask this one less than the others.
+            State::Partial if risen || shared => Some(self.enter(now, self.before)),
             State::Probation | State::Ramp if troubled => {
                 self.dwell_from = now;
                 None

@@ -33,7 +33,7 @@ impl AllPlanes {
         let one = |plane| OnePlane {
             plane,
             counts: settings.planes.contains(plane),
-            heard: false,
+            heard_at: None,
             signs: Signs::default(),
             rounds: Rounds::new(now, delay),
             proof: None,
@@ -74,7 +74,7 @@ impl AllPlanes {
         let matters = !it.is_alive() || !it.signs.nothing_to_decide(status);
         it.rounds.answered(now, standing, settings);
         it.signs.answered(now, status, latency, retry_after);
-        it.heard = true;
+        it.heard_at = Some(now);
         if let Some(death) = &mut it.death {
             death.answered |= it.signs.good_run() > 0;
         }
@@ -224,13 +224,15 @@ impl AllPlanes {
         self.judged().any(|it| it.death.is_some() && suspected.contains(it.plane))
     }
 
-    /// When it fell on this plane, while it answers on another one.
+    /// When it fell on this plane, if it has answered on another one since: what falls as a whole
+    /// shows on one plane first.
     pub(super) fn fell_on(&self, plane: Plane) -> Option<Uptime> {
         if self.each.len() == 1 {
             return None;
         }
         let death = self.judged().find(|it| it.plane == plane)?.death?;
-        self.answers().then_some(death.fell)
+        let lives_on = |it: &OnePlane| it.is_alive() && it.heard_at > Some(death.fell);
+        self.judged().any(lives_on).then_some(death.fell)
     }
 
     /// Whether it answers on some plane, and is judged by this one.
@@ -310,17 +312,19 @@ impl AllPlanes {
     }
 
     fn state_of(&self, it: &OnePlane) -> PlaneState {
-        match (it.death, it.heard) {
+        match (it.death, it.heard_at) {
             (Some(_), _) if self.is_unheard(it) => PlaneState::Unheard,
             (Some(_), _) => PlaneState::Dead,
-            (None, true) => PlaneState::Alive,
-            (None, false) => PlaneState::Unknown,
+            (None, Some(_)) => PlaneState::Alive,
+            (None, None) => PlaneState::Unknown,
         }
     }
 
     /// It has never answered, and another plane of the same server has.
     fn is_unheard(&self, it: &OnePlane) -> bool {
-        !it.heard && it.death.is_some() && self.each.iter().any(|other| other.heard)
+        it.heard_at.is_none()
+            && it.death.is_some()
+            && self.each.iter().any(|other| other.heard_at.is_some())
     }
 
     /// The planes the server is judged by. Where none of those that count has been heard, that is all

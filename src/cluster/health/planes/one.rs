@@ -11,8 +11,8 @@ use crate::now::Uptime;
 pub(super) struct OnePlane {
     pub(super) plane: Plane,
     pub(super) counts: bool,
-    /// Whether it has answered since the door started: then the way to it is configured well.
-    pub(super) heard: bool,
+    /// When it answered last; if it ever did since the door started, the way to it is configured well.
+    pub(super) heard_at: Option<Uptime>,
     pub(super) signs: Signs,
     pub(super) rounds: Rounds,
     /// What proves its failure now.
@@ -35,7 +35,7 @@ pub(super) struct Death {
 impl OnePlane {
     /// It answers.
     pub(super) const fn is_alive(&self) -> bool {
-        self.heard && self.death.is_none()
+        self.heard_at.is_some() && self.death.is_none()
     }
 
     /// What proves its failure now.

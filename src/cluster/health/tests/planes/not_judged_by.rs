@@ -181,6 +181,7 @@ fn our_own_network_shows_on_all_planes_and_everybody_is_straight_back() {
     }
     world.run(ms(60_000));
     assert_eq!(world.suspect(), Some(Suspect::OwnNetwork));
+    assert_eq!(world.suspicions.len(), 1, "and nothing else before: {:?}", world.suspicions);
     for id in world.ids() {
         set_both(&mut world, id, Host::Answers(200));
     }
