@@ -2,21 +2,12 @@
 
 use std::time::Duration;
 
-use crate::cluster::{ClusterView, Failure, ServerId, State, Suspect, Suspicion};
+use crate::cluster::{ClusterView, Failure, Proof, ServerId, State, Suspect, Suspicion};
 use crate::directory::{Directory, UserId};
 use crate::now::Uptime;
 use crate::placement;
 
-/// A way users are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Plane {
-    /// Devices that register.
-    Sip,
-    /// CSTA XML over TCP.
-    Csta,
-    /// ProCall clients (UCSAP).
-    Client,
-}
+pub use crate::cluster::Plane;
 
 /// Somebody wants to be served.
 #[derive(Clone, Copy, Debug)]
@@ -309,9 +300,13 @@ pub fn may_leave(
 }
 
 /// A refusal by the server's own host proves the path, so a fault of our network cannot explain
-/// it, and it is acted on (H5).
+/// it, and it is acted on (H5). What one plane shares explains no failure but that of this plane.
 fn casts_doubt(suspicion: &Suspicion, failure: &Failure) -> bool {
-    !(suspicion.of == Suspect::OwnNetwork && failure.proof.proves_the_path())
+    match suspicion.of {
+        Suspect::OwnNetwork => !failure.proof.proves_the_path(),
+        Suspect::SharedBackend => true,
+        Suspect::Plane(plane) => failure.proof == Proof::Plane(plane),
+    }
 }
 
 const fn hold(because: Reason) -> Verdict {
@@ -328,7 +323,6 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::cluster::Proof;
     use crate::cluster::{ServerView, Version};
     use crate::directory::record::RelocationReason;
     use crate::directory::{History, Relocation, User};
@@ -374,11 +368,18 @@ mod tests {
             Some(Proof::Errors),
             Some(Proof::Document),
             Some(Proof::Drill),
+            Some(Proof::Plane(Plane::Client)),
         ];
         let just_before = |at: Uptime| Uptime::from_nanos(at.as_nanos() - 1);
         let times =
             [FAILED, just_before(HOLD_ENDS), HOLD_ENDS, just_before(GRACE_ENDS), GRACE_ENDS];
-        let suspects = [None, Some(Suspect::OwnNetwork), Some(Suspect::SharedBackend)];
+        let suspects = [
+            None,
+            Some(Suspect::OwnNetwork),
+            Some(Suspect::SharedBackend),
+            Some(Suspect::Plane(Plane::Client)),
+            Some(Suspect::Plane(Plane::Csta)),
+        ];
         let mut cases = vec![Case {
             enabled: true,
             belongs: Belongs::Home,
@@ -429,6 +430,7 @@ mod tests {
             failure: None,
             incarnation: 0,
             since: Uptime::ZERO,
+            planes: smallvec::SmallVec::new(),
         };
         // A first home may be any server; the only one with room is `OTHER`.
         let nowhere = case.belongs == Belongs::Nowhere;
@@ -491,12 +493,14 @@ mod tests {
 
     /// Whether what a cell says is so.
     fn holds(case: &Case, column: &str, cell: &str) -> bool {
-        let serves = [State::Unknown, State::Up, State::Degraded, State::Ramp, State::Drain];
+        let serves =
+            [State::Unknown, State::Up, State::Degraded, State::Partial, State::Ramp, State::Drain];
         let hold_over = case.proof.is_some() && case.now >= HOLD_ENDS;
         let doubt = match case.suspect {
             None => false,
             Some(Suspect::SharedBackend) => true,
             Some(Suspect::OwnNetwork) => !matches!(case.proof, Some(Proof::Refused | Proof::Drill)),
+            Some(Suspect::Plane(plane)) => case.proof == Some(Proof::Plane(plane)),
         };
         match (column, cell) {
             (_, "") => true,

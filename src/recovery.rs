@@ -126,6 +126,7 @@ impl Stay {
             Self::HomeState(State::Unknown) => "home_unknown",
             Self::HomeState(State::Up) => "home_up",
             Self::HomeState(State::Degraded) => "home_degraded",
+            Self::HomeState(State::Partial) => "home_partial",
             Self::HomeState(State::Down) => "home_down",
             Self::HomeState(State::Probation) => "home_in_probation",
             Self::HomeState(State::Ramp) => "home_ramping",
@@ -275,6 +276,7 @@ mod tests {
             failure: None,
             incarnation: 0,
             since: Uptime::from_secs(100),
+            planes: smallvec::SmallVec::new(),
         };
         ClusterView { servers: vec![server], suspicion: None }
     }

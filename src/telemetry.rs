@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::cluster::{Proof, State, Suspect};
+use crate::cluster::{Plane, PlaneState, Proof, State, Suspect};
 use crate::door::{Event, ShortfallStatus};
 use crate::now::{Now, Uptime};
 
@@ -117,6 +117,9 @@ fn write(event: &Event, unlogged: u64) {
                 info!(unlogged, %server, from, to, "server changed");
             }
         }
+        Event::PlaneChanged { server, plane, to, proof, .. } => {
+            write_plane(unlogged, server, *plane, *to, *proof);
+        }
         Event::ServerRestarted { server } => {
             warn!(unlogged, %server, "server restarted: its bindings are registered again");
         }
@@ -133,21 +136,7 @@ fn write(event: &Event, unlogged: u64) {
         Event::SystemsLost { server, systems, all, elsewhere } => {
             write_lost_systems(unlogged, server, systems, *all, *elsewhere);
         }
-        Event::Suspicion(Some(Suspect::OwnNetwork)) => {
-            error!(
-                unlogged,
-                "too many servers fell silent at once: check this door's network; \
-                nobody is moved"
-            );
-        }
-        Event::Suspicion(Some(Suspect::SharedBackend)) => {
-            error!(
-                unlogged,
-                "all servers give the same error: check the telephone system, SQL \
-                and Redis they share; nobody is moved"
-            );
-        }
-        Event::Suspicion(None) => info!(unlogged, "suspicion ended"),
+        Event::Suspicion(suspect) => write_suspicion(unlogged, *suspect),
         Event::Shortfall(Some(ShortfallStatus { server, users, unplaced })) => {
             error!(unlogged, %server, users, unplaced, "one more failure does not fit: if this server \
                 fails, not all of its users find a place; add a server or raise capacities");
@@ -228,6 +217,52 @@ fn write_lost_systems(
     }
 }
 
+fn write_suspicion(unlogged: u64, suspect: Option<Suspect>) {
+    match suspect {
+        Some(Suspect::OwnNetwork) => {
+            error!(
+                unlogged,
+                "too many servers fell silent at once: check this door's network; \
+                nobody is moved"
+            );
+        }
+        Some(Suspect::SharedBackend) => {
+            error!(
+                unlogged,
+                "all servers give the same error: check the telephone system, SQL \
+                and Redis they share; nobody is moved"
+            );
+        }
+        Some(Suspect::Plane(plane)) => {
+            let plane = plane.name();
+            error!(
+                unlogged,
+                plane,
+                "one plane is dead on too many servers that answer on others: check what it \
+                shares, and this door's way to it; nobody is moved for it"
+            );
+        }
+        None => info!(unlogged, "suspicion ended"),
+    }
+}
+
+fn write_plane(unlogged: u64, server: &str, plane: Plane, to: PlaneState, proof: Option<Proof>) {
+    let (plane, proof) = (plane.name(), proof.map_or("none", Proof::name));
+    match to {
+        PlaneState::Unheard => error!(
+            unlogged,
+            server,
+            plane,
+            proof,
+            "this plane of the server has never answered, and counts for nothing until it does: check \
+            its address and the way to it, or leave it out of the server's configuration"
+        ),
+        PlaneState::Dead => warn!(unlogged, server, plane, proof, "plane of a server is dead"),
+        PlaneState::Alive => info!(unlogged, server, plane, "plane of a server answers"),
+        PlaneState::Unknown => info!(unlogged, server, plane, "plane of a server is judged anew"),
+    }
+}
+
 fn write_maintenance(unlogged: u64, server: &str, from: State, proof: Option<Proof>) {
     match (from, proof) {
         (State::Maintenance, Some(proof)) => {
@@ -266,6 +301,7 @@ impl Kind {
     const fn of(event: &Event) -> Self {
         match event {
             Event::ServerChanged { .. }
+            | Event::PlaneChanged { .. }
             | Event::ServerRestarted { .. }
             | Event::RealmsDiffer { .. }
             | Event::SystemsLost { .. }

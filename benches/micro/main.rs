@@ -103,6 +103,7 @@ fn measure_plan() {
         failure: None,
         incarnation: 0,
         since: Uptime::ZERO,
+        planes: smallvec::SmallVec::new(),
     };
     let view = ClusterView { servers: (0..10).map(server).collect(), suspicion: None };
     let mut directory = Directory::new(view.servers.len());

@@ -5,7 +5,7 @@
 use std::fmt::{Display, Write as _};
 
 use crate::admin::process::Process;
-use crate::cluster::State;
+use crate::cluster::{PlaneState, State, Suspect};
 use crate::door::Progress;
 use crate::door::{ServerStatus, SystemStatus};
 use crate::net::Snapshot;
@@ -100,7 +100,7 @@ impl Page {
         self.gauge("distribution_disabled", "1 while nobody is moved automatically.", disabled);
 
         self.family("suspicion", "gauge", "1 while nobody is moved on this suspicion.");
-        for of in ["own_network", "shared_backend"] {
+        for of in Suspect::ALL.map(Suspect::name) {
             let value = u8::from(status.suspicion.as_deref() == Some(of));
             self.sample("suspicion", &[("of", of)], value);
         }
@@ -124,6 +124,17 @@ impl Page {
             for state in State::ALL {
                 let labels = [("server", &*server.name), ("state", state.name())];
                 self.sample("server_state", &labels, u8::from(&*server.state == state.name()));
+            }
+        }
+        let help = "1 for the state one plane of the server is in, else 0.";
+        self.family("server_plane_state", "gauge", help);
+        for server in servers {
+            for seen in &server.planes {
+                for state in PlaneState::ALL.map(PlaneState::name) {
+                    let labels =
+                        [("server", &*server.name), ("plane", &*seen.plane), ("state", state)];
+                    self.sample("server_plane_state", &labels, u8::from(&*seen.state == state));
+                }
             }
         }
         for (name, help, read) in SERVER_GAUGES {
@@ -186,7 +197,7 @@ fn escaped(value: &str) -> String {
 mod tests {
     use std::collections::HashSet;
 
-    use crate::door::{ShortfallStatus, Stats, Status};
+    use crate::door::{PlaneStatus, ShortfallStatus, Stats, Status};
     use crate::net::Counters;
 
     use super::*;
@@ -196,6 +207,11 @@ mod tests {
             name: "uc\"s1".into(),
             state: State::Down.name().into(),
             score: 40,
+            planes: vec![PlaneStatus {
+                plane: "client".into(),
+                state: PlaneState::Unheard.name().into(),
+                ..PlaneStatus::default()
+            }],
             ..ServerStatus::default()
         };
         let shortfall = ShortfallStatus { unplaced: 9, ..ShortfallStatus::default() };
@@ -229,6 +245,8 @@ mod tests {
             "frontdoor_snapshot_age_seconds 2",
             "frontdoor_server_state{server=\"uc\\\"s1\",state=\"down\"} 1",
             "frontdoor_server_state{server=\"uc\\\"s1\",state=\"up\"} 0",
+            "frontdoor_server_plane_state{server=\"uc\\\"s1\",plane=\"client\",state=\"unheard\"} 1",
+            "frontdoor_server_plane_state{server=\"uc\\\"s1\",plane=\"client\",state=\"alive\"} 0",
             "frontdoor_server_score{server=\"uc\\\"s1\"} 40",
             "frontdoor_telephone_system_queued{system=\"pbx\"} 6",
         ] {

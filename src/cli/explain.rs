@@ -61,9 +61,13 @@ fn explained(it: &Explanation) -> String {
             Some(system) => format!("{takes}; it does not reach {system}"),
             None => takes,
         };
+        let state = match candidate.dead_planes.join(", ") {
+            dead if dead.is_empty() => candidate.state.to_string(),
+            dead => format!("{} ({dead} dead)", candidate.state),
+        };
         vec![
             candidate.server.to_string(),
-            candidate.state.to_string(),
+            state,
             takes,
             candidate.score.to_string(),
             candidate.free.to_string(),
@@ -222,6 +226,7 @@ mod tests {
                     free: 0,
                     best: false,
                     lost_system: Some("pbx".into()),
+                    dead_planes: Vec::new(),
                     refuses: Some("full".into()),
                 },
                 Candidate {
@@ -231,7 +236,15 @@ mod tests {
                     free: 7,
                     best: true,
                     lost_system: None,
+                    dead_planes: Vec::new(),
                     refuses: None,
+                },
+                Candidate {
+                    server: "ucs4".into(),
+                    state: "partial".into(),
+                    dead_planes: vec!["client".into()],
+                    refuses: Some("state".into()),
+                    ..Candidate::default()
                 },
             ],
             ..Explanation::default()
@@ -248,13 +261,18 @@ mod tests {
         let away = "away from ucs9 since Thu, 01 Jan 1970 00:00:00 GMT: failover";
         assert!(text.contains(away), "{text}");
         assert!(
-            text.contains("ucs2       up     no: full; it does not reach pbx     90     0"),
+            text.contains(
+                "ucs2       up                     no: full; it does not reach pbx     90     0"
+            ),
             "{text}"
         );
         assert!(
-            text.contains("ucs3       up     yes, first of all                  100     7"),
+            text.contains(
+                "ucs3       up                     yes, first of all                  100     7"
+            ),
             "{text}"
         );
+        assert!(text.contains("ucs4       partial (client dead)  no: state"), "{text}");
     }
 
     #[test]

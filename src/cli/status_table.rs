@@ -77,6 +77,14 @@ pub(super) fn render(status: &Status) -> String {
         Some("own_network") => {
             text.push_str("ALARM: too many servers fell silent at once; the door suspects its own network and moves nobody\n");
         }
+        Some(plane) if plane.starts_with("plane_") => {
+            let plane = plane.trim_start_matches("plane_");
+            let _ok = writeln!(
+                text,
+                "ALARM: the {plane} plane is dead on too many servers that answer on others; what it \
+                 shares is suspected, or the way to it, and nobody is moved for it"
+            );
+        }
         Some("shared_backend") => {
             text.push_str("ALARM: every server fails the same way; a shared telephone system, SQL or Redis is suspected, nobody is moved\n");
         }
@@ -118,6 +126,22 @@ fn telephone_system(system: &SystemStatus) -> String {
     text
 }
 
+/// The planes of servers that serve several: which of them does not answer, and since when.
+fn planes(status: &Status) -> String {
+    let mut text = String::new();
+    for server in status.servers.iter().filter(|server| server.planes.len() > 1) {
+        let each = server.planes.iter().map(|it| {
+            let since = ago(it.since_nanos, status.at_nanos);
+            let proof = it.proof.as_ref().map(|proof| format!(" ({proof})")).unwrap_or_default();
+            let uncounted = if it.counts { "" } else { ", does not count" };
+            format!("{} {}{proof} {since}{uncounted}", it.plane, it.state)
+        });
+        // Writing to a String cannot fail.
+        let _ok = writeln!(text, "{}: {}", server.name, each.collect::<Vec<_>>().join("; "));
+    }
+    text
+}
+
 /// The servers as aligned columns.
 pub(super) fn servers(status: &Status) -> String {
     let header = [
@@ -151,7 +175,7 @@ pub(super) fn servers(status: &Status) -> String {
             server.queued.to_string(),
         ]);
     }
-    columns(&rows, 3)
+    columns(&rows, 3) + &planes(status)
 }
 
 /// One failover on two lines.
@@ -300,7 +324,7 @@ fn millis(nanos: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::door::ServerStatus;
+    use crate::door::{PlaneStatus, ServerStatus};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -341,6 +365,44 @@ mod tests {
             "SERVER  STATE           SINCE  SCORE  USERS  CAPACITY  HOME TO  BINDINGS  IN FLIGHT  QUEUED\n\
              ucs1    down (refused)  60s      100     12      5000        0         0          0       0\n\
              x       up              100s       0      0         0        0         0          0       0\n"
+        );
+    }
+
+    #[test]
+    fn the_planes_of_a_server_that_serves_several_are_told() {
+        let plane = |plane: &str, state: &str, proof: Option<&str>, counts| PlaneStatus {
+            plane: plane.into(),
+            state: state.into(),
+            since_nanos: 88 * SECOND,
+            counts,
+            proof: proof.map(Into::into),
+        };
+        let server = ServerStatus {
+            name: "ucs1".into(),
+            state: "partial".into(),
+            proof: Some("plane_client".into()),
+            planes: vec![
+                plane("sip", "alive", None, true),
+                plane("csta", "unheard", Some("silence"), false),
+                plane("client", "dead", Some("refused"), true),
+            ],
+            ..ServerStatus::default()
+        };
+        let one = ServerStatus {
+            name: "x".into(),
+            planes: vec![plane("sip", "alive", None, true)],
+            ..ServerStatus::default()
+        };
+        let status =
+            Status { at_nanos: 100 * SECOND, servers: vec![server, one], ..Status::default() };
+        let table = servers(&status);
+        assert!(table.contains("ucs1    partial (plane_client)"), "{table}");
+        assert!(
+            table.ends_with(
+                "\nucs1: sip alive 12s; csta unheard (silence) 12s, does not count; \
+                 client dead (refused) 12s\n"
+            ),
+            "{table}"
         );
     }
 

@@ -85,7 +85,12 @@ fn base(parts: &Parts) -> u32 {
         State::Ramp => {
             RAMP_START + (100 - RAMP_START) * u32::from(parts.ramp_percent.min(100)) / 100
         }
-        State::Unknown | State::Down | State::Probation | State::Drain | State::Maintenance => 0,
+        State::Unknown
+        | State::Partial
+        | State::Down
+        | State::Probation
+        | State::Drain
+        | State::Maintenance => 0,
     }
 }
 

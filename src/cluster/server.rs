@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::cluster::Ties;
+use crate::cluster::{Planes, Ties};
 use crate::sip::Transport;
 
 /// A UCServer of the pool, by its place in the configuration of this process.
@@ -33,6 +33,8 @@ pub struct Server {
     pub transport: Transport,
     /// Where ProCall clients are served by native TCP; `None`: nowhere.
     pub clients: Option<SocketAddr>,
+    /// The planes it serves; each is probed by itself (H1, H4).
+    pub planes: Planes,
     /// How many users it can serve.
     pub capacity: u32,
     /// Its product version, where it is not told by the health document (H7).

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
+use crate::cluster::plane::Plane;
 use crate::cluster::realm::Realms;
 use crate::cluster::server::{ServerId, Version};
 use crate::cluster::ties::Ties;
@@ -67,9 +70,70 @@ pub struct ServerView {
     pub incarnation: u32,
     /// Since when it is in `state`.
     pub since: Uptime,
+    /// How it is on each plane it serves.
+    pub planes: SmallVec<[PlaneView; 1]>,
+}
+
+/// One plane of one server in a [`ClusterView`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaneView {
+    /// Which.
+    pub plane: Plane,
+    /// What the door takes it for.
+    pub state: PlaneState,
+    /// Since when.
+    pub since: Uptime,
+    /// Whether it counts for the state of the server, by configuration (H4).
+    pub counts: bool,
+    /// What proved it dead, while it is.
+    pub proof: Option<Proof>,
+}
+
+/// What the door takes one plane of one server for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PlaneState {
+    /// Neither an answer nor a proof of its failure yet.
+    Unknown,
+    /// It answers.
+    Alive,
+    /// It failed, and no good answer has cleared that.
+    Dead,
+    /// Another plane of this server has answered, and this one never since the door started: more
+    /// likely a wrong port or a firewall than a failure. It counts for nothing until it answers.
+    Unheard,
+}
+
+impl PlaneState {
+    /// The word in status, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Alive => "alive",
+            Self::Dead => "dead",
+            Self::Unheard => "unheard",
+        }
+    }
+
+    /// Every state, for label sets.
+    pub const ALL: [Self; 4] = [Self::Unknown, Self::Alive, Self::Dead, Self::Unheard];
 }
 
 impl ServerView {
+    /// What proved its failure, while it is failed; while it is failed for new placements only, the
+    /// plane that is to blame.
+    pub fn proof(&self) -> Option<Proof> {
+        let blamed = || (self.state == State::Partial).then(|| self.dead_planes().next()).flatten();
+        self.failure.map(|failure| failure.proof).or_else(|| blamed().map(Proof::Plane))
+    }
+
+    /// The planes that are dead and count, where it serves more than one.
+    pub fn dead_planes(&self) -> impl Iterator<Item = Plane> {
+        let several = self.planes.len() > 1;
+        let dead =
+            move |seen: &&PlaneView| several && seen.counts && seen.state == PlaneState::Dead;
+        self.planes.iter().filter(dead).map(|seen| seen.plane)
+    }
+
     /// Whether nothing can be done there now: down, or under maintenance and not answering.
     pub const fn is_dead(&self) -> bool {
         match self.state {
@@ -78,6 +142,7 @@ impl ServerView {
             State::Unknown
             | State::Up
             | State::Degraded
+            | State::Partial
             | State::Probation
             | State::Ramp
             | State::Drain => false,
@@ -99,6 +164,9 @@ pub enum State {
     Up,
     /// Answers, but badly; serves its own, takes strangers last.
     Degraded,
+    /// A plane that counts is dead while another one answers: serves its own until the dwell is
+    /// over, and takes no strangers (H4).
+    Partial,
     /// Failed.
     Down,
     /// Answers again after a failure; swept and watched before it counts.
@@ -121,6 +189,7 @@ impl State {
             Self::Unknown
                 | Self::Up
                 | Self::Degraded
+                | Self::Partial
                 | Self::Ramp
                 | Self::Drain
                 | Self::Maintenance
@@ -138,6 +207,7 @@ impl State {
             Self::Unknown => "unknown",
             Self::Up => "up",
             Self::Degraded => "degraded",
+            Self::Partial => "partial",
             Self::Down => "down",
             Self::Probation => "probation",
             Self::Ramp => "ramp",
@@ -147,10 +217,11 @@ impl State {
     }
 
     /// Every state, for label sets.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Unknown,
         Self::Up,
         Self::Degraded,
+        Self::Partial,
         Self::Down,
         Self::Probation,
         Self::Ramp,
@@ -183,6 +254,8 @@ pub enum Proof {
     Document,
     /// An operator said so, to see what happens: the server is well.
     Drill,
+    /// This plane is dead while another one answers, and has been for the dwell (H4).
+    Plane(Plane),
 }
 
 impl Proof {
@@ -190,7 +263,8 @@ impl Proof {
     pub const fn proves_the_path(self) -> bool {
         match self {
             Self::Refused | Self::Drill => true,
-            Self::Silence | Self::Errors | Self::Document => false,
+            // Another plane answers, but the way to a port may be broken by itself, as by a firewall.
+            Self::Silence | Self::Errors | Self::Document | Self::Plane(_) => false,
         }
     }
 
@@ -202,6 +276,7 @@ impl Proof {
             Self::Errors => "errors",
             Self::Document => "document",
             Self::Drill => "drill",
+            Self::Plane(plane) => plane_word(plane),
         }
     }
 }
@@ -222,4 +297,36 @@ pub enum Suspect {
     OwnNetwork,
     /// Every server gives the same 5xx: a shared telephone system, SQL or Redis.
     SharedBackend,
+    /// One plane is dead on too many servers that answer on others: something that this plane shares,
+    /// or our own way to it (H4, H5).
+    Plane(Plane),
+}
+
+impl Suspect {
+    /// The word in status and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OwnNetwork => "own_network",
+            Self::SharedBackend => "shared_backend",
+            Self::Plane(plane) => plane_word(plane),
+        }
+    }
+
+    /// Everything that can be suspected, for label sets.
+    pub const ALL: [Self; 5] = [
+        Self::OwnNetwork,
+        Self::SharedBackend,
+        Self::Plane(Plane::Sip),
+        Self::Plane(Plane::Csta),
+        Self::Plane(Plane::Client),
+    ];
+}
+
+/// One plane that is dead where others live.
+const fn plane_word(plane: Plane) -> &'static str {
+    match plane {
+        Plane::Sip => "plane_sip",
+        Plane::Csta => "plane_csta",
+        Plane::Client => "plane_client",
+    }
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 use toml::Spanned;
 
 use crate::admin;
-use crate::cluster::health;
+use crate::cluster::{Plane, Planes, Server, health};
 use crate::config::duration::Span;
 use crate::config::pool::{self, Names};
 use crate::config::problem::{Complaints, Fault, Problems};
 use crate::config::raw::{
-    RawAdmin, RawAuth, RawFailover, RawHealth, RawLimits, RawLog, RawLogFormat, RawPace,
+    RawAdmin, RawAuth, RawFailover, RawHealth, RawLimits, RawLog, RawLogFormat, RawPace, RawPlane,
     RawReports, RawSip, RawStore, RawUnknownUsers,
 };
 use crate::config::{Config, StorePlace, client_sockets, clients, reading, recovery, ties, users};
@@ -66,7 +66,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
         client_sockets,
         certificates,
         sip: sip(&raw.sip, &mut wrong, &mut warnings),
-        health: health_settings(&raw.health, &raw.failover, &mut wrong),
+        health: health_settings(&raw.health, &raw.failover, &servers, &mut wrong),
         health_push: health_push(&raw.health, &mut wrong),
         decision: policy(&raw.failover, &mut wrong),
         recovery: recovery::policy(&raw.recovery, &mut wrong),
@@ -180,6 +180,7 @@ fn sip(
 fn health_settings(
     raw: &RawHealth,
     failover: &RawFailover,
+    servers: &[Server],
     wrong: &mut Complaints<'_>,
 ) -> health::Settings {
     let defaults = health::Settings::default();
@@ -203,6 +204,8 @@ fn health_settings(
             defaults.document_interval,
         ),
         sample_interval: bounded("sample_interval", &raw.sample_interval, defaults.sample_interval),
+        plane_dwell: bounded("plane_dwell", &raw.plane_dwell, defaults.plane_dwell),
+        planes: planes(raw, servers, defaults.planes, wrong),
         hold_refused: failover.hold_refused.map_or(defaults.hold_refused, |span| span.0),
         hold_silence: failover.hold_silence.map_or(defaults.hold_silence, |span| span.0),
         probation: raw.probation.map_or(defaults.probation, |span| span.0),
@@ -219,12 +222,46 @@ fn health_settings(
     let degraded_after = ("degraded_after", settings.degraded_after, &raw.degraded_after);
     let down_after = ("down_after", settings.down_after, &raw.down_after);
     in_order(degraded_after, down_after, wrong);
+    // By then it has shown on the other servers whether they share it.
+    in_order(down_after, ("plane_dwell", settings.plane_dwell, &raw.plane_dwell), wrong);
     in_order(
         ("probe_interval", settings.probe_interval, &raw.probe_interval),
         ("degraded_after", settings.degraded_after, &raw.degraded_after),
         wrong,
     );
     settings
+}
+
+/// H4: each server must serve a plane that counts, or nothing would say that it has failed.
+fn planes(
+    raw: &RawHealth,
+    servers: &[Server],
+    default: Planes,
+    wrong: &mut Complaints<'_>,
+) -> Planes {
+    let Some(written) = &raw.planes else { return default };
+    let planes: Planes = written.get_ref().iter().map(|plane| Plane::from(*plane)).collect();
+    if planes.is_empty() {
+        wrong.push(written.span(), Fault::Empty { key: "planes" });
+        return default;
+    }
+    let uncounted = |server: &&Server| !server.planes.iter().any(|plane| planes.contains(plane));
+    if let Some(server) = servers.iter().find(uncounted) {
+        let serves = server.planes.iter().map(|plane| plane.name().to_owned()).collect();
+        let server = server.name.to_string();
+        wrong.push(written.span(), Fault::NoPlaneCounts { server, serves });
+    }
+    planes
+}
+
+impl From<RawPlane> for Plane {
+    fn from(raw: RawPlane) -> Self {
+        match raw {
+            RawPlane::Sip => Self::Sip,
+            RawPlane::Csta => Self::Csta,
+            RawPlane::Client => Self::Client,
+        }
+    }
 }
 
 fn policy(raw: &RawFailover, wrong: &mut Complaints<'_>) -> decision::Policy {

@@ -54,5 +54,6 @@ fn healthy(server: &Server) -> ServerView {
         failure: None,
         incarnation: 0,
         since: Uptime::ZERO,
+        planes: smallvec::SmallVec::new(),
     }
 }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use crate::cluster::{BindingAddress, Gate, HealthDocumentUse, Server, Version};
+use crate::cluster::{BindingAddress, Gate, HealthDocumentUse, Planes, Server, Version};
 use crate::config::address::Address;
 use crate::config::check::check_header_text;
 use crate::config::fit;
 use crate::config::problem::{Complaints, Fault};
 use crate::config::raw::{
-    Raw, RawBindingAddress, RawDocumentUse, RawListen, RawListenTransport, RawPlane, RawServer,
-    RawTransport, RawUpstream,
+    Raw, RawBindingAddress, RawDocumentUse, RawListen, RawListenPlane, RawListenTransport,
+    RawServer, RawTransport, RawUpstream,
 };
 use crate::config::realm::realm;
 use crate::config::ties::ties;
@@ -71,7 +71,7 @@ pub(super) fn sockets(raw: &Raw, names: &mut Names, wrong: &mut Complaints<'_>) 
 
 /// Whether a listener is for clients of UCServers, not for phones.
 pub(super) const fn is_for_clients(raw: &RawListen) -> bool {
-    matches!(raw.plane, Some(RawPlane::Client))
+    matches!(raw.plane, Some(RawListenPlane::Client))
 }
 
 /// Which part of the file describes a socket.
@@ -243,6 +243,7 @@ fn server(
         sip: sip.get_ref().address,
         transport: sip.get_ref().transport,
         clients,
+        planes: Planes::SIP,
         capacity: capacity?,
         version,
         site: raw.site.as_deref().map(Arc::from),

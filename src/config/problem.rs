@@ -216,6 +216,12 @@ pub enum Fault {
     /// Not a usable URL.
     #[error("`{text}` is not usable; write \"http://HOST:PORT/PATH\" (https is not supported)")]
     HealthUrl { text: String },
+    /// A server that nothing would take for failed.
+    #[error(
+        "server `{server}` serves none of these planes, so nothing would say that it has failed; add one of {}",
+        quoted(serves)
+    )]
+    NoPlaneCounts { server: String, serves: Vec<String> },
     /// A document that is used and has no place.
     #[error(
         "health_document = \"required\" needs `health_url`, such as \"http://10.0.0.1:7130/health\""
@@ -322,6 +328,9 @@ impl Fault {
             "plane" => matches!(self, Self::SipByTls | Self::CertificateUnused),
             "certificates" => matches!(self, Self::NoCertificate),
             "advertise" => matches!(self, Self::NeedsAdvertise { .. }),
+            "planes" => {
+                matches!(self, Self::Empty { key: "planes" } | Self::NoPlaneCounts { .. })
+            }
             "health_url" => matches!(self, Self::DocumentWithoutUrl),
             _ => false,
         };

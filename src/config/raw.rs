@@ -52,7 +52,7 @@ impl Raw {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawListen {
     pub(super) name: Option<Spanned<String>>,
-    pub(super) plane: Option<RawPlane>,
+    pub(super) plane: Option<RawListenPlane>,
     pub(super) transport: Option<Spanned<RawListenTransport>>,
     pub(super) address: Option<Spanned<Address>>,
     pub(super) advertise: Option<Spanned<String>>,
@@ -194,6 +194,8 @@ pub(super) struct RawHealth {
     pub(super) document_interval: Option<Spanned<Span>>,
     pub(super) push: Option<Spanned<Address>>,
     pub(super) sample_interval: Option<Spanned<Span>>,
+    pub(super) planes: Option<Spanned<Vec<RawPlane>>>,
+    pub(super) plane_dwell: Option<Spanned<Span>>,
 }
 
 /// `[pace]`.
@@ -285,7 +287,7 @@ words! {
     /// `listen.transport`.
     RawListenTransport { Udp, Tcp, Tls }
     /// `listen.plane`.
-    RawPlane { Sip, Client }
+    RawListenPlane { Sip, Client }
     /// `sip.auth`.
     RawAuth { None, Passthrough }
     /// `users.unknown`.
@@ -294,6 +296,8 @@ words! {
     RawActiveSession { Unmovable, Any }
     /// `servers.health_document`.
     RawDocumentUse { Required, Optional, None }
+    /// `health.planes`.
+    RawPlane { Sip, Csta, Client }
     /// `servers.binding_address`.
     RawBindingAddress { Path, Contact, Auto }
     /// `log.format`.

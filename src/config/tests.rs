@@ -3,6 +3,7 @@
 mod clients;
 
 use super::*;
+use crate::cluster::{Plane, Planes};
 use crate::config::raw::sections;
 
 /// The least that is accepted, with one warning-free pool.
@@ -259,6 +260,27 @@ fn values_of_the_wrong_kind_are_refused_where_they_stand() {
             "down_after = \"1s\"",
             "23:14: `degraded_after` (1250ms) is more than `down_after` (1s); lower it, or raise `down_after`",
         ),
+        (
+            "health",
+            "planes = [\"sip\", \"cleint\"]",
+            "23:18: `cleint` is not possible here; write one of \"sip\", \"csta\", \"client\"; did you mean `client`?",
+        ),
+        (
+            "health",
+            "planes = [\"sips\"]",
+            "23:11: `sips` is not possible here; write one of \"sip\", \"csta\", \"client\"; did you mean `sip`?",
+        ),
+        ("health", "planes = []", "23:10: `planes` must not be empty"),
+        (
+            "health",
+            "planes = [\"client\"]",
+            "23:10: server `ucs1` serves none of these planes, so nothing would say that it has failed; add one of \"sip\"",
+        ),
+        (
+            "health",
+            "plane_dwell = \"2s\"",
+            "23:15: `down_after` (2475ms) is more than `plane_dwell` (2s); lower it, or raise `plane_dwell`",
+        ),
         ("health", "rise = 0", "23:8: `rise` is 0; it must be from 1 to 100"),
         (
             "pace",
@@ -300,6 +322,14 @@ fn values_of_the_wrong_kind_are_refused_where_they_stand() {
         let text = format!("{GOOD}[{section}]\n{line}\n");
         assert_eq!(refusal(&text), format!("door.toml:{message}"), "{line}");
     }
+}
+
+#[test]
+fn which_planes_count_is_said_by_name() {
+    let config = parse(&format!("{GOOD}[health]\nplanes = [\"client\", \"sip\"]\n")).unwrap();
+    assert_eq!(config.health.planes, Planes::SIP.with(Plane::Client));
+    assert_eq!(parse(GOOD).unwrap().health.planes, Planes::ALL);
+    assert!(config.servers.iter().all(|server| server.planes == Planes::SIP));
 }
 
 #[test]

@@ -196,6 +196,11 @@ impl Door {
                  them is well again"
                     .to_owned()
             }
+            Some(Suspect::Plane(plane)) => format!(
+                "the {} plane is dead on too many servers: nobody is moved for it; it ends when it \
+                 answers again on enough of them, or when health.planes no longer names it",
+                plane.name()
+            ),
             Some(Suspect::OwnNetwork) | None => "nothing is suspected now".to_owned(),
         }))
     }

@@ -219,7 +219,7 @@ impl Door {
             return Some(String::from("the door suspects its network, or what all servers share"));
         }
         let failed = view.iter().find(|(_, server)| match server.state {
-            State::Unknown | State::Down | State::Probation => true,
+            State::Unknown | State::Partial | State::Down | State::Probation => true,
             State::Up | State::Degraded | State::Ramp | State::Drain | State::Maintenance => false,
         });
         if let Some((_, server)) = failed {
@@ -384,6 +384,7 @@ impl Door {
             State::Unknown
             | State::Up
             | State::Degraded
+            | State::Partial
             | State::Ramp
             | State::Drain
             | State::Maintenance => None,

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use crate::cluster::ServerId;
 use crate::cluster::health::Observation;
+use crate::cluster::{Plane, ServerId};
 use crate::door::wish::{Refusal, Wish, aor_of};
 use crate::door::{Asked, Auth, BRANCH_TO_PHONE, Door, Output, Side};
 use crate::now::Now;
@@ -278,7 +278,7 @@ impl Door {
                     self.send(flow, bytes);
                 }
                 Due::TimedOut { context: Asked::Register(sent) } => {
-                    self.health.observe(now.uptime, sent.server, Observation::TimedOut);
+                    self.health.observe(now.uptime, sent.server, Observation::TimedOut(Plane::Sip));
                     self.on_unanswered(now, sent);
                 }
                 Due::TimedOut { context: Asked::Along(carried) } => {
@@ -316,6 +316,7 @@ impl Door {
         self.stats.unreachable += 1;
         if let Some(server) = self.server_at(remote, transport) {
             let seen = if refused { Observation::Refused } else { Observation::Unreachable };
+            let seen = seen(Plane::Sip);
             self.health.observe(now.uptime, server, seen);
             // A datagram may be refused while the server restarts; timer E tries again, and
             // health says when to stop. A stream is lost for good.

@@ -54,6 +54,9 @@ pub struct Candidate {
     pub server: Arc<str>,
     /// Its state's name.
     pub state: Arc<str>,
+    /// The planes that are dead and count, where it serves several.
+    #[serde(default)]
+    pub dead_planes: Vec<Arc<str>>,
     /// 0–100.
     pub score: u8,
     /// Users it has room for.
@@ -190,6 +193,7 @@ impl Door {
                     Candidate {
                         server: Arc::clone(&seen.name),
                         state: seen.state.name().into(),
+                        dead_planes: seen.dead_planes().map(|it| it.name().into()).collect(),
                         score: seen.score,
                         free: placement::room(id, view, &self.directory),
                         best: best == Some(id),

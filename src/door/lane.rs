@@ -260,7 +260,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::HealthDocumentUse;
+    use crate::cluster::{HealthDocumentUse, Planes};
     use crate::sip::Transport;
 
     fn lane(pace: Pace) -> Lane {
@@ -269,6 +269,7 @@ mod tests {
             sip: "192.0.2.1:5060".parse().unwrap(),
             transport: Transport::Udp,
             clients: None,
+            planes: Planes::SIP,
             capacity: 1,
             version: None,
             site: None,

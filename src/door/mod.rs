@@ -84,7 +84,7 @@ use smallvec::SmallVec;
 use crate::arena::Arena;
 use crate::cluster::document::{Document, DocumentFault};
 use crate::cluster::health::Health;
-use crate::cluster::{ClusterView, Proof, ServerId, State, Suspect};
+use crate::cluster::{ClusterView, Plane, PlaneState, Proof, ServerId, State, Suspect};
 use crate::directory::record::{Loaded, Record, Recorded};
 use crate::directory::{Aor, Directory, UserId};
 use crate::door::admission::Admission;
@@ -127,9 +127,9 @@ pub use settings::{
 };
 pub use stats::Stats;
 pub use status::{
-    AwayStatus, BindingStatus, DepartureStatus, FailoverStatus, Progress, RecoveryStatus,
-    RelocationStatus, ReturnStatus, ServerStatus, ShortfallStatus, Status, SystemStatus,
-    UserStatus,
+    AwayStatus, BindingStatus, DepartureStatus, FailoverStatus, PlaneStatus, Progress,
+    RecoveryStatus, RelocationStatus, ReturnStatus, ServerStatus, ShortfallStatus, Status,
+    SystemStatus, UserStatus,
 };
 
 /// What reaches the door.
@@ -257,6 +257,19 @@ pub enum Event {
         /// Now.
         to: State,
         /// While failed: what proved it.
+        proof: Option<Proof>,
+    },
+    /// A plane of a server that serves several is taken for something else than before (H4).
+    PlaneChanged {
+        /// Of which server.
+        server: Arc<str>,
+        /// Which.
+        plane: Plane,
+        /// Before.
+        from: PlaneState,
+        /// Now.
+        to: PlaneState,
+        /// While it does not answer: what proved it.
         proof: Option<Proof>,
     },
     /// A server's process is another one than before (H8).

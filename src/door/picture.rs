@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::cluster::{ServerId, Suspect};
+use crate::cluster::{PlaneView, ServerId};
 use crate::directory::{User, UserId};
 use crate::door::Door;
 use crate::door::binding::{Binding, Standing, Trouble};
-use crate::door::status::{BindingStatus, Progress, ServerStatus, Status, UserStatus};
+use crate::door::status::{BindingStatus, PlaneStatus, Progress, ServerStatus, Status, UserStatus};
 use crate::now::Now;
 
 /// Bindings by where they stand, counted as they change.
@@ -70,7 +70,8 @@ impl Door {
                         .systems()
                         .map(|(name, reached)| (Arc::clone(name), reached))
                         .collect(),
-                    proof: server.failure.map(|failure| failure.proof.name().into()),
+                    proof: server.proof().map(|proof| proof.name().into()),
+                    planes: server.planes.iter().map(plane_status).collect(),
                     incarnation: server.incarnation,
                 }
             })
@@ -79,12 +80,7 @@ impl Door {
             at_nanos: now.uptime.as_nanos(),
             servers,
             telephone_systems: self.system_statuses(),
-            suspicion: view.suspicion.map(|suspicion| {
-                Arc::from(match suspicion.of {
-                    Suspect::OwnNetwork => "own_network",
-                    Suspect::SharedBackend => "shared_backend",
-                })
-            }),
+            suspicion: view.suspicion.map(|suspicion| suspicion.of.name().into()),
             distribution_disabled: self.settings.decision.disable_automatic_user_distribution,
             users: self.directory.len() as u64,
             relocated: self.directory.relocated() as u64,
@@ -152,5 +148,15 @@ impl Door {
                 .collect(),
             because: binding.trouble.map(Trouble::in_words),
         }
+    }
+}
+
+fn plane_status(seen: &PlaneView) -> PlaneStatus {
+    PlaneStatus {
+        plane: seen.plane.name().into(),
+        state: seen.state.name().into(),
+        since_nanos: seen.since.as_nanos(),
+        counts: seen.counts,
+        proof: seen.proof.map(|proof| proof.name().into()),
     }
 }

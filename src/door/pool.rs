@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cluster::document::{Document, DocumentFault};
 use crate::cluster::health::{Observation, Wanted};
-use crate::cluster::{ServerId, State};
+use crate::cluster::{Plane, PlaneState, ServerId, State};
 use crate::directory::UserId;
 use crate::door::binding::{Step, Trouble};
 use crate::door::slots::SlotId;
@@ -54,10 +54,16 @@ impl Door {
         self.watch_drill(now);
         while let Some(wanted) = self.health.poll() {
             match wanted {
-                Wanted::Probe(server) => self.probe(now, server),
+                Wanted::Probe(server, Plane::Sip) => self.probe(now, server),
+                Wanted::Probe(server, Plane::Csta | Plane::Client) => {
+                    self.probe_client(now, server);
+                }
                 Wanted::Fetch(server) => self.outputs.push_back(Output::Fetch(server)),
                 Wanted::Changed { server, from, to } => {
                     self.on_server_changed(now, server, from, to);
+                }
+                Wanted::PlaneChanged { server, plane, from, to } => {
+                    self.on_plane_changed(now, server, plane, (from, to));
                 }
                 Wanted::Restarted(server) => self.on_server_restarted(now, server),
                 Wanted::Suspicion => self.on_suspicion(now),
@@ -114,6 +120,10 @@ impl Door {
         self.send(flow, bytes);
     }
 
+    /// Asks on the client plane, one `asnCheckConnection`. No configuration gives a server that plane
+    /// yet, so nothing comes here.
+    fn probe_client(&self, _now: Now, _server: ServerId) {}
+
     /// Takes the answer to a probe; `false` if it is an answer to something else.
     pub(super) fn on_probe_answered(
         &mut self,
@@ -144,7 +154,7 @@ impl Door {
         self.health.observe(
             now.uptime,
             server,
-            Observation::Answered { status, latency, retry_after },
+            Observation::Answered { plane: Plane::Sip, status, latency, retry_after },
         );
         true
     }
@@ -172,14 +182,13 @@ impl Door {
 
     fn on_server_changed(&mut self, now: Now, server: ServerId, from: State, to: State) {
         let view = self.view();
-        let failure = view.server(server).failure;
         let dead = view.server(server).is_dead();
         let was_dead = from == State::Down || self.seen.server(server).is_dead();
         let event = Event::ServerChanged {
             server: self.server_name(server),
             from,
             to,
-            proof: failure.map(|failure| failure.proof),
+            proof: view.server(server).proof(),
         };
         self.emit(event);
         match to {
@@ -190,6 +199,7 @@ impl Door {
             State::Up
             | State::Ramp
             | State::Degraded
+            | State::Partial
             | State::Unknown
             | State::Drain
             | State::Maintenance => {
@@ -200,6 +210,27 @@ impl Door {
         }
         self.wake_all_waiting(now);
         self.try_unplaced_again(now);
+    }
+
+    /// A server that serves several planes has one more, or one less. Where SIP is back and the server
+    /// was not down, nobody was moved; but what it kept in memory may be gone, as after a failure.
+    fn on_plane_changed(
+        &mut self,
+        now: Now,
+        server: ServerId,
+        plane: Plane,
+        (from, to): (PlaneState, PlaneState),
+    ) {
+        let view = self.view();
+        let seen = view.server(server);
+        let proof = seen.planes.iter().find(|it| it.plane == plane).and_then(|it| it.proof);
+        self.emit(Event::PlaneChanged { server: self.server_name(server), plane, from, to, proof });
+        let was_down = self.seen.server(server).is_dead() || seen.is_dead();
+        let back = (from, to) == (PlaneState::Dead, PlaneState::Alive);
+        if back && plane == Plane::Sip && !was_down {
+            let there = self.registered_at(server);
+            self.tell_again(now, server, &there);
+        }
     }
 
     /// Whatever is out to it is decided again at once (M5); whatever waited for it waits no more.
@@ -254,13 +285,13 @@ impl Door {
         let event = Event::ServerRestarted { server: self.server_name(server) };
         self.emit(event);
         self.lanes[server.index()].sampling.begin_life();
-        let there: Vec<SlotId> = self
-            .bindings
-            .iter()
-            .filter(|(_, binding)| binding.at(server).is_some())
-            .map(|(id, _)| id)
-            .collect();
+        let there = self.registered_at(server);
         self.tell_again(now, server, &there);
+    }
+
+    fn registered_at(&self, server: ServerId) -> Vec<SlotId> {
+        let there = self.bindings.iter().filter(|(_, binding)| binding.at(server).is_some());
+        there.map(|(id, _)| id).collect()
     }
 
     /// First all of them are forgotten: what one binding of an AoR needs, the others say (`systems_told`).

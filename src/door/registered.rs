@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use crate::cluster::ServerId;
 use crate::cluster::health::Observation;
+use crate::cluster::{Plane, ServerId};
 use crate::door::Door;
 use crate::door::binding::{By, Step, Trouble, Upstream};
 use crate::door::register::{Sent, What};
@@ -34,7 +34,7 @@ impl Door {
     ) {
         let status = response.status().unwrap_or_default();
         let retry_after = read_seconds(response.header(HeaderName::RetryAfter));
-        let seen = Observation::Answered { status, latency, retry_after };
+        let seen = Observation::Answered { plane: Plane::Sip, status, latency, retry_after };
         self.health.observe(now.uptime, sent.server, seen);
         let too_much = status >= 500;
         let lane = &mut self.lanes[sent.server.index()];

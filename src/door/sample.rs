@@ -100,7 +100,12 @@ impl Door {
 
     fn ask_about_any(&mut self, now: Now, server: ServerId) {
         let serves = match self.health.view().server(server).state {
-            State::Up | State::Degraded | State::Ramp | State::Drain | State::Maintenance => true,
+            State::Up
+            | State::Degraded
+            | State::Partial
+            | State::Ramp
+            | State::Drain
+            | State::Maintenance => true,
             State::Unknown | State::Down | State::Probation => false,
         };
         if !serves || self.lanes[server.index()].sampling.question != Question::None {

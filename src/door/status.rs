@@ -18,7 +18,8 @@ pub struct Status {
     /// The telephone systems that have a pace, in configured order.
     #[serde(default)]
     pub telephone_systems: Vec<SystemStatus>,
-    /// `own_network` or `shared_backend` while nobody is moved on suspicion.
+    /// `own_network` or `shared_backend` while nobody is moved on suspicion; `plane_sip`, `plane_csta` or
+    /// `plane_client` while nobody is moved because of that plane.
     pub suspicion: Option<Arc<str>>,
     /// Whether automatic distribution is disabled.
     pub distribution_disabled: bool,
@@ -131,10 +132,28 @@ pub struct ServerStatus {
     /// The telephone systems it knows, and whether it reaches them.
     #[serde(default)]
     pub telephone_systems: BTreeMap<Arc<str>, bool>,
-    /// What proved its failure, while failed.
+    /// What proved its failure, while failed; while partial, the plane that is to blame.
     pub proof: Option<Arc<str>>,
+    /// How it is on each plane it serves.
+    #[serde(default)]
+    pub planes: Vec<PlaneStatus>,
     /// How often its process was seen to start anew.
     pub incarnation: u32,
+}
+
+/// One plane of one server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlaneStatus {
+    /// `sip`, `csta` or `client`.
+    pub plane: Arc<str>,
+    /// `unknown`, `alive`, `dead` or `unheard` (it has never answered, and counts for nothing).
+    pub state: Arc<str>,
+    /// Monotonic nanoseconds of its last change of state.
+    pub since_nanos: u64,
+    /// Whether it counts for the state of the server, by configuration.
+    pub counts: bool,
+    /// What proved that it does not answer, while it does not.
+    pub proof: Option<Arc<str>>,
 }
 
 /// What would happen if one more server failed.

@@ -331,6 +331,12 @@ impl Trail {
         if proof == Proof::Drill {
             signals.push("none: this is a drill, ordered by an operator".to_owned());
         }
+        if let Proof::Plane(plane) = proof {
+            signals.push(format!(
+                "its {} plane was dead for the dwell, while another one answered",
+                plane.name()
+            ));
+        }
         if seen.refusals > 0 {
             signals.push(format!("its own host refused {} times in a row", seen.refusals));
         }

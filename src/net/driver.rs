@@ -528,6 +528,7 @@ impl<C: Core> Driver<C> {
 const fn matters_at_once(event: &Event) -> bool {
     match event {
         Event::ServerChanged { .. }
+        | Event::PlaneChanged { .. }
         | Event::ServerRestarted { .. }
         | Event::RealmsDiffer { .. }
         | Event::Shortfall(_)

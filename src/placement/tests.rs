@@ -29,6 +29,7 @@ fn server(name: &str, score: u8, capacity: u32) -> ServerView {
         failure: None,
         incarnation: 0,
         since: Uptime::ZERO,
+        planes: smallvec::SmallVec::new(),
     }
 }
 

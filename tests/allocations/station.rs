@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use frontdoor::cluster::{BindingAddress, HealthDocumentUse, Server, Version, health};
+use frontdoor::cluster::{BindingAddress, HealthDocumentUse, Planes, Server, Version, health};
 use frontdoor::decision;
 use frontdoor::directory::record::Recorded;
 use frontdoor::door::{
@@ -119,6 +119,7 @@ pub(crate) fn settings() -> Settings {
         sip: SERVER,
         transport: Transport::Udp,
         clients: None,
+        planes: Planes::SIP,
         capacity: 1000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,

@@ -27,6 +27,7 @@ mod moves;
 mod overload;
 mod passthrough;
 mod phone;
+mod planes;
 mod realms;
 mod redirects;
 mod register_rules;

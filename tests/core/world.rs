@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use frontdoor::cluster::document::{Document, DocumentFault, TelephoneSystem};
-use frontdoor::cluster::{BindingAddress, HealthDocumentUse, Server, ServerId, Version, health};
+use frontdoor::cluster::{
+    BindingAddress, HealthDocumentUse, Planes, Server, ServerId, Version, health,
+};
 use frontdoor::decision;
 use frontdoor::directory::record::{
     Change, Failed, Record, Recorded, RelocationReason, UserRecord,
@@ -190,6 +192,7 @@ pub(crate) fn settings(servers: usize, capacity: u32) -> Settings {
         sip: server_addr(index),
         transport: Transport::Udp,
         clients: None,
+        planes: Planes::SIP,
         capacity,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,

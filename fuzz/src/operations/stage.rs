@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use frontdoor::cluster::document::DocumentFault;
-use frontdoor::cluster::{BindingAddress, HealthDocumentUse, Server, ServerId, Version, health};
+use frontdoor::cluster::{
+    BindingAddress, HealthDocumentUse, Planes, Server, ServerId, Version, health,
+};
 use frontdoor::decision;
 use frontdoor::directory::record::{Change, Failed, Record, Recorded};
 use frontdoor::door::{
@@ -509,6 +511,7 @@ fn server(index: usize) -> Server {
         sip: server_addr(index),
         transport: Transport::Udp,
         clients: None,
+        planes: Planes::SIP,
         capacity: 100,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,

@@ -207,7 +207,7 @@ impl Dossier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::BindingAddress;
+    use crate::cluster::{BindingAddress, Planes};
     use crate::sip::Transport;
 
     fn dossier(url: Option<&str>) -> Dossier {
@@ -216,6 +216,7 @@ mod tests {
             sip: "10.0.0.1:5060".parse().unwrap(),
             transport: Transport::Udp,
             clients: None,
+            planes: Planes::SIP,
             capacity: 1_000,
             version: None,
             site: None,

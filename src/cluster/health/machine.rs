@@ -1,15 +1,21 @@
 //! [`Machine`]: the states of one server (H3).
 
+mod failing;
+mod orders;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::document::{Document, DocumentFault};
 use crate::cluster::health::dossier::Dossier;
-use crate::cluster::health::rounds::{Rounds, Standing};
-use crate::cluster::health::signs::Signs;
+use crate::cluster::health::planes::AllPlanes;
+use crate::cluster::health::rounds::Fetching;
+use crate::cluster::health::suspicion::Doubts;
 use crate::cluster::health::{Evidence, Settings};
 use crate::cluster::score::{self, Parts};
-use crate::cluster::{Failure, Proof, Realms, Server, ServerView, State, Suspect};
+use crate::cluster::{
+    Failure, Plane, PlaneState, Planes, Proof, Realms, Server, ServerView, State,
+};
 use crate::now::Uptime;
 
 /// A failure this soon after a return is a flap.
@@ -34,7 +40,10 @@ const FLAPS_MAX: u32 = 5;
 /// `rise` good answers end it. In probation and ramp it starts the dwell anew. A server that never
 /// was up in this life of the door needs no dwell and no ramp, only the sweep: a whole pool that
 /// starts after its door must not wait a minute and a half. Under a drain, `Drain` stands for up,
-/// degraded and ramp; under maintenance there is one state, whatever is seen.
+/// degraded, ramp and partial; under maintenance there is one state, whatever is seen.
+///
+/// Half dead (a plane that counts is dead, another one answers), what would be up, degraded or in
+/// its ramp is `Partial`, and after the dwell down. Back within it, it is what it was.
 #[derive(Debug)]
 pub(super) struct Machine {
     name: Arc<str>,
@@ -65,9 +74,11 @@ pub(super) struct Machine {
     failed_before: bool,
     incarnation: u32,
     score: u8,
-    signs: Signs,
+    planes: AllPlanes,
+    /// Since when it is half dead, the time not counted in which the door was stalled.
+    half_since: Option<Uptime>,
     dossier: Dossier,
-    rounds: Rounds,
+    fetching: Fetching,
     /// Deadlines up to here have been judged.
     judged_at: Uptime,
 }
@@ -75,9 +86,12 @@ pub(super) struct Machine {
 /// A change of state.
 pub(super) type Change = (State, State);
 
+/// A plane, what it was, and what it is.
+pub(super) type Turn = (Plane, PlaneState, PlaneState);
+
 impl Machine {
     /// A server nothing is known of yet. `delay` spreads its first probe and fetch.
-    pub(super) fn new(server: &Server, now: Uptime, delay: Duration) -> Self {
+    pub(super) fn new(server: &Server, settings: &Settings, now: Uptime, delay: Duration) -> Self {
         Self {
             name: Arc::clone(&server.name),
             site: server.site.clone(),
@@ -99,9 +113,10 @@ impl Machine {
             failed_before: false,
             incarnation: 0,
             score: 0,
-            signs: Signs::default(),
+            planes: AllPlanes::new(server, settings, now, delay),
+            half_since: None,
             dossier: Dossier::new(server),
-            rounds: Rounds::new(now, delay),
+            fetching: Fetching::new(now, delay),
             judged_at: now,
         }
     }
@@ -120,68 +135,18 @@ impl Machine {
             failure: self.failure,
             incarnation: self.incarnation,
             since: self.since,
+            planes: self.planes.view(),
         }
     }
 
-    pub(super) const fn signs(&self) -> &Signs {
-        &self.signs
+    /// What each of its planes says.
+    pub(super) const fn planes(&self) -> &AllPlanes {
+        &self.planes
     }
 
-    /// By command, or again like any other: then it is judged anew, as at the start. `None` if that
-    /// is so already.
-    pub(super) fn maintain(&mut self, now: Uptime, on: bool) -> Option<Change> {
-        if on == self.is_in_maintenance() {
-            return None;
-        }
-        self.fell_silent = None;
-        if on {
-            // In probation it answers; what was down still does not.
-            self.failure = self.failure.filter(|_| self.state == State::Down);
-            return Some(self.enter(now, State::Maintenance));
-        }
-        self.signs.forget_verdicts();
-        self.rounds.restart(now);
-        self.drilled = false;
-        self.drains = false;
-        self.failed_before = false;
-        self.flaps = 0;
-        self.returned_at = None;
-        Some(self.enter(now, State::Unknown))
-    }
-
-    /// By command: it serves whom it has and takes nobody, while it lives; or again like any other,
-    /// with a growing share. `None` if that is so already, or under maintenance; within, the change of
-    /// state, if there is one now.
-    pub(super) fn drain(&mut self, now: Uptime, on: bool) -> Option<Option<Change>> {
-        if on == self.drains || self.is_in_maintenance() {
-            return None;
-        }
-        self.drains = on;
-        Some(match self.state {
-            State::Unknown | State::Up | State::Degraded | State::Ramp | State::Drain => {
-                Some(self.enter(now, if on { State::Drain } else { State::Ramp }))
-            }
-            State::Down | State::Probation | State::Maintenance => None,
-        })
-    }
-
-    /// By command: it is failed, although it is well. `None` unless it is up.
-    pub(super) fn begin_drill(&mut self, now: Uptime) -> Option<Change> {
-        if self.state != State::Up {
-            return None;
-        }
-        self.drilled = true;
-        self.evidence = Evidence::default();
-        self.failure = Some(Failure { proof: Proof::Drill, since: now, hold_until: now });
-        self.exposed = true;
-        self.before = State::Up;
-        self.signs.restart_run();
-        Some(self.enter(now, State::Down))
-    }
-
-    /// It may come back, by the way of every server that does. `false` if there is no drill.
-    pub(super) const fn end_drill(&mut self) -> bool {
-        std::mem::replace(&mut self.drilled, false)
+    /// Planes that have become something else since this was asked last.
+    pub(super) fn take_turned(&mut self) -> Vec<Turn> {
+        self.planes.take_turned()
     }
 
     pub(super) const fn evidence(&self) -> Evidence {
@@ -201,37 +166,26 @@ impl Machine {
             State::Unknown
             | State::Up
             | State::Degraded
+            | State::Partial
             | State::Probation
             | State::Ramp
             | State::Drain => false,
         }
     }
 
-    /// Under maintenance: only whether it answers counts, and only for those it serves.
-    fn judge_maintained(
-        &mut self,
-        now: Uptime,
-        proof: Option<Proof>,
-        settings: &Settings,
-    ) -> Option<Change> {
-        match (proof, self.failure) {
-            (Some(proof), None) => {
-                let hold_until = now + hold(proof, settings);
-                self.failure = Some(Failure { proof, since: now, hold_until });
-                self.signs.restart_run();
-            }
-            (None, Some(_)) if self.signs.good_run() > 0 => {
-                self.failure = None;
-                self.forget_realms();
-            }
-            (None | Some(_), _) => return None,
-        }
-        Some((State::Maintenance, State::Maintenance))
-    }
-
     /// When it fell silent, if it is down and silence is the proof.
     pub(super) fn fell_silent(&self) -> Option<Uptime> {
         self.fell_silent.filter(|_| self.state == State::Down)
+    }
+
+    /// When it fell on this plane, while it answers on another one.
+    pub(super) fn fell_on(&self, plane: Plane) -> Option<Uptime> {
+        self.planes.fell_on(plane).filter(|_| !self.is_in_maintenance())
+    }
+
+    /// Whether it answers on some plane, and is judged by this one.
+    pub(super) fn lives_with(&self, plane: Plane) -> bool {
+        !self.is_in_maintenance() && self.planes.lives_with(plane)
     }
 
     /// Whether an answer can be expected of it at all: not dead, or dead only by its errors. What is
@@ -248,21 +202,20 @@ impl Machine {
     pub(super) fn answered(
         &mut self,
         now: Uptime,
-        status: u16,
-        latency: Duration,
-        retry_after: Option<u32>,
+        plane: Plane,
+        answer: (u16, Duration, Option<u32>),
         settings: &Settings,
     ) -> bool {
-        let matters = self.state != State::Up || !self.signs.nothing_to_decide(status);
-        self.rounds.answered(now, self.standing(), settings);
-        self.signs.answered(now, status, latency, retry_after);
-        matters
+        let dead = self.is_dead();
+        let matters = self.planes.answered(now, plane, answer, dead, settings);
+        matters.is_some_and(|matters| matters || self.state != State::Up)
     }
 
     /// Asked at an answer: whether its host refused a moment ago, so that this is another process
-    /// than the one before (H8). A server that was declared down is treated as new anyway.
-    pub(super) fn is_reborn(&mut self) -> bool {
-        let reborn = self.signs.was_refused() && !self.is_dead();
+    /// than the one before (H8). A server that was declared down is treated as new anyway. Only of
+    /// SIP: what a process keeps for another plane is gone with its connections, and they say so.
+    pub(super) fn is_reborn(&mut self, plane: Plane) -> bool {
+        let reborn = plane == Plane::Sip && self.planes.was_refused(plane) && !self.is_dead();
         if reborn {
             self.begin_life();
         }
@@ -276,19 +229,16 @@ impl Machine {
     }
 
     /// Takes in a refusal.
-    pub(super) fn refused(&mut self, now: Uptime, settings: &Settings) {
-        let counted = self.signs.refused(now, settings);
-        let known = self.failure.is_some_and(|failure| failure.proof == Proof::Refused);
-        if counted && !(self.is_dead() && known) {
-            self.rounds.refused(now, settings);
-        }
+    pub(super) fn refused(&mut self, now: Uptime, plane: Plane, settings: &Settings) {
+        let refused = self.failure.is_some_and(|failure| failure.proof == Proof::Refused);
+        let known = self.is_dead() && refused;
+        self.planes.refused(now, plane, known, settings);
     }
 
     /// Takes in a sign that proves nothing: look soon.
-    pub(super) fn look_soon(&mut self, now: Uptime, settings: &Settings) {
-        if !self.is_dead() {
-            self.rounds.look_soon(now, settings);
-        }
+    pub(super) fn look_soon(&mut self, now: Uptime, plane: Plane, settings: &Settings) {
+        let dead = self.is_dead();
+        self.planes.look_soon(now, plane, dead, settings);
     }
 
     /// Takes in a document; `true` if the process is another one than before.
@@ -320,10 +270,12 @@ impl Machine {
         self.swept = true;
     }
 
-    /// The door itself was stalled: probes under way prove nothing.
-    pub(super) fn void_probes(&mut self, now: Uptime) {
-        self.signs.void_probes();
-        self.rounds.restart(now);
+    /// The door itself was stalled for so long: probes under way prove nothing, and the dwell of a
+    /// server that is half dead did not go on.
+    pub(super) fn void_probes(&mut self, now: Uptime, late: Duration) {
+        self.planes.void_probes(now);
+        self.fetching.restart(now);
+        self.half_since = self.half_since.map(|since| since + late);
     }
 
     /// A suspicion began: whose hold is over by now was exposed to a move before.
@@ -334,7 +286,7 @@ impl Machine {
     /// A suspicion ended. Servers come back one after the other, so those still silent get a hold
     /// once more: the end of a panic must not be a mass move.
     pub(super) fn suspicion_ended(&mut self, now: Uptime, settings: &Settings) {
-        self.signs.forget_soft();
+        self.planes.forget_soft();
         let exposed = self.exposed;
         let held = self.failure.as_mut().filter(|failure| failure.proof != Proof::Refused);
         if let Some(failure) = held.filter(|_| !exposed) {
@@ -347,36 +299,37 @@ impl Machine {
         &mut self,
         now: Uptime,
         settings: &Settings,
-        suspect: Option<Suspect>,
+        doubts: Doubts,
     ) -> Option<Change> {
         self.judged_at = now;
-        let proof = self.proof(now, settings, suspect);
+        let document_at_fault = self.dossier.is_at_fault(now);
+        self.planes.judge(now, settings, doubts.suspect, document_at_fault);
         if self.is_in_maintenance() {
-            return self.judge_maintained(now, proof, settings);
+            return self.judge_maintained(now, self.planes.proof(), settings);
         }
         if self.state == State::Down {
-            return match proof {
-                None if self.drilled => None,
-                None => self.come_back(now, settings, suspect),
-                Some(Proof::Refused) => {
-                    self.sharpen(now, settings);
-                    None
-                }
-                Some(Proof::Silence | Proof::Errors | Proof::Document | Proof::Drill) => None,
-            };
+            return self.judge_down(now, settings, doubts);
         }
-        if let Some(proof) = proof {
+        let half_dead = self.planes.half_dead(doubts.planes);
+        self.half_since = half_dead.map(|_| self.half_since.unwrap_or(now));
+        if let Some(proof) = self.planes.death() {
             return Some(self.fail(now, proof, settings));
         }
-        let troubled = self.signs.is_troubled(now, settings);
-        let at_fault = troubled || self.dossier.is_at_fault(now);
-        let risen = self.signs.good_run() >= settings.rise;
-        let known = self.signs.answers() >= settings.rise;
+        if let Some(plane) = half_dead {
+            return self.judge_half_dead(now, plane, settings);
+        }
+        let troubled = self.planes.are_troubled(now, doubts.planes, settings);
+        let shared = self.planes.shares_a_death(doubts.planes);
+        let at_fault = troubled || document_at_fault || shared;
+        let risen = self.planes.good_run(doubts.planes, None) >= settings.rise;
+        let known = self.planes.answers_each(doubts.planes) >= settings.rise;
         match self.state {
             State::Unknown if known && at_fault => Some(self.enter(now, State::Degraded)),
             State::Unknown if risen => Some(self.enter(now, State::Up)),
             State::Up if at_fault => Some(self.enter(now, State::Degraded)),
             State::Degraded if risen && !at_fault => Some(self.enter(now, State::Up)),
+            // What is dead everywhere is no reason to ask this one less than the others.
+            State::Partial if risen || shared => Some(self.enter(now, self.before)),
             State::Probation | State::Ramp if troubled => {
                 self.dwell_from = now;
                 None
@@ -391,6 +344,7 @@ impl Machine {
             State::Unknown
             | State::Up
             | State::Degraded
+            | State::Partial
             | State::Down
             | State::Probation
             | State::Ramp
@@ -399,18 +353,15 @@ impl Machine {
         }
     }
 
-    /// Sends the probe that is due.
+    /// Sends the probes that are due, and says of which planes.
     pub(super) fn probe(
         &mut self,
         now: Uptime,
         settings: &Settings,
         rng: &mut fastrand::Rng,
-    ) -> bool {
-        let due = self.rounds.probe(now, self.standing(), settings, rng);
-        if due {
-            self.signs.probe_sent(now);
-        }
-        due
+    ) -> Planes {
+        let dead = self.is_dead();
+        self.planes.probe(now, dead, settings, rng)
     }
 
     /// Fetches the document that is due.
@@ -420,7 +371,7 @@ impl Machine {
         settings: &Settings,
         rng: &mut fastrand::Rng,
     ) -> bool {
-        self.dossier.is_wanted() && self.rounds.fetch(now, settings, rng)
+        self.dossier.is_wanted() && self.fetching.fetch(now, settings, rng)
     }
 
     /// Computes the score anew and publishes it if it is a step away.
@@ -430,118 +381,44 @@ impl Machine {
         let parts = Parts {
             state: self.state,
             ramp_percent: u8::try_from(ramp_percent).unwrap_or(100),
-            latency: self.signs.latency(),
+            latency: None,
             users: self.dossier.users(now),
             cpu_percent: self.dossier.cpu_percent(now),
-            overloaded: self.signs.is_overloaded(now),
+            overloaded: self.planes.are_overloaded(now),
         };
-        self.score = score::step(self.score, score::score(&parts));
+        let by_plane = self.planes.latencies().map(|latency| Parts { latency, ..parts });
+        let worst = by_plane.map(|parts| score::score(&parts)).min().unwrap_or(0);
+        self.score = score::step(self.score, worst);
         self.dossier.age(now);
     }
 
     /// When something here is due. Dwells and ramps end at a probe: those never stop.
     pub(super) fn next(&self, settings: &Settings) -> Uptime {
-        let mut next = self.rounds.probe_at();
+        let mut next = self.planes.next(self.judged_at, self.is_dead(), settings);
         if self.dossier.is_wanted() {
-            next = next.min(self.rounds.fetch_at());
+            next = next.min(self.fetching.fetch_at());
         }
-        if let Some(lapses) = self.dossier.lapses_at().filter(|at| *at > self.judged_at) {
-            next = next.min(lapses);
-        }
-        if let Some(since) = self.signs.silent_since().filter(|_| !self.is_dead()) {
-            for deadline in [since + settings.degraded_after, since + settings.down_after] {
-                if deadline > self.judged_at {
-                    next = next.min(deadline);
-                }
+        let dwell_over = self.half_since.map(|since| since + settings.plane_dwell);
+        for deadline in [self.dossier.lapses_at(), dwell_over].into_iter().flatten() {
+            if deadline > self.judged_at {
+                next = next.min(deadline);
             }
         }
         next
     }
 
-    fn proof(&self, now: Uptime, settings: &Settings, suspect: Option<Suspect>) -> Option<Proof> {
-        if self.signs.proves_refused(settings) {
-            Some(Proof::Refused)
-        } else if self.signs.proves_silence(now, settings) {
-            Some(Proof::Silence)
-        } else if self.dossier.is_at_fault(now) && self.signs.is_quiet(now, settings) {
-            Some(Proof::Document)
-        } else if suspect != Some(Suspect::SharedBackend) && self.signs.proves_errors(now) {
-            Some(Proof::Errors)
-        } else {
-            None
-        }
-    }
-
-    fn fail(&mut self, now: Uptime, proof: Proof, settings: &Settings) -> Change {
-        self.fell_silent = match proof {
-            Proof::Silence | Proof::Document => self.signs.silent_since(),
-            Proof::Refused | Proof::Errors | Proof::Drill => None,
-        };
-        self.evidence =
-            Evidence { documents_missed: self.dossier.misses(), ..self.signs.evidence() };
-        if let Some(failure) = self.failure.as_mut() {
-            // In probation: the same outage goes on, its users had their hold.
-            failure.proof = proof;
-        } else {
-            let hold_until = now + hold(proof, settings);
-            self.failure = Some(Failure { proof, since: now, hold_until });
-            self.exposed = false;
-        }
-        let flap = self
-            .returned_at
-            .take()
-            .map_or(self.failed_before, |at| self.failed_before && now.since(at) < FLAP_WITHIN);
-        self.flaps = if flap { (self.flaps + 1).min(FLAPS_MAX) } else { 0 };
-        self.failed_before = true;
-        // Silence degrades before it kills: what it was is what it was before that.
-        let fading = self.state == State::Degraded
-            && self.signs.silent_since().is_some_and(|since| since <= self.since);
-        self.before = if fading { State::Up } else { self.state };
-        self.signs.restart_run();
-        self.enter(now, State::Down)
-    }
-
-    /// The host refuses what was only silent: the path works, so there is less to wait for.
-    fn sharpen(&mut self, now: Uptime, settings: &Settings) {
-        if let Some(failure) =
-            self.failure.as_mut().filter(|failure| failure.proof != Proof::Refused)
-        {
-            failure.proof = Proof::Refused;
-            failure.hold_until = failure.hold_until.min(now + settings.hold_refused);
-            self.fell_silent = None;
-        }
-    }
-
-    fn come_back(
-        &mut self,
-        now: Uptime,
-        settings: &Settings,
-        suspect: Option<Suspect>,
-    ) -> Option<Change> {
-        let good = self.signs.good_run();
-        let failure = self.failure?;
-        // A refusal proves the path, which rules out our network, and nothing else.
-        let on_hold = match suspect {
-            Some(Suspect::OwnNetwork) => !failure.proof.proves_the_path(),
-            Some(Suspect::SharedBackend) => true,
-            None => false,
-        };
-        self.exposed |= !on_hold && now >= failure.hold_until;
-        if good > 0 && !self.exposed {
-            return Some(self.enter(now, self.before));
-        }
-        (good >= settings.rise).then(|| self.enter(now, State::Probation))
-    }
-
     fn enter(&mut self, now: Uptime, state: State) -> Change {
         let from = self.state;
         let state = match state {
-            State::Up | State::Degraded | State::Ramp if self.drains => State::Drain,
+            State::Up | State::Degraded | State::Partial | State::Ramp if self.drains => {
+                State::Drain
+            }
             // What it was before it failed, and is not to be any longer.
             State::Drain if !self.drains => State::Ramp,
             State::Unknown
             | State::Up
             | State::Degraded
+            | State::Partial
             | State::Ramp
             | State::Drain
             | State::Down
@@ -555,36 +432,24 @@ impl Machine {
         self.since = now;
         self.dwell_from = now;
         match state {
-            State::Unknown | State::Ramp => self.failure = None,
+            State::Unknown | State::Ramp | State::Partial => self.failure = None,
             State::Up | State::Degraded | State::Drain => {
                 self.failure = None;
                 self.was_up = true;
                 self.returned_at.get_or_insert(now);
             }
-            State::Down | State::Maintenance => {}
+            State::Down | State::Maintenance => self.half_since = None,
             // Still failed to its users, until it serves them again.
             State::Probation => self.swept = false,
         }
-        if state == State::Degraded {
-            self.signs.restart_run();
+        if matches!(state, State::Degraded | State::Partial) {
+            self.planes.restart_runs();
         }
         (from, state)
-    }
-
-    fn standing(&self) -> Standing {
-        Standing { down: self.is_dead(), unanswered: self.signs.unanswered() }
     }
 
     fn has_dwelt(&self, now: Uptime, settings: &Settings) -> bool {
         let dwell = settings.probation.saturating_mul(1 << self.flaps);
         !self.was_up || now.since(self.dwell_from) >= dwell
-    }
-}
-
-const fn hold(proof: Proof, settings: &Settings) -> Duration {
-    match proof {
-        Proof::Refused => settings.hold_refused,
-        Proof::Drill => Duration::ZERO,
-        Proof::Silence | Proof::Errors | Proof::Document => settings.hold_silence,
     }
 }

@@ -1,11 +1,12 @@
-//! Observations in, states out: [`Health`] (H1–H3, H5, H6, H8, H9). Pure.
+//! Observations in, states out: [`Health`] (H1–H6, H8, H9). Pure.
 //!
-//! `signs` boils down what was seen of one server, `dossier` what its documents told,
-//! `machine` makes states of it and asks again in `rounds`, `suspicion` looks at all servers
-//! together.
+//! `signs` boils down what was seen of one plane of a server, which is asked again in `rounds`;
+//! `planes` looks at all of them, `dossier` at what its documents told, `machine` makes states of
+//! it, `suspicion` looks at all servers together.
 
 mod dossier;
 mod machine;
+mod planes;
 mod rounds;
 mod settings;
 mod signs;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::document::{Document, DocumentFault};
-use crate::cluster::{ClusterView, Server, ServerId, State};
+use crate::cluster::{ClusterView, Plane, PlaneState, Server, ServerId, State};
 use crate::now::Uptime;
 
 use machine::Machine;
@@ -31,7 +32,10 @@ pub use settings::Settings;
 pub enum Observation {
     /// An application's answer to a probe or to traffic, whatever its status.
     Answered {
-        /// The SIP status.
+        /// On which plane.
+        plane: Plane,
+        /// The SIP status; on another plane what stands for it: 200, 503 for overload, 500 for a
+        /// failure of its own.
         status: u16,
         /// From the request's first transmission.
         latency: Duration,
@@ -39,11 +43,11 @@ pub enum Observation {
         retry_after: Option<u32>,
     },
     /// Refused or reset by the server's own host (ICMP port unreachable, RST).
-    Refused,
+    Refused(Plane),
     /// Some other host said unreachable: a sign, not a proof.
-    Unreachable,
+    Unreachable(Plane),
     /// A transaction (not a probe) ran out of time.
-    TimedOut,
+    TimedOut(Plane),
     /// What became of a look at the health document.
     Document(Result<Document, DocumentFault>),
     /// A health document that the server sent by itself.
@@ -82,9 +86,9 @@ pub struct Evidence {
 /// What [`Health`] wants done or known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Send one OPTIONS; report [`Observation::Answered`] or [`Observation::Refused`]. Silence is
-    /// noticed here.
-    Probe(ServerId),
+    /// Ask once on this plane (OPTIONS on SIP); report [`Observation::Answered`] or
+    /// [`Observation::Refused`]. Silence is noticed here.
+    Probe(ServerId, Plane),
     /// Fetch the health document; report [`Observation::Document`].
     Fetch(ServerId),
     /// A server changed its state (the view is new already).
@@ -95,6 +99,17 @@ pub enum Wanted {
         from: State,
         /// What it is.
         to: State,
+    },
+    /// A plane of a server that serves several has become something else (the view is new already).
+    PlaneChanged {
+        /// Of which server.
+        server: ServerId,
+        /// Which.
+        plane: Plane,
+        /// What it was.
+        from: PlaneState,
+        /// What it is.
+        to: PlaneState,
     },
     /// A server's process is another one than before: what it kept in memory is gone (H8).
     Restarted(ServerId),
@@ -134,7 +149,7 @@ impl Health {
             .zip(servers)
             .map(|(place, server)| {
                 let delay = settings.probe_interval.saturating_mul(place) / count;
-                Machine::new(server, now, delay)
+                Machine::new(server, &settings, now, delay)
             })
             .collect();
         let servers = machines.iter().map(Machine::view).collect();
@@ -155,19 +170,20 @@ impl Health {
         let calm = self.watch.current().is_none();
         let Some(machine) = self.machines.get_mut(server.index()) else { return };
         match seen {
-            Observation::Answered { status, latency, retry_after } => {
-                if machine.is_reborn() {
+            Observation::Answered { plane, status, latency, retry_after } => {
+                if machine.is_reborn(plane) {
                     self.wanted.push_back(Wanted::Restarted(server));
                 }
-                let matters = machine.answered(now, status, latency, retry_after, &self.settings);
+                let answer = (status, latency, retry_after);
+                let matters = machine.answered(now, plane, answer, &self.settings);
                 if calm && !matters {
                     // The way of nearly every answer of a healthy pool.
                     return;
                 }
             }
-            Observation::Refused => machine.refused(now, &self.settings),
-            Observation::Unreachable | Observation::TimedOut => {
-                machine.look_soon(now, &self.settings);
+            Observation::Refused(plane) => machine.refused(now, plane, &self.settings),
+            Observation::Unreachable(plane) | Observation::TimedOut(plane) => {
+                machine.look_soon(now, plane, &self.settings);
                 return;
             }
             Observation::Document(result) => {
@@ -205,9 +221,8 @@ impl Health {
         }
         self.look_at_all(now);
         for (id, machine) in (0u16..).map(ServerId).zip(&mut self.machines) {
-            if machine.probe(now, &self.settings, &mut self.rng) {
-                self.wanted.push_back(Wanted::Probe(id));
-            }
+            let due = machine.probe(now, &self.settings, &mut self.rng);
+            self.wanted.extend(due.iter().map(|plane| Wanted::Probe(id, plane)));
             if machine.fetch(now, &self.settings, &mut self.rng) {
                 self.wanted.push_back(Wanted::Fetch(id));
             }
@@ -305,19 +320,24 @@ impl Health {
     }
 
     fn void_if_late(&mut self, now: Uptime) {
-        if self.next().is_some_and(|due| now.since(due) > self.settings.late_tick) {
+        let late = self.next().map_or(Duration::ZERO, |due| now.since(due));
+        if late > self.settings.late_tick {
             self.late_ticks += 1;
             for machine in &mut self.machines {
-                machine.void_probes(now);
+                machine.void_probes(now, late);
             }
         }
     }
 
     fn judge(&mut self, now: Uptime, server: ServerId) {
-        let suspect = self.watch.suspect();
+        let doubts = self.watch.doubts();
         let Some(machine) = self.machines.get_mut(server.index()) else { return };
         for _ in 0..CHANGES_MAX {
-            let Some((from, to)) = machine.judge(now, &self.settings, suspect) else { break };
+            let change = machine.judge(now, &self.settings, doubts);
+            for (plane, from, to) in machine.take_turned() {
+                self.wanted.push_back(Wanted::PlaneChanged { server, plane, from, to });
+            }
+            let Some((from, to)) = change else { break };
             self.wanted.push_back(Wanted::Changed { server, from, to });
         }
     }

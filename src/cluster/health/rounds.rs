@@ -1,4 +1,4 @@
-//! [`Rounds`]: when one server is probed and its document fetched.
+//! [`Rounds`]: when one plane of a server is probed; [`Fetching`]: when its document is fetched.
 
 use std::time::Duration;
 
@@ -8,19 +8,24 @@ use crate::now::Uptime;
 /// No interval is shorter, whatever is configured: the door must not spin.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
-/// When one server is probed and its document fetched.
+/// When one plane of a server is probed.
 #[derive(Debug)]
 pub(super) struct Rounds {
     probe_at: Uptime,
     probed_at: Option<Uptime>,
+}
+
+/// When a server's document is fetched.
+#[derive(Debug)]
+pub(super) struct Fetching {
     fetch_at: Uptime,
 }
 
 /// What the next probe depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
-    /// The server is down.
-    pub(super) down: bool,
+    /// It is dead.
+    pub(super) dead: bool,
     /// Probes sent since its last answer.
     pub(super) unanswered: u32,
 }
@@ -28,21 +33,17 @@ pub(super) struct Standing {
 impl Rounds {
     /// `delay` spreads the first rounds of a pool.
     pub(super) fn new(now: Uptime, delay: Duration) -> Self {
-        Self { probe_at: now + delay, probed_at: None, fetch_at: now + delay }
+        Self { probe_at: now + delay, probed_at: None }
     }
 
     pub(super) const fn probe_at(&self) -> Uptime {
         self.probe_at
     }
 
-    pub(super) const fn fetch_at(&self) -> Uptime {
-        self.fetch_at
-    }
-
     /// An answer ends the haste of silence and the leisure of a dead server.
     pub(super) fn answered(&mut self, now: Uptime, before: Standing, settings: &Settings) {
         let usual = now.max(self.probed_at.unwrap_or(now) + probe_interval(settings));
-        if before.down {
+        if before.dead {
             self.probe_at = self.probe_at.min(usual);
         } else if before.unanswered > 1 {
             self.probe_at = usual;
@@ -62,9 +63,8 @@ impl Rounds {
     }
 
     /// The door was stalled: begins anew from here.
-    pub(super) fn restart(&mut self, now: Uptime) {
+    pub(super) const fn restart(&mut self, now: Uptime) {
         self.probe_at = now;
-        self.fetch_at = self.fetch_at.max(now);
     }
 
     /// Whether a probe is due; plans the next one.
@@ -81,7 +81,7 @@ impl Rounds {
         let interval = probe_interval(settings);
         let pause = if standing.unanswered == 0 {
             interval
-        } else if standing.down {
+        } else if standing.dead {
             interval * 2
         } else {
             // Packets get lost. More of them tell a lost one from a dead server in the same time.
@@ -90,6 +90,22 @@ impl Rounds {
         self.probed_at = Some(now);
         self.probe_at = now + jittered(pause, rng);
         true
+    }
+}
+
+impl Fetching {
+    /// `delay` spreads the first fetches of a pool.
+    pub(super) fn new(now: Uptime, delay: Duration) -> Self {
+        Self { fetch_at: now + delay }
+    }
+
+    pub(super) const fn fetch_at(&self) -> Uptime {
+        self.fetch_at
+    }
+
+    /// The door was stalled: what is overdue is due now.
+    pub(super) fn restart(&mut self, now: Uptime) {
+        self.fetch_at = self.fetch_at.max(now);
     }
 
     /// Whether the document is due; plans the next fetch.

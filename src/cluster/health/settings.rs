@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::cluster::Planes;
+
 /// How patient the door is.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -25,6 +27,10 @@ pub struct Settings {
     pub probation: Duration,
     /// How long its share grows after that.
     pub ramp: Duration,
+    /// The planes that count for the state of a server, where it serves them (H4).
+    pub planes: Planes,
+    /// How long one plane that counts may be dead while another answers, until the server is down.
+    pub plane_dwell: Duration,
     /// Share of the servers that must fall silent in one window before the door suspects itself.
     pub panic_threshold_percent: u8,
     /// That window.
@@ -76,6 +82,10 @@ impl Default for Settings {
             // Several times what a UCServer takes from its first answer to having its lines.
             probation: Duration::from_secs(30),
             ramp: Duration::from_secs(60),
+            planes: Planes::ALL,
+            // A service that restarts alone is back by then, and whatever a plane shares has shown on
+            // the other servers: errors, which take longest to prove, need five seconds.
+            plane_dwell: Duration::from_secs(10),
             panic_threshold_percent: 50,
             // Servers lost by one cause differ by a probe interval and what lost probes add.
             panic_window: Duration::from_secs(10),

@@ -101,11 +101,11 @@ fn an_answer_to_traffic_proves_life_where_probes_are_lost() {
 fn a_burst_of_refusals_counts_once() {
     let mut world = World::settled(2);
     for _ in 0..500 {
-        world.observe(FIRST, Observation::Refused);
+        world.observe(FIRST, Observation::Refused(Plane::Sip));
     }
     world.run(ms(60));
     for _ in 0..500 {
-        world.observe(FIRST, Observation::Refused);
+        world.observe(FIRST, Observation::Refused(Plane::Sip));
     }
     world.run(ms(3_000));
     assert_eq!(world.changes, []);
@@ -115,9 +115,9 @@ fn a_burst_of_refusals_counts_once() {
 fn an_answer_between_refusals_breaks_their_row() {
     let mut world = World::settled(2);
     for _ in 0..20 {
-        world.observe(FIRST, Observation::Refused);
+        world.observe(FIRST, Observation::Refused(Plane::Sip));
         world.run(ms(100));
-        world.observe(FIRST, Observation::Refused);
+        world.observe(FIRST, Observation::Refused(Plane::Sip));
         // The probe that follows a refusal is answered.
         world.run(ms(150));
     }
@@ -129,14 +129,14 @@ fn a_refusal_in_traffic_is_looked_into_within_its_interval() {
     let mut world = World::settled(1);
     world.set(FIRST, Host::Refuses);
     let fault = world.now;
-    world.observe(FIRST, Observation::Refused);
+    world.observe(FIRST, Observation::Refused(Plane::Sip));
     world.run_while(ms(300), |world| world.state(FIRST) != State::Down);
     assert!(world.when(FIRST, State::Down) - fault <= ms(250));
 }
 
 #[test]
 fn signs_that_prove_nothing_make_the_next_probe_come_at_once_but_no_flood() {
-    for sign in [Observation::Unreachable, Observation::TimedOut] {
+    for sign in [Observation::Unreachable(Plane::Sip), Observation::TimedOut(Plane::Sip)] {
         let mut world = World::settled(2);
         world.run_while(ms(1_000), |world| {
             world.probes.iter().rev().find(|probe| probe.1 == FIRST).unwrap().0 != world.now
@@ -160,7 +160,12 @@ fn a_503_degrades_for_as_long_as_it_says_and_never_takes_down() {
     let mut world = World::settled(2);
     world.observe(
         FIRST,
-        Observation::Answered { status: 503, latency: ms(1), retry_after: Some(20) },
+        Observation::Answered {
+            plane: Plane::Sip,
+            status: 503,
+            latency: ms(1),
+            retry_after: Some(20),
+        },
     );
     world.run(ms(19_000));
     assert_eq!(world.state(FIRST), State::Degraded);
@@ -176,7 +181,12 @@ fn a_503_degrades_for_as_long_as_it_says_and_never_takes_down() {
 #[test]
 fn a_retry_after_of_a_hundred_years_is_cut() {
     let mut world = World::settled(2);
-    let seen = Observation::Answered { status: 503, latency: ms(1), retry_after: Some(u32::MAX) };
+    let seen = Observation::Answered {
+        plane: Plane::Sip,
+        status: 503,
+        latency: ms(1),
+        retry_after: Some(u32::MAX),
+    };
     world.observe(FIRST, seen);
     world.run(ms(310_000));
     assert_eq!(world.state(FIRST), State::Up);
@@ -288,6 +298,6 @@ fn an_empty_pool_waits_for_nothing() {
     let mut world = World::new(0);
     assert_eq!(world.health.next(), None);
     world.tick();
-    world.observe(ServerId(9), Observation::Refused);
+    world.observe(ServerId(9), Observation::Refused(Plane::Sip));
     assert_eq!(world.health.poll(), None);
 }

@@ -3,6 +3,7 @@
 mod detection;
 mod documents;
 mod maintenance;
+mod planes;
 mod recovery;
 mod scores;
 mod suspicions;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use crate::cluster::document::{Document, DocumentFault};
 use crate::cluster::health::{Health, Observation, Settings, Wanted};
 use crate::cluster::{
-    BindingAddress, HealthDocumentUse, Server, ServerId, ServerView, State, Suspect, Version,
+    BindingAddress, HealthDocumentUse, Plane, PlaneState, Planes, Server, ServerId, ServerView,
+    State, Suspect, Version,
 };
 use crate::now::Uptime;
 use crate::sip::Transport;
@@ -27,7 +29,7 @@ const fn ms(millis: u64) -> Duration {
 }
 
 /// What a probe meets.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Host {
     /// An answer with this status.
     Answers(u16),
@@ -45,7 +47,10 @@ enum Host {
 struct World {
     now: Uptime,
     health: Health,
+    /// What a probe of SIP meets, by server.
     hosts: Vec<Host>,
+    /// What one of another plane meets, where that is no plain answer.
+    others: BTreeMap<(ServerId, Plane), Host>,
     documents: Vec<Result<Document, DocumentFault>>,
     /// One probe in this many is lost; 0 is none.
     loss: u32,
@@ -56,7 +61,9 @@ struct World {
     changes: Vec<(Uptime, ServerId, State, State)>,
     restarts: Vec<Uptime>,
     suspicions: Vec<(Uptime, Option<Suspect>)>,
+    /// Of SIP.
     probes: Vec<(Uptime, ServerId)>,
+    turns: Vec<(Uptime, ServerId, Plane, PlaneState)>,
     fetches: u64,
 }
 
@@ -66,12 +73,17 @@ impl World {
     }
 
     fn with(servers: usize, usage: HealthDocumentUse, settings: Settings, seed: u64) -> Self {
-        let pool: Vec<Server> = (0..servers).map(|place| server(place, usage)).collect();
+        Self::of((0..servers).map(|place| server(place, usage)).collect(), settings, seed)
+    }
+
+    fn of(pool: Vec<Server>, settings: Settings, seed: u64) -> Self {
+        let servers = pool.len();
         let now = Uptime::from_secs(1_000);
         Self {
             now,
             health: Health::new(&pool, settings, now, seed),
             hosts: vec![Host::Answers(200); servers],
+            others: BTreeMap::new(),
             documents: (0..servers).map(|_| Ok(document("life-1"))).collect(),
             loss: 0,
             sweeps: true,
@@ -82,6 +94,7 @@ impl World {
             restarts: Vec::new(),
             suspicions: Vec::new(),
             probes: Vec::new(),
+            turns: Vec::new(),
             fetches: 0,
         }
     }
@@ -99,6 +112,7 @@ impl World {
             assert_eq!(self.state(id), State::Up);
         }
         self.changes.clear();
+        self.turns.clear();
     }
 
     fn ids(&self) -> impl Iterator<Item = ServerId> + use<> {
@@ -181,7 +195,7 @@ impl World {
     fn drain(&mut self) {
         while let Some(wanted) = self.health.poll() {
             match wanted {
-                Wanted::Probe(id) => self.probe(id),
+                Wanted::Probe(id, plane) => self.probe(id, plane),
                 Wanted::Fetch(id) => {
                     self.fetches += 1;
                     let document = self.documents[id.index()].clone();
@@ -195,21 +209,34 @@ impl World {
                         self.arrive(ROUND_TRIP, server, Observation::Swept);
                     }
                 }
+                Wanted::PlaneChanged { server, plane, from, to } => {
+                    let mut before = self.turns.iter().rev();
+                    let last = before.find(|turn| (turn.1, turn.2) == (server, plane));
+                    assert!(last.is_none_or(|last| last.3 == from), "a turn out of nowhere");
+                    self.turns.push((self.now, server, plane, to));
+                }
                 Wanted::Restarted(_) => self.restarts.push(self.now),
                 Wanted::Suspicion => self.suspicions.push((self.now, self.suspect())),
             }
         }
     }
 
-    fn probe(&mut self, id: ServerId) {
-        self.probes.push((self.now, id));
+    fn probe(&mut self, id: ServerId, plane: Plane) {
+        let answer = |status, latency| answer_on(plane, status, latency);
+        let host = if plane == Plane::Sip {
+            self.probes.push((self.now, id));
+            self.hosts[id.index()]
+        } else {
+            self.others.get(&(id, plane)).copied().unwrap_or(Host::Answers(200))
+        };
         if self.loss > 0 && self.rng.u32(0..self.loss) == 0 {
             return;
         }
-        match self.hosts[id.index()] {
+        match host {
             Host::Answers(status) => self.arrive(ROUND_TRIP, id, answer(status, ROUND_TRIP)),
             Host::Busy(seconds) => {
                 let seen = Observation::Answered {
+                    plane,
                     status: 503,
                     latency: ROUND_TRIP,
                     retry_after: Some(seconds),
@@ -217,7 +244,7 @@ impl World {
                 self.arrive(ROUND_TRIP, id, seen);
             }
             Host::Silent => {}
-            Host::Refuses => self.arrive(ROUND_TRIP, id, Observation::Refused),
+            Host::Refuses => self.arrive(ROUND_TRIP, id, Observation::Refused(plane)),
             Host::Paused(until) => {
                 let latency = until.since(self.now) + ROUND_TRIP;
                 self.arrive(latency, id, answer(200, latency));
@@ -237,6 +264,7 @@ fn server(place: usize, usage: HealthDocumentUse) -> Server {
         sip: "192.0.2.1:5060".parse().unwrap(),
         transport: Transport::Udp,
         clients: None,
+        planes: Planes::SIP,
         capacity: 1_000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
         site: None,
@@ -257,5 +285,9 @@ fn missing() -> Result<Document, DocumentFault> {
 }
 
 const fn answer(status: u16, latency: Duration) -> Observation {
-    Observation::Answered { status, latency, retry_after: None }
+    answer_on(Plane::Sip, status, latency)
+}
+
+const fn answer_on(plane: Plane, status: u16, latency: Duration) -> Observation {
+    Observation::Answered { plane, status, latency, retry_after: None }
 }

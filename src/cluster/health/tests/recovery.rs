@@ -140,7 +140,12 @@ fn trouble_in_probation_starts_the_dwell_anew() {
     world.run(ms(25_000));
     world.observe(
         FIRST,
-        Observation::Answered { status: 503, latency: ms(1), retry_after: Some(1) },
+        Observation::Answered {
+            plane: Plane::Sip,
+            status: 503,
+            latency: ms(1),
+            retry_after: Some(1),
+        },
     );
     let trouble = world.now;
     world.run(ms(40_000));

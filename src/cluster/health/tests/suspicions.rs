@@ -241,7 +241,7 @@ fn a_late_observation_is_judged_no_harder_than_a_late_tick() {
     world.set(FIRST, Host::Silent);
     world.run(ms(1_000));
     world.now += ms(8_000);
-    world.observe(FIRST, Observation::Refused);
+    world.observe(FIRST, Observation::Refused(Plane::Sip));
     world.observe(FIRST, Observation::Document(missing()));
     assert_eq!(world.health.late_ticks(), 1);
     assert_eq!(world.changes, []);
