@@ -21,6 +21,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
             "timers",
             "arena",
             "sip",
+            "ucsap",
             "cluster",
             "directory",
             "placement",

@@ -170,9 +170,9 @@ impl Clients {
     fn server_of_leg(&self, number: u64) -> Option<(SlotId, ServerId)> {
         let id = *self.legs.get(&number)?;
         let session = self.sessions.get(id)?;
-        let legs =
-            [session.leg.as_ref(), session.next.as_ref(), session.old.as_ref().map(|(leg, _)| leg)];
-        let leg = legs.into_iter().flatten().find(|leg| leg.number == number)?;
+        let old = session.old.as_ref().map(|(leg, _)| leg);
+        let three = [session.leg.as_ref(), session.next.as_ref(), old];
+        let leg = three.into_iter().flatten().find(|leg| leg.number == number)?;
         Some((id, leg.server))
     }
 }
