@@ -187,10 +187,13 @@ fn health_settings(
     let interval = (INTERVAL_MIN, INTERVAL_MAX);
     let mut bounded =
         |key, raw: &Option<Spanned<Span>>, default| in_range(key, raw, default, interval, wrong);
+    let down_after = bounded("down_after", &raw.down_after, defaults.down_after);
+    // Who is patient with a server is as patient with each of its planes.
+    let plane_dwell = defaults.plane_dwell.max(down_after);
     let settings = health::Settings {
         probe_interval: bounded("probe_interval", &raw.probe_interval, defaults.probe_interval),
         degraded_after: bounded("degraded_after", &raw.degraded_after, defaults.degraded_after),
-        down_after: bounded("down_after", &raw.down_after, defaults.down_after),
+        down_after,
         refused_interval: bounded(
             "refused_interval",
             &raw.refused_interval,
@@ -204,7 +207,7 @@ fn health_settings(
             defaults.document_interval,
         ),
         sample_interval: bounded("sample_interval", &raw.sample_interval, defaults.sample_interval),
-        plane_dwell: bounded("plane_dwell", &raw.plane_dwell, defaults.plane_dwell),
+        plane_dwell: bounded("plane_dwell", &raw.plane_dwell, plane_dwell),
         planes: planes(raw, servers, defaults.planes, wrong),
         hold_refused: failover.hold_refused.map_or(defaults.hold_refused, |span| span.0),
         hold_silence: failover.hold_silence.map_or(defaults.hold_silence, |span| span.0),

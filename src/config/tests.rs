@@ -570,6 +570,12 @@ fn shipped() -> (&'static str, String) {
 }
 
 #[test]
+fn a_longer_patience_with_servers_is_one_with_their_planes() {
+    let patient = format!("{GOOD}\n[health]\ndown_after = \"30s\"\n");
+    assert_eq!(parse(&patient).unwrap().health.plane_dwell, std::time::Duration::from_secs(30));
+}
+
+#[test]
 fn the_shipped_file_is_accepted_as_it_is() {
     let config = parse(shipped().0).unwrap();
     assert_eq!(config.warnings, []);
