@@ -37,6 +37,8 @@ pub(super) fn settings(raw: &RawClients, wrong: &mut Complaints<'_>) -> door::Cl
             wrong,
         ),
         overlap: in_range("overlap", &raw.overlap, defaults.overlap, OVERLAP, wrong),
+        leg_patience: defaults.leg_patience,
+        restore_patience: defaults.restore_patience,
         start_tls: defaults.start_tls,
         legacy: match raw.legacy_clients {
             Some(RawLegacyClients::Block) => LegacyClients::Block,

@@ -11,7 +11,8 @@ use crate::door::{Asked, Auth, BRANCH_TO_PHONE, Door, Output, Side};
 use crate::now::Now;
 use crate::sip::transaction::{Due, Incoming, Matched};
 use crate::sip::{
-    ConnectionId, Essentials, Flow, HeaderName, Message, ParseError, Response, Transport, Uri,
+    ConnectionId, Essentials, Flow, HeaderName, ListenerId, Message, ParseError, Response,
+    Transport, Uri,
 };
 
 /// Octets of the largest REGISTER taken: what waits and what is answered repeats much of it, so this
@@ -290,6 +291,11 @@ impl Door {
 
     pub(super) fn on_closed(&mut self, now: Now, flow: Flow, refused: bool) {
         if self.on_rose_closed(now, flow) {
+            return;
+        }
+        // A client that has said nothing yet is nobody's loss.
+        let listener = self.settings.listeners.get(usize::from(flow.listener.0));
+        if listener.is_none() && flow.listener != ListenerId::NONE {
             return;
         }
         // The phones behind it cannot be reached until they come back (RFC 5626 §5.3: 430).

@@ -422,7 +422,9 @@ impl Door {
                     self.block_waiting(now, waiting, true);
                 }
             }
-            Continuation::AdoptClient { session, .. } => self.on_client_not_adopted(now, session),
+            Continuation::AdoptClient { session, user } => {
+                self.on_client_not_adopted(now, session, &user);
+            }
             Continuation::Home { user, .. } => {
                 self.ledger.recording.remove(&user);
                 self.block_waiting_of(now, user);

@@ -123,6 +123,8 @@ stats! {
     rose_strays,
     /// Connections of clients closed: something was put in between the wish for TLS and TLS.
     client_injections,
+    /// Connections of clients closed as they came: there is no room for more.
+    client_connections_shed,
     /// Client sessions refused: too many of their connection, or in all.
     client_sessions_shed,
     /// Logins of clients that succeeded.

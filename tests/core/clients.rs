@@ -12,10 +12,10 @@ use frontdoor::ucserver::{ClientHome, ClientSettings, Mood};
 use crate::desk::clients::{CLIENTS, Client, entrance};
 use crate::desk::{Ask, Desk, Plan, plan};
 
-const ENCODINGS: [Encoding; 2] = [Encoding::Ber, Encoding::Json];
+pub(crate) const ENCODINGS: [Encoding; 2] = [Encoding::Ber, Encoding::Json];
 
 /// A pool that moves its users, and has been up for long enough to be believed.
-fn pool(servers: usize) -> Plan {
+pub(crate) fn pool(servers: usize) -> Plan {
     let mut plan = plan(servers);
     plan.settings.decision.disable_automatic_user_distribution = false;
     plan.settings.recovery.hold = Duration::from_secs(5);
@@ -26,14 +26,14 @@ fn pool(servers: usize) -> Plan {
     plan
 }
 
-fn error_detail(answer: &Message) -> i64 {
+pub(crate) fn error_detail(answer: &Message) -> i64 {
     assert_eq!(answer.kind(), Kind::Error, "{answer:?}");
     let body = answer.body().unwrap();
     body.required(&Member::nth("iErrorDetail", 0)).unwrap().integer().unwrap()
 }
 
 /// Where a user is now, after their server has died.
-fn other_than(desk: &Desk, server: usize, user: &str) -> usize {
+pub(crate) fn other_than(desk: &Desk, server: usize, user: &str) -> usize {
     let now = desk.current(user);
     assert_ne!(now, server, "the user has left the dead server");
     now

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use frontdoor::cluster::{BindingAddress, ServerId};
-use frontdoor::directory::record::{Change, Record, Recorded, UserRecord};
+use frontdoor::directory::record::{Change, Failed, Record, Recorded, UserRecord};
 use frontdoor::door::{
     BindingStatus, Command, Door, Input, Listener, Output, Settings, Side, UserStatus,
 };
@@ -50,6 +50,8 @@ pub(crate) struct Desk {
     pub(crate) inbox: Vec<(SocketAddr, Message)>,
     /// Commits wait until told.
     pub(crate) disk_waits: bool,
+    /// Commits fail.
+    pub(crate) disk_is_full: bool,
     pub(crate) script: Option<Script>,
     pub(crate) tamper: Option<Tamper>,
     /// The client plane.
@@ -74,6 +76,10 @@ pub(crate) struct ClientSide {
     ended: BTreeSet<u64>,
     /// What reached servers on legs.
     pub(crate) asked: Vec<(Uptime, usize, frontdoor::ucsap::Message)>,
+    /// Entrances that are not as they should be.
+    pub(crate) faults: BTreeMap<usize, clients::Fault>,
+    /// What late entrances have said.
+    late: Vec<ucserver::ToClient>,
 }
 
 /// A desk before the door opens.
@@ -140,6 +146,7 @@ impl Plan {
             answers_to_servers: Vec::new(),
             inbox: Vec::new(),
             disk_waits: false,
+            disk_is_full: false,
             script: None,
             tamper: None,
             clients: ClientSide::default(),
@@ -436,8 +443,12 @@ impl Desk {
 
     fn commit(&mut self, record: Record) {
         let ticket = record.ticket;
-        let outcome = self.store.commit(&[record]).pop().unwrap();
-        assert_eq!(outcome, Recorded::Done);
+        let outcome = if self.disk_is_full {
+            Recorded::Failed(Failed::DiskFull)
+        } else {
+            self.store.commit(&[record]).pop().unwrap()
+        };
+        assert!(self.disk_is_full || !matches!(outcome, Recorded::Failed(_)), "{outcome:?}");
         self.reach_door(Input::Recorded { ticket, outcome });
     }
 
@@ -470,7 +481,7 @@ impl Desk {
             let mut bytes = match output {
                 ucserver::Output::Send { bytes, .. } => bytes,
                 ucserver::Output::Client(what) => {
-                    self.entrance_does(what);
+                    self.entrance_does(server, what);
                     continue;
                 }
             };

@@ -34,9 +34,7 @@ impl Door {
             }
             return;
         }
-        let Some(connection) = self.client_connection(flow) else {
-            return self.outputs.push_back(Output::Close { flow });
-        };
+        let Some(connection) = self.client_connection(flow) else { return };
         if self.is_securing(connection) {
             self.stats.client_injections += 1;
             return self.close_client(connection);
@@ -87,7 +85,12 @@ impl Door {
         }
         let security = Security::AsBegun;
         let connection = Connection { flow, security, sessions: Vec::new() };
-        let id = self.clients.connections.insert(connection).ok()?;
+        let Ok(id) = self.clients.connections.insert(connection) else {
+            self.stats.client_connections_shed += 1;
+            self.clients.note_closed(flow.connection);
+            self.outputs.push_back(Output::Close { flow });
+            return None;
+        };
         self.clients.by_connection.insert(flow.connection, id);
         Some(id)
     }
@@ -110,22 +113,31 @@ impl Door {
     }
 
     fn on_client_message(&mut self, now: Now, id: SlotId, message: &Message) {
-        if message.kind() != Kind::Invoke {
-            return self.answer_server(id, message);
+        let Some(session) = self.clients.sessions.get(id) else { return };
+        if message.encoding() != session.encoding {
+            // What is kept to be said again would be in the other one.
+            self.stats.rose_malformed += 1;
+            return self.close_client(session.connection);
         }
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        session.encoding = message.encoding();
+        if message.kind() != Kind::Invoke {
+            // It answers a question of its server's.
+            return self.pass_event_on(id, message);
+        }
         let stage = session.stage;
         match message.operation() {
             Operation::CHECK_CONNECTION => self.tell_version(id, message),
             Operation::START_TLS => self.on_start_tls(id, message),
             Operation::NEGOTIATE if stage == Stage::New || stage == Stage::Negotiated => {
-                self.on_negotiate(id, message);
+                self.on_negotiate(now, id, message);
             }
             Operation::LOGIN if stage == Stage::New => {
                 self.tell_error(id, message, detail::NEGOTIATION_REQUIRED, "negotiate first");
             }
             Operation::LOGIN if stage == Stage::Negotiated => self.on_login(now, id, message),
+            Operation::NEGOTIATE | Operation::LOGIN => {
+                let words = "somebody is logged in, or about to be";
+                self.tell_error(id, message, detail::ALREADY_AUTHENTICATED, words);
+            }
             Operation::LOGOFF => {
                 self.pass_event_on(id, message);
                 self.end_session(id);
@@ -171,7 +183,7 @@ impl Door {
 
     /// A client says who is talking: some server has to say who answers, and nobody knows yet whose
     /// client it is.
-    fn on_negotiate(&mut self, id: SlotId, message: &Message) {
+    fn on_negotiate(&mut self, now: Now, id: SlotId, message: &Message) {
         let (Some(argument), Some(invoke)) = (message.body(), message.id()) else {
             return self.tell_problem(id, message, Problem::MistypedArgument);
         };
@@ -183,18 +195,18 @@ impl Door {
         let connection = session.negotiated.take().and_then(|before| before.connection);
         session.negotiated =
             Some(Negotiated { argument, client, id: invoke, connection, tried: 0 });
-        self.negotiate_somewhere(id);
+        self.negotiate_somewhere(now, id);
     }
 
     /// Asks a server on behalf of a client whose user is not known: the one its device was of last,
     /// else the best.
-    pub(super) fn negotiate_somewhere(&mut self, id: SlotId) {
+    pub(super) fn negotiate_somewhere(&mut self, now: Now, id: SlotId) {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.stage = Stage::Negotiating;
         let Some(negotiated) = &session.negotiated else { return };
         let (device, tried) = (negotiated.client.device.clone(), negotiated.tried);
         match self.server_for_stranger(&device, usize::from(tried)) {
-            Some(server) => self.open_leg(id, server, false),
+            Some(server) => self.open_leg(now, id, server, false),
             None => self.tell_busy_to_negotiation(id),
         }
     }
@@ -320,7 +332,7 @@ impl Door {
         self.drop_session(id);
     }
 
-    /// With it go what it had shown and what it had asked; its servers are told goodbye.
+    /// With it go what it had shown and what it had asked, and its servers see its legs end.
     fn drop_session(&mut self, id: SlotId) {
         let Some(mut session) = self.clients.sessions.remove(id) else { return };
         self.clients.forget_owner(id, session.user);

@@ -13,15 +13,15 @@ use crate::ucsap::{Envelope, Operation, Piece};
 impl Door {
     /// Begins another leg of a session at `server`: it is asked who it is, with the client's own
     /// words.
-    pub(super) fn open_leg(&mut self, id: SlotId, server: ServerId, paced: bool) {
+    pub(super) fn open_leg(&mut self, now: Now, id: SlotId, server: ServerId, paced: bool) {
+        let until = now.uptime + self.settings.clients.leg_patience;
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some(argument) = session.negotiated.as_ref().map(|it| it.argument.clone()) else {
             return;
         };
         self.clients.legs_made += 1;
         let number = self.clients.legs_made;
-        let mut leg = Leg::new(number, server);
-        leg.paced = paced;
+        let mut leg = Leg::new(number, server, paced, until);
         let invoke = leg.ask(Pending::Negotiate);
         let before = session.next.replace(leg);
         self.clients.legs.insert(number, id);
@@ -30,6 +30,7 @@ impl Door {
         }
         self.stats.legs_opened += 1;
         self.ask_on_leg(id, (number, server), invoke, Operation::NEGOTIATE, argument);
+        self.wake_session(id);
     }
 
     /// Writes an invoke of the door's own on a leg, with an argument as the client sent it.
@@ -65,7 +66,7 @@ impl Door {
         Some(Flow { listener: ListenerId::NONE, transport: Transport::Tcp, remote, connection })
     }
 
-    /// Says goodbye and hangs up.
+    /// Hangs up.
     pub(super) fn leave_leg(&mut self, leg: Leg) {
         self.clients.legs.remove(&leg.number);
         if leg.paced {
@@ -105,8 +106,10 @@ impl Door {
         let Some((which, leg)) = session.take_leg(number) else { return };
         self.stats.legs_lost += 1;
         match (which, stage) {
-            (Which::Old, _) => self.answer_pending(now, id, leg),
-            (Which::Next, Stage::Negotiating) => self.negotiate_elsewhere(id),
+            (Which::Old, _) => self.answer_pending(now, id, leg.pending),
+            (Which::Next, Stage::Negotiating) => self.negotiate_elsewhere(now, id),
+            // The one that was only shown to the client while another is asked.
+            (Which::Leg, Stage::LoggingIn) if !leg.is_asked_who() => {}
             (Which::Leg | Which::Next, Stage::LoggingIn) => self.login_again(now, id),
             (Which::Next, Stage::In) => {
                 if leg.paced {
@@ -115,7 +118,7 @@ impl Door {
                 self.try_again_later(now, id);
             }
             (Which::Leg, Stage::In) => {
-                self.answer_pending(now, id, leg);
+                self.answer_pending(now, id, leg.pending);
                 self.begin_gap(now, id);
             }
             // Nobody is logged in there: the next login finds another.
@@ -131,13 +134,13 @@ impl Door {
         }
     }
 
-    pub(super) fn negotiate_elsewhere(&mut self, id: SlotId) {
+    pub(super) fn negotiate_elsewhere(&mut self, now: Now, id: SlotId) {
         const TRIES_MAX: u8 = 3;
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some(negotiated) = &mut session.negotiated else { return };
         negotiated.tried += 1;
         if negotiated.tried < TRIES_MAX {
-            self.negotiate_somewhere(id);
+            self.negotiate_somewhere(now, id);
         } else {
             self.tell_busy_to_negotiation(id);
         }

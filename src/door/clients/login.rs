@@ -68,7 +68,7 @@ impl Door {
         self.clients.waiting.remove(&id);
         if self.settings.clients.legacy == LegacyClients::Block && self.is_legacy(id) {
             let words = "clients of this version are not served";
-            return self.refuse_login(now, id, Refusal::For(detail::INVALID_VERSION, words));
+            return self.refuse_login(id, Refusal::For(detail::INVALID_VERSION, words));
         }
         match user {
             Some(user) => self.decide_login_of(now, id, user),
@@ -88,27 +88,27 @@ impl Door {
         match verdict.outcome {
             Outcome::Accept(server) | Outcome::Forward(server) => {
                 if self.stays_at_home(id) && home != Some(server) {
-                    return self.refuse_login(now, id, Refusal::Busy);
+                    return self.refuse_login(id, Refusal::Busy);
                 }
                 self.log_in_at(now, id, server);
             }
             // The product assigns users of ProCall Web to servers, and nobody else does.
             Outcome::AssignHome(_) if self.is_procall_web(id) => {
                 let words = "no server is assigned to this user of ProCall Web";
-                self.refuse_login(now, id, Refusal::For(detail::USER_NOT_ENABLED, words));
+                self.refuse_login(id, Refusal::For(detail::USER_NOT_ENABLED, words));
             }
             Outcome::AssignHome(server) => self.record_home(now, user, server),
             Outcome::Relocate(_) if self.stays_at_home(id) => {
-                self.refuse_login(now, id, Refusal::Busy);
+                self.refuse_login(id, Refusal::Busy);
             }
             Outcome::Relocate(server) => self.record_relocation(now, user, server),
             Outcome::Hold => {
                 self.clients.waiting.insert(id);
             }
-            Outcome::Block { retry: true } => self.refuse_login(now, id, Refusal::Busy),
+            Outcome::Block { retry: true } => self.refuse_login(id, Refusal::Busy),
             Outcome::Block { retry: false } => {
                 let words = "this user may not log in";
-                self.refuse_login(now, id, Refusal::For(detail::USER_NOT_ENABLED, words));
+                self.refuse_login(id, Refusal::For(detail::USER_NOT_ENABLED, words));
             }
         }
     }
@@ -126,19 +126,19 @@ impl Door {
                 None if login.can_be_replayed || login.asks_only => {
                     self.log_in_at_the_best(now, id, "")
                 }
-                None => self.refuse_login(now, id, Refusal::Again),
+                None => self.refuse_login(id, Refusal::Again),
             };
         };
         if self.settings.unknown_users == UnknownUsers::Reject {
             let words = "nobody of this name is known at the front door";
-            return self.refuse_login(now, id, Refusal::For(detail::INVALID_USER, words));
+            return self.refuse_login(id, Refusal::For(detail::INVALID_USER, words));
         }
         if self.is_procall_web(id) {
             let words = "no server is assigned to this user of ProCall Web";
-            return self.refuse_login(now, id, Refusal::For(detail::USER_NOT_ENABLED, words));
+            return self.refuse_login(id, Refusal::For(detail::USER_NOT_ENABLED, words));
         }
         if self.ledger.importing || self.directory.len() >= self.settings.limits.users {
-            return self.refuse_login(now, id, Refusal::Busy);
+            return self.refuse_login(id, Refusal::Busy);
         }
         let policy = &self.settings.decision.placement;
         let takes = |server: ServerId| {
@@ -157,7 +157,7 @@ impl Door {
             Err(_) if decision::no_room(&self.view()).outcome == Outcome::Hold => {
                 self.clients.waiting.insert(id);
             }
-            Err(_) => self.refuse_login(now, id, Refusal::Busy),
+            Err(_) => self.refuse_login(id, Refusal::Busy),
         }
     }
 
@@ -165,24 +165,27 @@ impl Door {
     fn log_in_at(&mut self, now: Now, id: SlotId, server: ServerId) {
         if self.settings.servers[server.index()].clients.is_none() {
             let words = "the server of this user has no address for clients";
-            return self.refuse_login(now, id, Refusal::For(detail::INTERNAL, words));
+            return self.refuse_login(id, Refusal::For(detail::INTERNAL, words));
         }
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.stage = Stage::LoggingIn;
         let is_there = session.leg.as_ref().is_some_and(|leg| leg.server == server);
-        let shown = session.login.as_ref();
-        let goes_anywhere = shown.is_some_and(|login| login.can_be_replayed || login.asks_only);
-        let user = session.user;
-        if is_there {
+        let Some(login) = &mut session.login else { return };
+        let (is_let_in, user) = (login.answer.is_some(), session.user);
+        if is_there && is_let_in {
+            self.finish_login(now, id);
+        } else if is_there {
             self.show_login(id, Which::Leg);
-        } else if goes_anywhere {
-            self.open_leg(id, server, false);
+        } else if login.can_be_replayed || login.asks_only {
+            // Whoever was let in elsewhere is let in there, or not.
+            login.answer = None;
+            self.open_leg(now, id, server, false);
         } else {
             // What is shown was meant for the server that answered: from now on it is known where.
             if let Some(user) = user {
                 self.remember_device(id, user);
             }
-            self.refuse_login(now, id, Refusal::Again);
+            self.refuse_login(id, Refusal::Again);
         }
     }
 
@@ -276,7 +279,7 @@ impl Door {
             return self.decide_login(now, id);
         }
         self.remember_device(id, user);
-        self.refuse_login(now, id, Refusal::Again);
+        self.refuse_login(id, Refusal::Again);
     }
 
     /// Whoever a server lets in becomes a user, with that server as home; recorded first (D6).
@@ -287,19 +290,23 @@ impl Door {
         };
         if self.settings.unknown_users == UnknownUsers::Reject {
             let words = "nobody of this name is known at the front door";
-            return self.refuse_login(now, id, Refusal::For(detail::INVALID_USER, words));
+            return self.refuse_login(id, Refusal::For(detail::INVALID_USER, words));
         }
         if self.ledger.importing || self.directory.len() >= self.settings.limits.users {
-            return self.refuse_login(now, id, Refusal::Busy);
+            return self.refuse_login(id, Refusal::Busy);
         }
         if let Some(session) = self.clients.sessions.get_mut(id) {
             session.stage = Stage::Adopting;
         }
+        // Somebody with an address is called like it, as a phone would make them: the store lets one
+        // of the two be first.
+        let aor = aor_of(&name);
+        let name = aor.as_ref().map_or(&*name, Aor::as_str);
         let user = User {
-            aors: aor_of(&name).into_iter().collect(),
             home: Some(server),
             epoch: 1,
-            ..User::stranger(&name)
+            aors: aor.iter().cloned().collect(),
+            ..User::stranger(name)
         };
         self.record_newcomer(user, |user| Continuation::AdoptClient { session: id, user });
         self.wake_session(id);
@@ -317,7 +324,7 @@ impl Door {
         }
         let at = session.leg.as_ref().map(|leg| leg.server);
         let Some(user) = self.user_with_login(&name) else {
-            return self.refuse_login(now, id, Refusal::Busy);
+            return self.refuse_login(id, Refusal::Busy);
         };
         self.clients.belongs_to(id, user);
         if at.is_some() && self.current(user) == at {
@@ -327,10 +334,18 @@ impl Door {
         }
     }
 
-    /// Nobody is let in whom a restart of the door would forget.
-    pub(in crate::door) fn on_client_not_adopted(&mut self, now: Now, id: SlotId) {
-        if self.clients.sessions.get(id).is_some_and(|it| it.stage == Stage::Adopting) {
-            self.refuse_login(now, id, Refusal::Busy);
+    /// Nobody is let in whom a restart of the door would forget; but what stood in the way may be
+    /// that they are a user already, by a phone of theirs.
+    pub(in crate::door) fn on_client_not_adopted(&mut self, now: Now, id: SlotId, user: &User) {
+        if self.clients.sessions.get(id).is_none_or(|it| it.stage != Stage::Adopting) {
+            return;
+        }
+        match self.user_with_login(&user.name) {
+            Some(user) => {
+                self.clients.belongs_to(id, user);
+                self.decide_login(now, id);
+            }
+            None => self.refuse_login(id, Refusal::Busy),
         }
     }
 
@@ -339,6 +354,7 @@ impl Door {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.stage = Stage::In;
         session.since = Some(now.uptime);
+        session.failures = 0;
         let user = session.user;
         let Some(login) = &mut session.login else { return };
         login.redirects = 0;
@@ -395,14 +411,14 @@ impl Door {
             }
             Err(why) => {
                 self.misdirected(now, from, why);
-                self.refuse_login(now, id, Refusal::Busy);
+                self.refuse_login(id, Refusal::Busy);
             }
         }
         self.wake_session(id);
     }
 
     /// The server whose entrance for clients this is: `host:port`, or the host alone.
-    fn server_for_clients_at(&self, to: &str) -> Option<ServerId> {
+    pub(super) fn server_for_clients_at(&self, to: &str) -> Option<ServerId> {
         let is_it = |address: SocketAddr| match to.parse::<SocketAddr>() {
             Ok(socket) => socket == address,
             Err(_) => to.trim_matches(['[', ']']).parse() == Ok(address.ip()),
@@ -416,15 +432,18 @@ impl Door {
     }
 
     /// A login comes to nothing; the client may try again on the same connection.
-    pub(super) fn refuse_login(&mut self, _now: Now, id: SlotId, how: Refusal) {
+    pub(super) fn refuse_login(&mut self, id: SlotId, how: Refusal) {
         self.clients.waiting.remove(&id);
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.stage = Stage::Negotiated;
+        session.failures = 0;
         let (owner, next) = (session.user.take(), session.next.take());
         let Some(login) = session.login.take() else { return };
+        // A server that has let somebody in, or is about to, would not look at the next login.
+        let leg = session.leg.take_if(|leg| login.answer.is_some() || leg.is_asked_who());
         self.clients.forget_owner(id, owner);
-        if let Some(next) = next {
-            self.leave_leg(next);
+        for leg in [next, leg].into_iter().flatten() {
+            self.leave_leg(leg);
         }
         self.stats.client_logins_refused += 1;
         match how {
@@ -460,7 +479,7 @@ impl Door {
             session.stage = Stage::Deciding;
             self.try_again_later(now, id);
         } else {
-            self.refuse_login(now, id, Refusal::Again);
+            self.refuse_login(id, Refusal::Again);
         }
     }
 

@@ -15,15 +15,19 @@
 //! | `legs` | the door's own connections to servers |
 //! | `relay` | what goes from one side to the other, and back |
 //! | `moves` | a server is gone, or the user is elsewhere: another leg, the same session |
+//! | `restore` | what the client had is made anew there, and what the last server owes answered |
+//! | `due` | what time brings |
 //! | `session`, `wishes` | what is known of a session, and what its client wants for good |
 //! | `settings` | what the plane is told at start |
 
+mod due;
 mod front;
 mod legs;
 mod login;
 mod moves;
 mod picture;
 mod relay;
+mod restore;
 mod session;
 mod settings;
 mod wishes;

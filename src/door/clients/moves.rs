@@ -16,19 +16,14 @@ use std::time::Duration;
 use crate::cluster::ServerId;
 use crate::decision::{self, Outcome, Plane, decide};
 use crate::directory::UserId;
-use crate::door::clients::front::NOBODY_THERE;
 use crate::door::clients::login::Refusal;
 use crate::door::clients::session::{Leg, Pending, Stage};
 use crate::door::slots::SlotId;
 use crate::door::{Door, Timer};
-use crate::now::{Now, Uptime};
+use crate::now::Now;
 use crate::recovery::ActiveSession;
-use crate::ucsap::login::{LoginOutcome, detail};
-use crate::ucsap::{Class, Kind, Member, Message, Operation, Piece};
-
-/// What a client hears of an invoke of which nobody knows whether it was carried out.
-const OUTCOME_UNKNOWN: &str = "the server failed before it answered, so it is not known whether this was done; look before \
-     you ask again";
+use crate::ucsap::login::LoginOutcome;
+use crate::ucsap::{Class, Kind, Message};
 
 /// Until a session is tried again, the first time; it doubles.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -53,7 +48,7 @@ impl Door {
         }
     }
 
-    fn wake_one_session(&mut self, now: Now, id: SlotId) {
+    pub(super) fn wake_one_session(&mut self, now: Now, id: SlotId) {
         match self.clients.sessions.get(id).map(|session| session.stage) {
             Some(Stage::Deciding) => self.decide_login(now, id),
             Some(Stage::In) => self.seek(now, id),
@@ -73,7 +68,7 @@ impl Door {
         for id in self.clients.of(user) {
             let Some(session) = self.clients.sessions.get(id) else { continue };
             if session.stage == Stage::Deciding {
-                self.refuse_login(now, id, Refusal::Busy);
+                self.refuse_login(id, Refusal::Busy);
             } else if session.stage == Stage::In && session.gap.is_some() {
                 self.try_again_later(now, id);
             }
@@ -175,7 +170,7 @@ impl Door {
             }
             if self.is_wanted_at(id, server) {
                 self.clients.lanes[server.index()].pacer.start(now.uptime);
-                self.open_leg(id, server, true);
+                self.open_leg(now, id, server, true);
             }
         }
     }
@@ -205,7 +200,7 @@ impl Door {
     }
 
     /// A server has answered what was asked of it on a leg that is made ready.
-    fn settle_next_leg(&mut self, now: Now, id: SlotId) {
+    pub(super) fn settle_next_leg(&mut self, now: Now, id: SlotId) {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some(next) = &mut session.next else { return };
         let server = next.server;
@@ -251,8 +246,8 @@ impl Door {
         match outcome {
             Some(LoginOutcome::Succeeded { .. }) => self.stand_on_next_leg(now, id),
             Some(LoginOutcome::Busy { .. }) => self.next_leg_failed(now, id),
-            Some(LoginOutcome::Redirect(_) | LoginOutcome::Methods | LoginOutcome::NextStep)
-            | None => {
+            Some(LoginOutcome::Redirect(to)) => self.redirect_session(now, id, &to),
+            Some(LoginOutcome::Methods | LoginOutcome::NextStep) | None => {
                 // It does not take what its neighbour took: the client has to show something else.
                 self.settle_next_leg(now, id);
                 self.drop_next_leg(id);
@@ -262,229 +257,22 @@ impl Door {
         }
     }
 
-    fn stand_on_next_leg(&mut self, now: Now, id: SlotId) {
-        let overlap = self.settings.clients.overlap;
+    /// The server where the user is now says that another one is responsible (D9).
+    fn redirect_session(&mut self, now: Now, id: SlotId, to: &str) {
         self.settle_next_leg(now, id);
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        let Some(next) = session.next.take() else { return };
-        session.failures = 0;
-        session.again_at = None;
-        session.wishes.unserve();
-        let numbers = session.wishes.numbers();
-        session.restoring = numbers.len();
-        let (before, older) = (session.leg.replace(next), session.old.take());
-        let mut left = Vec::new();
-        left.extend(older.map(|(leg, _)| leg));
-        match before {
-            Some(leg) if !leg.pending.is_empty() => session.old = Some((leg, now.uptime + overlap)),
-            leg => left.extend(leg),
-        }
-        for leg in left {
-            self.log_leg_off(id, leg);
-        }
-        for number in numbers {
-            self.wish_anew(id, number);
-        }
-        self.check_restored(now, id);
-        self.wake_session(id);
-    }
-
-    fn wish_anew(&mut self, id: SlotId, number: u32) {
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        let (Some(leg), Some(wish)) = (&mut session.leg, session.wishes.get(number)) else {
-            return;
-        };
-        let invoke = leg.ask(Pending::Wish(number));
-        let at = (leg.number, leg.server);
-        let (operation, argument, leftover) =
-            (wish.operation, wish.argument.clone(), wish.leftover());
-        let after = leftover.map(|leftover| (leg.ask(Pending::Leftover), leftover));
-        self.ask_on_leg(id, at, invoke, operation, argument);
-        if let Some((invoke, (operation, argument))) = after
-            && let Some(bytes) =
-                self.write_for(id, |envelope| envelope.invoke(invoke, operation, &argument))
-        {
-            self.send_on_leg(at.0, at.1, bytes);
-        }
-    }
-
-    /// A wish is granted anew, or not.
-    pub(super) fn on_wish_answered(
-        &mut self,
-        now: Now,
-        id: SlotId,
-        number: u32,
-        message: &Message,
-    ) {
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        session.restoring = session.restoring.saturating_sub(1);
-        let served = match (message.kind(), message.body()) {
-            (Kind::Result, Some(body)) => session.wishes.served(number, &body).ok(),
-            (Kind::Result, None) => Some(Vec::new()),
-            (Kind::Invoke | Kind::Error | Kind::Reject, _) => None,
-        };
-        let events = served.unwrap_or_else(|| {
-            self.stats.wishes_refused_anew += 1;
-            session.wishes.refused(number).into_iter().collect()
-        });
-        for (operation, argument) in events {
-            let event = self.write_for(id, |envelope| envelope.event(operation, &argument));
-            if let Some(bytes) = event {
-                self.stats.client_differences += 1;
-                self.tell(id, bytes);
+        let (Some(next), Some(user)) = (session.next.take(), session.user) else { return };
+        let from = next.server;
+        self.leave_leg(next);
+        let to = self.judge_destination(from, self.server_for_clients_at(to));
+        match self.follow(now, user, from, to) {
+            // Where the user belongs is being recorded, or is known already.
+            Ok(()) => self.try_again_later(now, id),
+            Err(why) => {
+                self.misdirected(now, from, why);
+                self.stats.client_sessions_refused_anew += 1;
+                self.close_soon(now, id);
             }
-        }
-        self.check_restored(now, id);
-    }
-
-    /// Everything is as the client wants it: what it asked meanwhile goes on.
-    fn check_restored(&mut self, now: Now, id: SlotId) {
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        if session.restoring > 0 {
-            return;
-        }
-        session.gap = None;
-        let held = std::mem::take(&mut session.held);
-        self.stats.client_sessions_moved += 1;
-        for message in held {
-            self.pass_on(now, id, &message);
-        }
-    }
-
-    /// What a server that is gone has not answered, by what it was (M10).
-    pub(super) fn answer_pending(&mut self, now: Now, id: SlotId, leg: Leg) {
-        let mut again = Vec::new();
-        for (_, pending) in leg.pending {
-            let Pending::Client { id: invoke, operation, asked } = pending else { continue };
-            match (operation.class(), asked) {
-                (Class::Read | Class::Desired, Some(asked)) => again.push(asked),
-                (Class::Removal, Some(asked)) => {
-                    if let Some(session) = self.clients.sessions.get_mut(id) {
-                        // One that cannot be read takes nothing away.
-                        let _ = session.wishes.end(&asked);
-                    }
-                    self.tell_result(id, invoke, &removed(operation));
-                }
-                (Class::Connection | Class::Event, _) => {}
-                (Class::Act | Class::Read | Class::Desired | Class::Removal, _) => {
-                    self.stats.client_invokes_unknown_outcome += 1;
-                    self.tell_error_to(id, invoke, detail::INTERNAL, OUTCOME_UNKNOWN);
-                }
-            }
-        }
-        // They go before what was asked later.
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        if session.leg.is_some() && session.restoring == 0 {
-            for asked in again {
-                self.pass_on(now, id, &asked);
-            }
-        } else {
-            again.into_iter().rev().for_each(|asked| session.held.push_front(asked));
-        }
-    }
-
-    /// A leg that owed answers has given them, or had its time.
-    pub(super) fn leave_old_leg(&mut self, id: SlotId) {
-        let old = self.clients.sessions.get_mut(id).and_then(|session| session.old.take());
-        if let Some((leg, _)) = old {
-            self.log_leg_off(id, leg);
-        }
-    }
-
-    /// A session that cannot go on: its client comes back and is decided anew.
-    pub(super) fn close_soon(&mut self, now: Now, id: SlotId) {
-        let spread = self.settings.clients.close_spread;
-        let wait = self.jitter(Duration::ZERO, spread);
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        if session.closes_at.is_none() {
-            session.closes_at = Some(now.uptime + wait);
-            self.stats.client_sessions_closed += 1;
-        }
-        self.wake_session(id);
-    }
-
-    /// Sets a session's timer for the next thing that is due.
-    pub(super) fn wake_session(&mut self, id: SlotId) {
-        let settings = &self.settings.clients;
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        let waits = matches!(session.stage, Stage::Deciding | Stage::LoggingIn | Stage::Adopting);
-        let login = session.login.as_ref().filter(|_| waits).map(|login| login.until);
-        let held = session.gap.filter(|_| !session.held.is_empty());
-        let due = [
-            session.closes_at,
-            session.again_at,
-            login,
-            session.old.as_ref().map(|(_, until)| *until),
-            held.map(|since| since + settings.gap_patience),
-            session.gap.map(|since| since + settings.gap_max),
-        ];
-        if let Some(at) = due.into_iter().flatten().min()
-            && at < session.wakes_at
-        {
-            session.wakes_at = at;
-            self.timers.set(at, Timer::Session(id));
-        }
-    }
-
-    /// Does what is due of a session.
-    pub(in crate::door) fn on_session_timer(&mut self, now: Now, id: SlotId) {
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        if session.wakes_at > now.uptime {
-            return;
-        }
-        session.wakes_at = Uptime::NEVER;
-        let is_due = |at: Option<Uptime>| at.is_some_and(|at| at <= now.uptime);
-        if is_due(session.closes_at) {
-            return self.close_session(id);
-        }
-        let waits = matches!(session.stage, Stage::Deciding | Stage::LoggingIn | Stage::Adopting);
-        if waits && is_due(session.login.as_ref().map(|login| login.until)) {
-            self.refuse_login(now, id, Refusal::Busy);
-        }
-        self.end_patience(now, id);
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        if session.old.as_ref().is_some_and(|(_, until)| *until <= now.uptime)
-            && let Some((leg, _)) = session.old.take()
-        {
-            let (number, server) = (leg.number, leg.server);
-            self.answer_pending(now, id, leg);
-            self.log_leg_off(id, Leg::new(number, server));
-        }
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        if is_due(session.again_at) {
-            session.again_at = None;
-            self.wake_one_session(now, id);
-        }
-        self.wake_session(id);
-    }
-
-    /// Whatever has waited for long enough in a gap is answered; a gap that lasts ends the session.
-    fn end_patience(&mut self, now: Now, id: SlotId) {
-        let settings = &self.settings.clients;
-        let (patience, most) = (settings.gap_patience, settings.gap_max);
-        let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        let Some(since) = session.gap else { return };
-        if now.uptime >= since + patience {
-            for message in std::mem::take(&mut session.held) {
-                self.stats.client_invokes_answered_in_gap += 1;
-                self.tell_error(id, &message, detail::INTERNAL, NOBODY_THERE);
-            }
-        }
-        if now.uptime >= since + most {
-            self.close_soon(now, id);
-        }
-    }
-
-    /// The connection goes, unless others share it: then the session alone.
-    fn close_session(&mut self, id: SlotId) {
-        let Some(connection) = self.clients.sessions.get(id).map(|it| it.connection) else {
-            return;
-        };
-        let shared = |it: &super::Connection| it.sessions.len() > 1;
-        if self.clients.connections.get(connection).is_some_and(shared) {
-            self.end_session(id);
-        } else {
-            self.close_client(connection);
         }
     }
 
@@ -508,12 +296,4 @@ impl Door {
             busy || which == ActiveSession::Any || !session.can_move()
         })
     }
-}
-
-/// What a server would have said to a removal.
-fn removed(operation: Operation) -> Piece {
-    if operation == Operation::UNSUBSCRIBE_PRESENCE {
-        return Piece::Sequence(vec![(Member::nth("iResult", 0), Piece::Integer(0))]);
-    }
-    Piece::Sequence(Vec::new())
 }

@@ -6,7 +6,7 @@ use crate::door::clients::session::{Negotiated, Pending, Stage, Which};
 use crate::door::slots::SlotId;
 use crate::now::Now;
 use crate::ucsap::login::detail;
-use crate::ucsap::{Class, Kind, Message, Operation, Problem, cti, negotiate};
+use crate::ucsap::{Class, Kind, Message, Problem, cti, negotiate};
 
 impl Door {
     /// A client asks something that is its server's to answer.
@@ -60,17 +60,13 @@ impl Door {
         self.wake_session(id);
     }
 
-    /// An event of a client: a sign of life, most of the time. In a gap nobody misses it.
+    /// An event of a client, which is a sign of life most of the time, or its answer to a question of
+    /// its server's. In a gap nobody misses either.
     pub(super) fn pass_event_on(&mut self, id: SlotId, message: &Message) {
         let Some(session) = self.clients.sessions.get(id) else { return };
         let Some(leg) = &session.leg else { return };
         let (number, server) = (leg.number, leg.server);
         self.send_on_leg(number, server, message.bytes().clone());
-    }
-
-    /// A client answers a question of its server's.
-    pub(super) fn answer_server(&mut self, id: SlotId, message: &Message) {
-        self.pass_event_on(id, message);
     }
 
     /// A server says something on a leg.
@@ -81,7 +77,6 @@ impl Door {
         };
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some((which, leg)) = session.leg_mut(number) else { return };
-        leg.answered = true;
         if message.kind() == Kind::Invoke {
             return self.on_server_invoke(id, which, message);
         }
@@ -89,8 +84,8 @@ impl Door {
         let is_over = which == Which::Old && leg.pending.is_empty();
         match pending {
             None => self.stats.rose_strays += 1,
-            Some(Pending::Client { id: invoke, operation, asked }) => {
-                self.on_client_answered(id, (invoke, operation), asked.as_ref(), message);
+            Some(Pending::Client { id: invoke, asked, .. }) => {
+                self.on_client_answered(id, invoke, asked.as_ref(), message);
             }
             Some(Pending::Negotiate) => self.on_negotiated(now, id, message),
             Some(Pending::Login) => match self.stage_of(id) {
@@ -125,7 +120,7 @@ impl Door {
     fn on_client_answered(
         &mut self,
         id: SlotId,
-        (invoke, _operation): (i64, Operation),
+        invoke: i64,
         asked: Option<&Message>,
         message: &Message,
     ) {
@@ -153,7 +148,7 @@ impl Door {
             return match (stage, answer) {
                 (Stage::Negotiating, Some(negotiate::Negotiated::Busy { .. })) => {
                     self.drop_next_leg(id);
-                    self.negotiate_elsewhere(id);
+                    self.negotiate_elsewhere(now, id);
                 }
                 (Stage::Negotiating, _) => self.pass_negotiation_on(id, message, Stage::New),
                 (Stage::LoggingIn, _) => {

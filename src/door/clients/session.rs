@@ -21,7 +21,7 @@ use crate::now::Uptime;
 use crate::private::Private;
 use crate::ucsap::login::Credentials;
 use crate::ucsap::negotiate::Negotiation;
-use crate::ucsap::{Encoding, Message, Operation};
+use crate::ucsap::{Class, Encoding, Message, Operation};
 
 /// Ids of the door's own invokes begin here and go down, away from those that clients use first.
 const OWN_IDS_FROM: i64 = 99_998;
@@ -48,8 +48,9 @@ pub(crate) struct Session {
     /// Was the leg, and owes answers yet.
     pub(crate) old: Option<(Leg, Uptime)>,
     pub(crate) wishes: Wishes,
-    /// Wishes that are being made anew.
+    /// Wishes that are being made anew, and until when that may last.
     pub(crate) restoring: usize,
+    pub(crate) restored_by: Option<Uptime>,
     /// What a client asked while nobody was there to be asked, in order.
     pub(crate) held: VecDeque<Message>,
     /// Since when nobody serves it.
@@ -139,10 +140,10 @@ pub(crate) struct Leg {
     pub(crate) number: u64,
     pub(crate) server: ServerId,
     pub(crate) pending: BTreeMap<i64, Pending>,
-    /// Whether the server has answered anything by it.
-    pub(crate) answered: bool,
     /// Whether it counts against the pace of its server's lane.
     pub(crate) paced: bool,
+    /// Until when it has to be ready.
+    pub(crate) until: Uptime,
 }
 
 /// An invoke that a server has not answered yet.
@@ -167,8 +168,24 @@ pub(crate) enum Pending {
 }
 
 impl Leg {
-    pub(crate) const fn new(number: u64, server: ServerId) -> Self {
-        Self { number, server, pending: BTreeMap::new(), answered: false, paced: false }
+    pub(crate) const fn new(number: u64, server: ServerId, paced: bool, until: Uptime) -> Self {
+        Self { number, server, pending: BTreeMap::new(), paced, until }
+    }
+
+    /// Whether its server has been shown a login that it has not answered.
+    pub(crate) fn is_asked_who(&self) -> bool {
+        self.pending.values().any(|pending| matches!(pending, Pending::Login))
+    }
+
+    /// Takes out what the server is not to answer any more, because its session has left it: what
+    /// lasts, or takes back what lasts, is the next server's. What is only read, or has been done,
+    /// is its own to answer.
+    pub(crate) fn part(&mut self) -> BTreeMap<i64, Pending> {
+        let stays = |pending: &Pending| {
+            let Pending::Client { operation, .. } = pending else { return false };
+            matches!(operation.class(), Class::Read | Class::Act)
+        };
+        self.pending.extract_if(.., |_, pending| !stays(pending)).collect()
     }
 
     /// An id of the door's own that nothing uses.
@@ -222,6 +239,7 @@ impl Session {
             old: None,
             wishes: Wishes::default(),
             restoring: 0,
+            restored_by: None,
             held: VecDeque::new(),
             gap: None,
             failures: 0,

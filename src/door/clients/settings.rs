@@ -20,6 +20,12 @@ pub struct ClientSettings {
     pub close_spread: Duration,
     /// How long a leg that is left may take for the answers it owes.
     pub overlap: Duration,
+    /// How long a server may take until a session stands on a leg to it: the connection, the
+    /// negotiation, the login.
+    pub leg_patience: Duration,
+    /// How long it may then take to grant what the client wants for good; what it has not granted
+    /// by then, it does not.
+    pub restore_patience: Duration,
     /// Listeners on which clients may ask for TLS (`asnStartTLS`).
     pub start_tls: Vec<ListenerId>,
     /// Clients before 2603.0 (D5).
@@ -69,6 +75,8 @@ impl Default for ClientSettings {
             gap_max: Duration::from_secs(300),
             close_spread: Duration::from_secs(10),
             overlap: Duration::from_secs(2),
+            leg_patience: Duration::from_secs(10),
+            restore_patience: Duration::from_secs(30),
             start_tls: Vec::new(),
             legacy: LegacyClients::Carry,
             pace: Pace { window_initial: 64, window_max: 512, rate_max: None },

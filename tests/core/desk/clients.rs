@@ -23,6 +23,17 @@ pub(crate) struct Client {
     next_id: i64,
 }
 
+/// What is wrong with a server's entrance for clients, while the rest of the server is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It takes everything and says nothing.
+    Deaf,
+    /// It says nothing to this operation.
+    DeafTo(Operation),
+    /// What it says is on its way until somebody calls [`Desk::let_through`].
+    Late,
+}
+
 /// Where clients connect to; the core asks nothing of this listener.
 pub(crate) const CLIENTS: ListenerId = ListenerId(7);
 
@@ -185,7 +196,16 @@ impl Desk {
         }
         self.clients.legs.insert(number, (server, flow));
         let kind = Message::parse(message.clone()).expect("the door sends what can be read");
+        let fault = self.clients.faults.get(&server).copied();
+        let is_deaf = match fault {
+            Some(Fault::Deaf) => true,
+            Some(Fault::DeafTo(operation)) => kind.operation() == operation,
+            Some(Fault::Late) | None => false,
+        };
         self.clients.asked.push((self.now.uptime, server, kind));
+        if is_deaf {
+            return;
+        }
         let input = ucserver::Input::Client { connection: number, message };
         self.servers[server].handle(self.now.uptime, input);
         self.drain_server(server);
@@ -215,7 +235,22 @@ impl Desk {
     }
 
     /// What a server does to a leg.
-    pub(super) fn entrance_does(&mut self, what: ToClient) {
+    pub(super) fn entrance_does(&mut self, server: usize, what: ToClient) {
+        if self.clients.faults.get(&server) == Some(&Fault::Late) {
+            return self.clients.late.push(what);
+        }
+        self.carry_to_leg(what);
+    }
+
+    /// All entrances are well again, and what late ones have said arrives.
+    pub(crate) fn let_through(&mut self) {
+        self.clients.faults.clear();
+        for what in std::mem::take(&mut self.clients.late) {
+            self.carry_to_leg(what);
+        }
+    }
+
+    fn carry_to_leg(&mut self, what: ToClient) {
         match what {
             ToClient::Send { connection, bytes } => {
                 if let Some((_, flow)) = self.clients.legs.get(&connection) {

@@ -1,0 +1,209 @@
+//! A session stands on another leg: what its client wants for good is asked for anew, the client hears
+//! what is different, and what the last server owes is answered (M9, M10).
+
+use std::collections::BTreeMap;
+
+use crate::door::Door;
+use crate::door::clients::session::{Leg, Pending};
+use crate::door::slots::SlotId;
+use crate::now::Now;
+use crate::ucsap::login::detail;
+use crate::ucsap::{Class, Kind, Member, Message, Operation, Piece};
+
+/// What a client hears of an invoke of which nobody knows whether it was carried out.
+const OUTCOME_UNKNOWN: &str = "the server failed before it answered, so it is not known whether this was done; look before \
+     you ask again";
+
+impl Door {
+    pub(super) fn stand_on_next_leg(&mut self, now: Now, id: SlotId) {
+        let settings = &self.settings.clients;
+        let (overlap, restored_by) = (settings.overlap, now.uptime + settings.restore_patience);
+        self.settle_next_leg(now, id);
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let Some(next) = session.next.take() else { return };
+        session.failures = 0;
+        session.again_at = None;
+        // Until everything is as before, what the client asks waits, though not for ever.
+        session.gap.get_or_insert(now.uptime);
+        let (before, older) = (session.leg.replace(next), session.old.take());
+        if let Some((older, _)) = older {
+            self.leave_with_answers(id, older);
+        }
+        if let Some(mut before) = before {
+            let parted = before.part();
+            self.settle_pending(id, parted);
+            match self.clients.sessions.get_mut(id) {
+                Some(session) if !before.pending.is_empty() => {
+                    session.old = Some((before, now.uptime + overlap));
+                }
+                _ => self.log_leg_off(id, before),
+            }
+        }
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        session.wishes.unserve();
+        let numbers = session.wishes.numbers();
+        session.restoring = numbers.len();
+        session.restored_by = Some(restored_by);
+        for number in numbers {
+            self.wish_anew(id, number);
+        }
+        self.check_restored(now, id);
+        self.wake_session(id);
+    }
+
+    fn wish_anew(&mut self, id: SlotId, number: u32) {
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let (Some(leg), Some(wish)) = (&mut session.leg, session.wishes.get(number)) else {
+            return;
+        };
+        let invoke = leg.ask(Pending::Wish(number));
+        let at = (leg.number, leg.server);
+        let (operation, argument, leftover) =
+            (wish.operation, wish.argument.clone(), wish.leftover());
+        let after = leftover.map(|leftover| (leg.ask(Pending::Leftover), leftover));
+        self.ask_on_leg(id, at, invoke, operation, argument);
+        if let Some((invoke, (operation, argument))) = after
+            && let Some(bytes) =
+                self.write_for(id, |envelope| envelope.invoke(invoke, operation, &argument))
+        {
+            self.send_on_leg(at.0, at.1, bytes);
+        }
+    }
+
+    /// A wish is granted anew, or not.
+    pub(super) fn on_wish_answered(
+        &mut self,
+        now: Now,
+        id: SlotId,
+        number: u32,
+        message: &Message,
+    ) {
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        session.restoring = session.restoring.saturating_sub(1);
+        let served = match (message.kind(), message.body()) {
+            (Kind::Result, Some(body)) => session.wishes.served(number, &body).ok(),
+            (Kind::Result, None) => Some(Vec::new()),
+            (Kind::Invoke | Kind::Error | Kind::Reject, _) => None,
+        };
+        match served {
+            Some(events) => self.tell_differences(id, events),
+            None => self.not_granted(id, number),
+        }
+        self.check_restored(now, id);
+    }
+
+    /// A wish is not granted anew: it is none any longer, and the client hears of it.
+    fn not_granted(&mut self, id: SlotId, number: u32) {
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        self.stats.wishes_refused_anew += 1;
+        let event = session.wishes.refused(number);
+        self.tell_differences(id, event);
+    }
+
+    fn tell_differences(
+        &mut self,
+        id: SlotId,
+        events: impl IntoIterator<Item = (Operation, Piece)>,
+    ) {
+        for (operation, argument) in events {
+            let event = self.write_for(id, |envelope| envelope.event(operation, &argument));
+            if let Some(bytes) = event {
+                self.stats.client_differences += 1;
+                self.tell(id, bytes);
+            }
+        }
+    }
+
+    /// A server has had its time to grant what the client wants for good: it grants no more.
+    pub(super) fn give_wishes_up(&mut self, now: Now, id: SlotId) {
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let Some(leg) = &mut session.leg else { return };
+        let open = leg.pending.extract_if(.., |_, it| matches!(it, Pending::Wish(_)));
+        let open: Vec<Pending> = open.map(|(_, pending)| pending).collect();
+        for pending in open {
+            if let Pending::Wish(number) = pending {
+                self.not_granted(id, number);
+            }
+        }
+        if let Some(session) = self.clients.sessions.get_mut(id) {
+            session.restoring = 0;
+        }
+        self.check_restored(now, id);
+    }
+
+    /// Everything is as the client wants it: what it asked meanwhile goes on.
+    fn check_restored(&mut self, now: Now, id: SlotId) {
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        if session.restoring > 0 {
+            return;
+        }
+        session.gap = None;
+        session.restored_by = None;
+        let held = std::mem::take(&mut session.held);
+        self.stats.client_sessions_moved += 1;
+        for message in held {
+            self.pass_on(now, id, &message);
+        }
+    }
+
+    /// What a leg that is gone has not answered, where the session stands on another one, or on none.
+    pub(super) fn answer_pending(&mut self, now: Now, id: SlotId, pending: BTreeMap<i64, Pending>) {
+        self.settle_pending(id, pending);
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        if session.leg.is_some() && session.restoring == 0 {
+            let held = std::mem::take(&mut session.held);
+            for asked in held {
+                self.pass_on(now, id, &asked);
+            }
+        }
+    }
+
+    /// Answers what a server will not answer any more, by what it was (M10); what may be asked again
+    /// waits for that, before what was asked later.
+    fn settle_pending(&mut self, id: SlotId, pending: BTreeMap<i64, Pending>) {
+        let mut again = Vec::new();
+        for (_, pending) in pending {
+            let Pending::Client { id: invoke, operation, asked } = pending else { continue };
+            match (operation.class(), asked) {
+                (Class::Read | Class::Desired, Some(asked)) => again.push(asked),
+                (Class::Removal, Some(asked)) => {
+                    if let Some(session) = self.clients.sessions.get_mut(id) {
+                        // One that cannot be read takes nothing away.
+                        let _ = session.wishes.end(&asked);
+                    }
+                    self.tell_result(id, invoke, &removed(operation));
+                }
+                (Class::Connection | Class::Event, _) => {}
+                (Class::Act | Class::Read | Class::Desired | Class::Removal, _) => {
+                    self.stats.client_invokes_unknown_outcome += 1;
+                    self.tell_error_to(id, invoke, detail::INTERNAL, OUTCOME_UNKNOWN);
+                }
+            }
+        }
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        again.into_iter().rev().for_each(|asked| session.held.push_front(asked));
+    }
+
+    /// Leaves a leg without waiting any longer for what it owes.
+    pub(super) fn leave_with_answers(&mut self, id: SlotId, mut leg: Leg) {
+        let owed = std::mem::take(&mut leg.pending);
+        self.settle_pending(id, owed);
+        self.log_leg_off(id, leg);
+    }
+
+    /// A leg that owed answers has given them, or had its time.
+    pub(super) fn leave_old_leg(&mut self, id: SlotId) {
+        let old = self.clients.sessions.get_mut(id).and_then(|session| session.old.take());
+        if let Some((leg, _)) = old {
+            self.log_leg_off(id, leg);
+        }
+    }
+}
+
+/// What a server would have said to a removal.
+fn removed(operation: Operation) -> Piece {
+    if operation == Operation::UNSUBSCRIBE_PRESENCE {
+        return Piece::Sequence(vec![(Member::nth("iResult", 0), Piece::Integer(0))]);
+    }
+    Piece::Sequence(Vec::new())
+}

@@ -1,0 +1,286 @@
+//! The client plane where things come late, not at all, or not as they should: servers that let a
+//! session down halfway, clients that do what they should not, and two who make one user at once.
+
+use std::time::Duration;
+
+use frontdoor::ucsap::login::{Credentials, LoginOutcome, detail};
+use frontdoor::ucsap::{Encoding, Kind, Operation, Piece, cti};
+use frontdoor::ucserver::{ClientHome, ClientSettings, Mood};
+
+use crate::clients::{ENCODINGS, error_detail, other_than, pool};
+use crate::desk::clients::{Client, Fault, entrance};
+use crate::desk::{Ask, Desk};
+
+/// A session away from home, whose home is back and about to be moved to: with its client, the
+/// cross reference of its monitor, its home, and where it is.
+fn about_to_return() -> (Desk, Client, String, usize, usize) {
+    let mut desk = pool(3).open();
+    let (client, cross_ref) = desk.client_of(1, Encoding::Json, "anna");
+    let home = desk.current("anna");
+    desk.set_mood(home, Mood::Dead);
+    desk.pass(Duration::from_secs(2));
+    let away = other_than(&desk, home, "anna");
+    desk.events(&client);
+    desk.set_mood(home, Mood::Healthy);
+    (desk, client, cross_ref, home, away)
+}
+
+fn login_of(user: &str) -> Piece {
+    Credentials::basic(user, &ClientSettings::password_of(user))
+}
+
+fn line_of(user: &str) -> Piece {
+    cti::for_line(&ClientSettings::line_of(user))
+}
+
+#[test]
+fn what_the_left_server_has_not_granted_is_asked_of_the_next() {
+    for encoding in ENCODINGS {
+        let mut desk = pool(3).open();
+        let (mut client, first) = desk.client_of(1, encoding, "anna");
+        let home = desk.current("anna");
+        desk.set_mood(home, Mood::Dead);
+        desk.pass(Duration::from_secs(2));
+        let away = other_than(&desk, home, "anna");
+        desk.set_mood(home, Mood::Healthy);
+        desk.clients.faults.insert(away, Fault::Late);
+        let start = desk.say(&mut client, Operation::MONITOR_START, &line_of("anna"));
+        let stop = desk.say(&mut client, Operation::MONITOR_STOP, &cti::for_monitor(&first));
+        let read = desk.say(&mut client, Operation::SNAPSHOT_LINE, &line_of("anna"));
+        desk.pass(Duration::from_secs(60));
+        assert_eq!(desk.current("anna"), home);
+        desk.let_through();
+        let started = desk.answer_for(&client, start).expect("the next server has granted it");
+        let (second, _) =
+            cti::cross_ref_of_result(Operation::MONITOR_START, &started.body().unwrap())
+                .unwrap()
+                .unwrap();
+        assert_eq!(desk.answer_for(&client, stop).unwrap().kind(), Kind::Result);
+        assert_eq!(desk.answer_for(&client, read).unwrap().kind(), Kind::Result);
+        assert!(desk.answer_for(&client, start).is_none(), "once is enough");
+        assert_eq!(desk.monitors(home), 1, "the one that was stopped is not made anew");
+        desk.events(&client);
+        desk.ring(home, "anna");
+        assert_eq!(desk.events(&client), [(Operation::CALL_CHANGED, Some(second.clone()))]);
+        desk.invoke(&mut client, Operation::MONITOR_STOP, &cti::for_monitor(&second));
+        assert_eq!(desk.monitors(home), 0);
+    }
+}
+
+#[test]
+fn what_was_done_on_the_left_server_is_its_own_to_answer() {
+    let (mut desk, mut client, _, home, away) = about_to_return();
+    desk.clients.faults.insert(away, Fault::Late);
+    let read = desk.say(&mut client, Operation::SNAPSHOT_LINE, &line_of("anna"));
+    let asked = |desk: &Desk, server: usize| {
+        let asked = desk.clients.asked.iter();
+        asked
+            .filter(|(_, at, it)| *at == server && it.operation() == Operation::SNAPSHOT_LINE)
+            .count()
+    };
+    while desk.current("anna") != home || desk.logins(home).is_empty() {
+        desk.pass(Duration::from_millis(100));
+    }
+    desk.let_through();
+    assert_eq!(desk.answer_for(&client, read).unwrap().kind(), Kind::Result);
+    desk.pass(Duration::from_secs(10));
+    assert_eq!((asked(&desk, away), asked(&desk, home)), (1, 0));
+}
+
+#[test]
+fn a_server_that_never_answers_a_leg_is_tried_again_and_others_get_on() {
+    let mut desk = pool(2).open();
+    let (client, _) = desk.client_of(1, Encoding::Ber, "anna");
+    let home = desk.current("anna");
+    let other = 1 - home;
+    desk.clients.faults.insert(other, Fault::Deaf);
+    desk.set_mood(home, Mood::Dead);
+    desk.pass(Duration::from_secs(15));
+    assert_eq!((desk.current("anna"), desk.logins(other)), (other, vec![]));
+    assert_eq!(&*desk.sessions("anna")[0].standing, "moving");
+    desk.let_through();
+    desk.pass(Duration::from_secs(15));
+    assert_eq!((desk.closed_at(&client), desk.logins(other)), (None, vec!["anna".to_owned()]));
+    assert!(desk.door.stats().legs_lost > 1, "it was given up once");
+}
+
+#[test]
+fn a_negotiation_that_a_server_leaves_unanswered_is_shown_to_another() {
+    let mut desk = pool(3).open();
+    let mut client = Client::new(1, Encoding::Json);
+    for server in 0..3 {
+        desk.clients.faults.insert(server, Fault::Deaf);
+    }
+    let argument = client.negotiation.piece("PC");
+    let id = desk.say(&mut client, Operation::NEGOTIATE, &argument);
+    let first = desk.clients.asked.last().unwrap().1;
+    desk.clients.faults.retain(|server, _| *server == first);
+    desk.pass(Duration::from_secs(12));
+    assert_eq!(desk.answer_for(&client, id).unwrap().kind(), Kind::Result);
+    assert_ne!(desk.clients.asked.last().unwrap().1, first);
+    // The same with a login.
+    let at = desk.clients.asked.last().unwrap().1;
+    desk.clients.faults = (0..3).map(|server| (server, Fault::DeafTo(Operation::LOGIN))).collect();
+    let login = desk.say(&mut client, Operation::LOGIN, &login_of("anna"));
+    desk.pass(Duration::from_secs(25));
+    let answer = desk.answer_for(&client, login).expect("nobody waits for ever");
+    let outcome = LoginOutcome::read(&answer.body().unwrap()).unwrap();
+    assert!(matches!(outcome, LoginOutcome::Busy { .. }), "{outcome:?}");
+    // And that server would not look at another login by the same leg.
+    desk.clients.faults.clear();
+    let outcome = desk.log_in(&mut client, "anna");
+    assert!(matches!(outcome, LoginOutcome::Succeeded { .. }), "{outcome:?}, first shown {at}");
+}
+
+#[test]
+fn wishes_that_are_never_granted_hold_nobody_up() {
+    let (mut desk, mut client, cross_ref, home, _) = about_to_return();
+    desk.clients.faults.insert(home, Fault::DeafTo(Operation::MONITOR_START));
+    while desk.logins(home).is_empty() {
+        desk.pass(Duration::from_millis(100));
+    }
+    assert_eq!(desk.events(&client), []);
+    let early = desk.say(&mut client, Operation::SNAPSHOT_LINE, &line_of("anna"));
+    desk.pass(Duration::from_secs(11));
+    assert_eq!(error_detail(&desk.answer_for(&client, early).unwrap()), detail::INTERNAL);
+    desk.pass(Duration::from_secs(20));
+    assert_eq!(desk.events(&client), [(Operation::MONITOR_STOPPED, Some(cross_ref))]);
+    desk.clients.faults.clear();
+    let late = desk.invoke(&mut client, Operation::SNAPSHOT_LINE, &line_of("anna"));
+    assert_eq!(late.kind(), Kind::Result);
+    desk.watch(&mut client, "anna");
+    assert_eq!(&*desk.sessions("anna")[0].standing, "settled");
+}
+
+#[test]
+fn a_login_that_could_not_be_recorded_may_be_tried_again_on_the_same_connection() {
+    let mut desk = pool(2).open();
+    let mut client = Client::new(1, Encoding::Ber);
+    desk.negotiate(&mut client);
+    desk.disk_is_full = true;
+    let outcome = desk.log_in(&mut client, "anna");
+    assert!(matches!(outcome, LoginOutcome::Busy { .. }), "{outcome:?}");
+    desk.disk_is_full = false;
+    let outcome = desk.log_in(&mut client, "anna");
+    assert!(matches!(outcome, LoginOutcome::Succeeded { .. }), "{outcome:?}");
+    assert_eq!(desk.logins(desk.current("anna")), ["anna"]);
+}
+
+#[test]
+fn one_login_at_a_time() {
+    let mut desk = pool(2).open();
+    let mut client = Client::new(1, Encoding::Json);
+    desk.negotiate(&mut client);
+    desk.disk_waits = true;
+    let first = desk.say(&mut client, Operation::LOGIN, &login_of("anna"));
+    let second = desk.invoke(&mut client, Operation::LOGIN, &login_of("bert"));
+    assert_eq!(error_detail(&second), detail::ALREADY_AUTHENTICATED);
+    desk.write_disk();
+    assert_eq!(desk.answer_for(&client, first).unwrap().kind(), Kind::Result);
+    let argument = client.negotiation.piece("PC");
+    let again = desk.invoke(&mut client, Operation::NEGOTIATE, &argument);
+    assert_eq!(error_detail(&again), detail::ALREADY_AUTHENTICATED);
+    assert_eq!(desk.sessions("anna").len(), 1);
+    let shown = desk.clients.asked.iter().filter(|(.., it)| it.operation() == Operation::LOGIN);
+    assert_eq!(shown.count(), 1, "no server hears of what the door can answer itself");
+}
+
+#[test]
+fn a_client_keeps_the_encoding_it_began_with() {
+    let mut desk = pool(2).open();
+    let (mut client, _) = desk.client_of(1, Encoding::Ber, "anna");
+    client.encoding = Encoding::Json;
+    desk.say(&mut client, Operation::SNAPSHOT_LINE, &line_of("anna"));
+    assert!(desk.closed_at(&client).is_some());
+    assert_eq!(desk.door.stats().rose_malformed, 1);
+}
+
+#[test]
+fn a_session_follows_where_its_next_server_sends_it() {
+    let taken_by = |redirecting: Option<(usize, usize)>| {
+        let mut desk = pool(3).open();
+        let (client, cross_ref) = desk.client_of(1, Encoding::Json, "anna");
+        let home = desk.current("anna");
+        if let Some((from, to)) = redirecting {
+            let belongs = ClientHome::At(entrance(to).to_string());
+            desk.servers[from].client_belongs("anna", Some(belongs));
+            desk.set_mood(from, Mood::StrictHome);
+        }
+        desk.set_mood(home, Mood::Dead);
+        desk.pass(Duration::from_secs(10));
+        assert_eq!(desk.closed_at(&client), None);
+        let now = other_than(&desk, home, "anna");
+        assert_eq!(desk.logins(now), ["anna"]);
+        desk.ring(now, "anna");
+        assert_eq!(desk.events(&client), [(Operation::CALL_CHANGED, Some(cross_ref))]);
+        (home, now, desk.door.stats().redirects_followed)
+    };
+    let (home, next, followed) = taken_by(None);
+    assert_eq!(followed, 0);
+    let third = 3 - home - next;
+    assert_eq!(taken_by(Some((next, third))), (home, third, 1));
+}
+
+#[test]
+fn a_session_that_is_sent_to_nowhere_is_closed() {
+    let mut desk = pool(2).open();
+    let (client, _) = desk.client_of(1, Encoding::Ber, "anna");
+    let home = desk.current("anna");
+    let belongs = ClientHome::At("203.0.113.1:7222".into());
+    desk.servers[1 - home].client_belongs("anna", Some(belongs));
+    desk.set_mood(1 - home, Mood::StrictHome);
+    desk.set_mood(home, Mood::Dead);
+    desk.pass(Duration::from_secs(20));
+    assert!(desk.closed_at(&client).is_some());
+    assert!(desk.door.stats().redirects_refused > 0);
+}
+
+#[test]
+fn a_phone_and_a_client_make_one_user_whichever_is_first() {
+    let user = "sip:anna@example.com";
+    let phone = || Ask::register("anna").contact("<sip:anna@198.51.100.1:5060>");
+    for order in ["phone", "client", "at once", "at once, the client first"] {
+        let mut desk = pool(3).open();
+        let mut client = Client::new(1, Encoding::Ber);
+        desk.negotiate(&mut client);
+        desk.disk_waits = order.starts_with("at once");
+        let is_phone_first = !order.ends_with("client") && !order.ends_with("client first");
+        if is_phone_first {
+            desk.send(&phone());
+        }
+        let login = desk.say(&mut client, Operation::LOGIN, &login_of("anna@example.com"));
+        if !is_phone_first {
+            desk.send(&phone());
+        }
+        desk.write_disk();
+        desk.pass(Duration::from_secs(1));
+        assert_eq!(desk.answer_to(&phone()).and_then(|it| it.status()), Some(200), "{order}");
+        let answer = desk.answer_for(&client, login).unwrap();
+        let outcome = LoginOutcome::read(&answer.body().unwrap()).unwrap();
+        assert!(matches!(outcome, LoginOutcome::Succeeded { .. }), "{order}: {outcome:?}");
+        let status = desk.user(user);
+        assert_eq!((status.bindings.len(), status.sessions.len()), (1, 1), "{order}");
+        let at = desk.current(user);
+        assert_eq!((desk.held_by(at).len(), desk.logins(at).len()), (1, 1), "{order}");
+        assert_eq!(desk.door.stats().users_adopted, 1, "{order}");
+    }
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed_and_counted_and_silent_ones_are_nobodys_loss() {
+    let mut plan = pool(2);
+    plan.settings.clients.limits.connections = 1;
+    let mut desk = plan.open();
+    let (first, _) = desk.client_of(1, Encoding::Ber, "anna");
+    let mut second = Client::new(2, Encoding::Ber);
+    let argument = second.negotiation.piece("PC");
+    for _ in 0..2 {
+        desk.say(&mut second, Operation::NEGOTIATE, &argument);
+    }
+    assert!(desk.closed_at(&second).is_some() && desk.closed_at(&first).is_none());
+    assert_eq!(desk.door.stats().client_connections_shed, 1);
+    let silent = Client::new(3, Encoding::Json);
+    let unreachable = desk.door.stats().unreachable;
+    desk.client_hangs_up(&silent);
+    assert_eq!(desk.door.stats().unreachable, unreachable);
+}
