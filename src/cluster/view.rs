@@ -134,6 +134,11 @@ impl ServerView {
         self.planes.iter().filter(dead).map(|seen| seen.plane)
     }
 
+    /// Whether it answers on this plane, as far as is known.
+    pub fn is_alive_on(&self, plane: Plane) -> bool {
+        self.planes.iter().any(|seen| seen.plane == plane && seen.state == PlaneState::Alive)
+    }
+
     /// Whether nothing can be done there now: down, or under maintenance and not answering.
     pub const fn is_dead(&self) -> bool {
         match self.state {

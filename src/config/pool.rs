@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use crate::cluster::{BindingAddress, Gate, HealthDocumentUse, Planes, Server, Version};
+use crate::cluster::{BindingAddress, Gate, HealthDocumentUse, Plane, Planes, Server, Version};
 use crate::config::address::Address;
 use crate::config::check::check_header_text;
 use crate::config::fit;
@@ -242,8 +242,8 @@ fn server(
     let server = Server {
         sip: sip.get_ref().address,
         transport: sip.get_ref().transport,
+        planes: clients.map_or(Planes::SIP, |_| Planes::SIP.with(Plane::Client)),
         clients,
-        planes: Planes::SIP,
         capacity: capacity?,
         version,
         site: raw.site.as_deref().map(Arc::from),

@@ -330,6 +330,10 @@ fn which_planes_count_is_said_by_name() {
     assert_eq!(config.health.planes, Planes::SIP.with(Plane::Client));
     assert_eq!(parse(GOOD).unwrap().health.planes, Planes::ALL);
     assert!(config.servers.iter().all(|server| server.planes == Planes::SIP));
+    let with_clients =
+        GOOD.replacen("[[servers]]\n", "[[servers]]\nclients = \"127.0.0.1:7222\"\n", 1);
+    let planes = parse(&with_clients).unwrap().servers.first().map(|server| server.planes);
+    assert_eq!(planes, Some(Planes::SIP.with(Plane::Client)));
 }
 
 #[test]

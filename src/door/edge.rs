@@ -290,7 +290,7 @@ impl Door {
     }
 
     pub(super) fn on_closed(&mut self, now: Now, flow: Flow, refused: bool) {
-        if self.on_rose_closed(now, flow) {
+        if self.on_rose_closed(now, flow, refused) {
             return;
         }
         // A client that has said nothing yet is nobody's loss.

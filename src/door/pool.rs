@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cluster::document::{Document, DocumentFault};
 use crate::cluster::health::{Observation, Wanted};
-use crate::cluster::{Plane, PlaneState, ServerId, State};
+use crate::cluster::{Plane, PlaneState, ServerId, ServerView, State};
 use crate::directory::UserId;
 use crate::door::binding::{Step, Trouble};
 use crate::door::slots::SlotId;
@@ -55,9 +55,9 @@ impl Door {
         while let Some(wanted) = self.health.poll() {
             match wanted {
                 Wanted::Probe(server, Plane::Sip) => self.probe(now, server),
-                Wanted::Probe(server, Plane::Csta | Plane::Client) => {
-                    self.probe_client(now, server);
-                }
+                Wanted::Probe(server, Plane::Client) => self.probe_client(now, server),
+                // No server has that plane yet.
+                Wanted::Probe(_, Plane::Csta) => {}
                 Wanted::Fetch(server) => self.outputs.push_back(Output::Fetch(server)),
                 Wanted::Changed { server, from, to } => {
                     self.on_server_changed(now, server, from, to);
@@ -95,6 +95,12 @@ impl Door {
         }
     }
 
+    /// Whether a server was failed when the pool was looked at last; a door that has only just begun
+    /// has not looked yet.
+    fn was_dead(&self, server: ServerId) -> bool {
+        self.seen.servers.get(server.index()).is_some_and(ServerView::is_dead)
+    }
+
     /// One OPTIONS, not retransmitted: the next probe is its retransmission.
     fn probe(&mut self, now: Now, server: ServerId) {
         let probe = self.probes.start(server, now.uptime);
@@ -119,10 +125,6 @@ impl Door {
             .finish();
         self.send(flow, bytes);
     }
-
-    /// Asks on the client plane, one `asnCheckConnection`. No configuration gives a server that plane
-    /// yet, so nothing comes here.
-    fn probe_client(&self, _now: Now, _server: ServerId) {}
 
     /// Takes the answer to a probe; `false` if it is an answer to something else.
     pub(super) fn on_probe_answered(
@@ -183,7 +185,7 @@ impl Door {
     fn on_server_changed(&mut self, now: Now, server: ServerId, from: State, to: State) {
         let view = self.view();
         let dead = view.server(server).is_dead();
-        let was_dead = from == State::Down || self.seen.server(server).is_dead();
+        let was_dead = from == State::Down || self.was_dead(server);
         let event = Event::ServerChanged {
             server: self.server_name(server),
             from,
@@ -225,7 +227,7 @@ impl Door {
         let seen = view.server(server);
         let proof = seen.planes.iter().find(|it| it.plane == plane).and_then(|it| it.proof);
         self.emit(Event::PlaneChanged { server: self.server_name(server), plane, from, to, proof });
-        let was_down = self.seen.server(server).is_dead() || seen.is_dead();
+        let was_down = self.was_dead(server) || seen.is_dead();
         let back = (from, to) == (PlaneState::Dead, PlaneState::Alive);
         if back && plane == Plane::Sip && !was_down {
             let there = self.registered_at(server);

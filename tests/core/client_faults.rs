@@ -284,3 +284,43 @@ fn connections_beyond_the_limit_are_closed_and_counted_and_silent_ones_are_nobod
     desk.client_hangs_up(&silent);
     assert_eq!(desk.door.stats().unreachable, unreachable);
 }
+
+/// What is shown of the client plane of a server.
+fn client_plane(desk: &Desk, server: usize) -> String {
+    let status = desk.door.status(desk.now);
+    let plane = status.servers[server].planes.iter().find(|it| &*it.plane == "client");
+    plane.expect("it serves clients").state.to_string()
+}
+
+#[test]
+fn a_server_that_serves_phones_alone_loses_its_users_in_time_and_one_that_is_deaf_for_a_moment_does_not()
+ {
+    for (deaf_for, moves) in [(3, false), (60, true)] {
+        let mut desk = pool(3).open();
+        let (client, _) = desk.client_of(1, Encoding::Ber, "anna");
+        let home = desk.current("anna");
+        assert_eq!(client_plane(&desk, home), "alive");
+        desk.clients.faults.insert(home, Fault::Deaf);
+        desk.pass(Duration::from_secs(deaf_for));
+        assert_eq!(client_plane(&desk, home), "dead");
+        assert_eq!(desk.current("anna") != home, moves, "deaf for {deaf_for} s");
+        desk.let_through();
+        desk.pass(Duration::from_secs(5));
+        assert_eq!(client_plane(&desk, home), "alive", "it is asked on another connection");
+        assert_eq!(desk.closed_at(&client), None);
+        desk.pass(Duration::from_secs(60));
+        assert_eq!(desk.current("anna"), home);
+        assert_eq!(desk.logins(home), ["anna"]);
+    }
+}
+
+#[test]
+fn a_door_that_begins_while_an_entrance_refuses_knows_it_and_serves_the_others() {
+    let mut plan = pool(2);
+    plan.settings.health.planes = frontdoor::cluster::Planes::SIP;
+    let mut desk = plan.open_at_once();
+    desk.clients.faults.insert(0, Fault::Deaf);
+    desk.pass(Duration::from_secs(5));
+    desk.client_of(1, Encoding::Json, "anna");
+    assert_eq!(desk.current("anna"), 1, "a server that does not answer is shown to nobody");
+}

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use frontdoor::cluster::{BindingAddress, ServerId};
+use frontdoor::cluster::{BindingAddress, Plane, Planes, ServerId};
 use frontdoor::directory::record::{Change, Failed, Record, Recorded, UserRecord};
 use frontdoor::door::{
     BindingStatus, Command, Door, Input, Listener, Output, Settings, Side, UserStatus,
@@ -102,6 +102,7 @@ pub(crate) fn plan(servers: usize) -> Plan {
     settings.sip.trusted_networks.push("2001:db8::/32".parse().unwrap());
     for (index, server) in settings.servers.iter_mut().enumerate() {
         server.clients = Some(clients::entrance(index));
+        server.planes = Planes::SIP.with(Plane::Client);
     }
     let servers = (0..servers)
         .map(|index| ucserver::Settings {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::cluster::Plane;
+use crate::cluster::health::Observation;
 use crate::door::clients::Connection;
 use crate::door::clients::front::NOBODY_THERE;
 use crate::door::clients::login::Refusal;
@@ -64,7 +66,8 @@ impl Door {
         }
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         if let Some(late) = session.next.as_ref().filter(|leg| leg.until <= now.uptime) {
-            let number = late.number;
+            let (number, server) = (late.number, late.server);
+            self.health.observe(now.uptime, server, Observation::TimedOut(Plane::Client));
             self.lose_leg(now, number);
         }
         let Some(session) = self.clients.sessions.get_mut(id) else { return };

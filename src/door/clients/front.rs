@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::cluster::ServerId;
+use crate::cluster::{Plane, ServerId};
 use crate::door::clients::session::{Negotiated, Session, Stage};
 use crate::door::clients::{Connection, Security};
 use crate::door::slots::SlotId;
@@ -26,7 +26,11 @@ impl Door {
         let parsed = Message::parse(message);
         if let Some(number) = flow.connection.own_number() {
             match parsed {
-                Ok(message) => self.on_server_message(now, number, &message),
+                Ok(message) => {
+                    if !self.on_client_probe_answered(now, number, &message) {
+                        self.on_server_message(now, number, &message);
+                    }
+                }
                 Err(_) => {
                     self.stats.rose_malformed += 1;
                     self.lose_leg(now, number);
@@ -61,8 +65,12 @@ impl Door {
     }
 
     /// A client's connection, or one of our legs, has ended; `false` if it was neither.
-    pub(in crate::door) fn on_rose_closed(&mut self, now: Now, flow: Flow) -> bool {
+    pub(in crate::door) fn on_rose_closed(&mut self, now: Now, flow: Flow, refused: bool) -> bool {
+        if self.on_client_probe_closed(now, flow, refused) {
+            return true;
+        }
         if let Some(number) = flow.connection.own_number() {
+            self.observe_lost_leg(now, number, refused);
             self.on_leg_closed(now, number);
             return true;
         }
@@ -211,25 +219,29 @@ impl Door {
         }
     }
 
-    /// The server a client is shown before it is known whose it is; others if some were in vain.
+    /// The server a client is shown before it is known whose it is: that of its device's last user,
+    /// else the best, else any; after `tried` in vain the next. Those whose entrance for clients is
+    /// known to answer go first.
     fn server_for_stranger(&self, device: &str, tried: usize) -> Option<ServerId> {
-        let serves = |server: ServerId| {
-            self.view().server(server).serves_its_users()
-                && self.settings.servers[server.index()].clients.is_some()
-        };
+        let view = self.view();
         let known = self.clients.devices.users.get(device);
-        let current = known.and_then(|user| self.current(*user)).filter(|server| serves(*server));
-        if let (Some(current), 0) = (current, tried) {
-            return Some(current);
-        }
+        let current = known.and_then(|user| self.current(*user));
         let policy = &self.settings.decision.placement;
-        let best = placement::place_stranger(device, &self.view(), &self.directory, policy).ok();
-        if let (Some(best), 0) = (best.filter(|best| serves(*best)), tried) {
-            return Some(best);
+        let best = placement::place_stranger(device, &view, &self.directory, policy).ok();
+        let mut candidates: Vec<ServerId> = current.into_iter().chain(best).collect();
+        for (server, _) in view.iter() {
+            if !candidates.contains(&server) {
+                candidates.push(server);
+            }
         }
-        let servers = (0..self.settings.servers.len() as u16).map(ServerId);
-        let all: Vec<ServerId> = servers.filter(|server| serves(*server)).collect();
-        all.get(tried % all.len().max(1)).copied()
+        candidates.dedup();
+        candidates.retain(|server| {
+            let has_entrance = self.settings.servers[server.index()].clients.is_some();
+            has_entrance && view.server(*server).serves_its_users()
+        });
+        candidates.sort_by_key(|server| !view.server(*server).is_alive_on(Plane::Client));
+        let count = candidates.len().max(1);
+        candidates.get(tried % count).copied()
     }
 
     pub(super) fn tell_busy_to_negotiation(&mut self, id: SlotId) {

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::cluster::ServerId;
+use crate::cluster::health::Observation;
+use crate::cluster::{Plane, ServerId};
 use crate::door::clients::session::{Leg, Pending, Stage, Which};
 use crate::door::slots::SlotId;
 use crate::door::{Door, Output};
@@ -60,7 +61,7 @@ impl Door {
         self.outputs.push_back(Output::Send { flow, bytes });
     }
 
-    fn flow_of_leg(&self, number: u64, server: ServerId) -> Option<Flow> {
+    pub(super) fn flow_of_leg(&self, number: u64, server: ServerId) -> Option<Flow> {
         let remote = self.settings.servers.get(server.index())?.clients?;
         let connection = ConnectionId::own(number);
         Some(Flow { listener: ListenerId::NONE, transport: Transport::Tcp, remote, connection })
@@ -96,6 +97,17 @@ impl Door {
             self.outputs.push_back(Output::Close { flow });
         }
         self.on_leg_closed(now, number);
+    }
+
+    /// Health hears of a leg that its server's host refused, and that of one that was lost later,
+    /// which need not be more than one session's end, it had better look.
+    pub(super) fn observe_lost_leg(&mut self, now: Now, number: u64, refused: bool) {
+        let Some((id, server)) = self.clients.server_of_leg(number) else { return };
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let Some((_, leg)) = session.leg_mut(number) else { return };
+        let seen =
+            if refused && leg.is_new() { Observation::Refused } else { Observation::Unreachable };
+        self.health.observe(now.uptime, server, seen(Plane::Client));
     }
 
     /// A leg is gone, and with it what a server knew by it.

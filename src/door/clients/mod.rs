@@ -17,6 +17,7 @@
 //! | `moves` | a server is gone, or the user is elsewhere: another leg, the same session |
 //! | `restore` | what the client had is made anew there, and what the last server owes answered |
 //! | `due` | what time brings |
+//! | `probe` | whether servers serve clients |
 //! | `session`, `wishes` | what is known of a session, and what its client wants for good |
 //! | `settings` | what the plane is told at start |
 
@@ -26,6 +27,7 @@ mod legs;
 mod login;
 mod moves;
 mod picture;
+mod probe;
 mod relay;
 mod restore;
 mod session;
@@ -39,6 +41,7 @@ use smallvec::SmallVec;
 
 use crate::cluster::ServerId;
 use crate::directory::UserId;
+use crate::door::clients::probe::Probes;
 use crate::door::clients::session::Session;
 use crate::door::pacer::Pacer;
 use crate::door::slots::{SlotId, Slots};
@@ -62,6 +65,7 @@ pub(crate) struct Clients {
     /// By server.
     lanes: Vec<Lane>,
     devices: Devices,
+    probes: Probes,
     /// Connections that were closed last, the oldest first.
     closed: VecDeque<ConnectionId>,
 }
@@ -134,6 +138,7 @@ impl Clients {
             waiting: BTreeSet::new(),
             lanes: std::iter::repeat_with(lane).take(servers).collect(),
             devices: Devices::default(),
+            probes: Probes::new(servers),
             closed: VecDeque::new(),
         }
     }

@@ -172,6 +172,11 @@ impl Leg {
         Self { number, server, pending: BTreeMap::new(), paced, until }
     }
 
+    /// Whether its server has said nothing yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.pending.values().any(|pending| matches!(pending, Pending::Negotiate))
+    }
+
     /// Whether its server has been shown a login that it has not answered.
     pub(crate) fn is_asked_who(&self) -> bool {
         self.pending.values().any(|pending| matches!(pending, Pending::Login))

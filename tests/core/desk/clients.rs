@@ -202,7 +202,9 @@ impl Desk {
             Some(Fault::DeafTo(operation)) => kind.operation() == operation,
             Some(Fault::Late) | None => false,
         };
-        self.clients.asked.push((self.now.uptime, server, kind));
+        if kind.operation() != Operation::CHECK_CONNECTION {
+            self.clients.asked.push((self.now.uptime, server, kind));
+        }
         if is_deaf {
             return;
         }
