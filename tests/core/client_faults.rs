@@ -324,3 +324,56 @@ fn a_door_that_begins_while_an_entrance_refuses_knows_it_and_serves_the_others()
     desk.client_of(1, Encoding::Json, "anna");
     assert_eq!(desk.current("anna"), 1, "a server that does not answer is shown to nobody");
 }
+
+#[test]
+fn a_session_that_nobody_serves_for_too_long_is_closed_once() {
+    let mut plan = pool(1);
+    plan.settings.clients.gap_max = Duration::from_secs(30);
+    plan.settings.decision.disable_automatic_user_distribution = true;
+    plan.settings.decision.grace = Duration::from_secs(86_400);
+    let mut desk = plan.open();
+    let (client, _) = desk.client_of(1, Encoding::Ber, "anna");
+    desk.set_mood(0, Mood::Dead);
+    desk.pass(Duration::from_secs(29));
+    assert_eq!(desk.closed_at(&client), None);
+    desk.pass(Duration::from_secs(15));
+    assert!(desk.closed_at(&client).is_some());
+    assert_eq!(desk.door.stats().client_sessions_closed, 1);
+}
+
+#[test]
+fn a_leg_that_is_lost_before_all_wishes_are_granted_begins_anew() {
+    let (mut desk, client, cross_ref, home, away) = about_to_return();
+    desk.clients.faults.insert(home, Fault::DeafTo(Operation::MONITOR_START));
+    while desk.logins(home).is_empty() {
+        desk.pass(Duration::from_millis(100));
+    }
+    desk.set_mood(home, Mood::Dead);
+    desk.clients.faults.clear();
+    desk.pass(Duration::from_secs(60));
+    assert_eq!((desk.current("anna"), desk.closed_at(&client)), (away, None));
+    desk.events(&client);
+    desk.ring(away, "anna");
+    assert_eq!(desk.events(&client), [(Operation::CALL_CHANGED, Some(cross_ref))]);
+}
+
+#[test]
+fn two_who_log_in_at_once_do_not_share_the_last_place() {
+    let mut plan = pool(1);
+    plan.settings.servers[0].capacity = 1;
+    let mut desk = plan.open();
+    let mut clients = [Client::new(1, Encoding::Ber), Client::new(2, Encoding::Json)];
+    clients.iter_mut().for_each(|client| drop(desk.negotiate(client)));
+    desk.clients.faults.insert(0, Fault::Late);
+    let users = ["anna", "bert"];
+    let [first, second] =
+        [0, 1].map(|it| desk.say(&mut clients[it], Operation::LOGIN, &login_of(users[it])));
+    desk.let_through();
+    let mut outcome = |client: &Client, id| {
+        let answer = desk.answer_for(client, id).unwrap();
+        LoginOutcome::read(&answer.body().unwrap()).unwrap()
+    };
+    assert!(matches!(outcome(&clients[0], first), LoginOutcome::Succeeded { .. }));
+    assert!(matches!(outcome(&clients[1], second), LoginOutcome::Busy { .. }));
+    assert_eq!(desk.logins(0), ["anna"], "nor does whoever was let in stay there");
+}

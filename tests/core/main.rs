@@ -11,6 +11,7 @@
 )]
 
 mod along_the_path;
+mod client;
 mod client_faults;
 mod clients;
 mod commands;

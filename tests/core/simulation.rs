@@ -1,5 +1,5 @@
 //! A world by seed: a pool of two to five servers, users with one to three phones, a network that
-//! loses, doubles and reorders, servers in every mood and with lying health documents, a door that
+//! loses, doubles and reorders, clients beside the phones in most worlds, servers in every mood and with lying health documents, a door that
 //! is killed, a disk that is full, clocks that jump, telephone systems that are lost, documents that
 //! come by themselves and late, operators who pause and send. Half of the
 //! seeds are five hasty minutes, the other half an hour in which users also come home.
@@ -15,13 +15,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use frontdoor::cluster::Ties;
+use frontdoor::cluster::{Plane, Planes, Ties};
 use frontdoor::door::{Command, Pace, Settings, TelephoneSystem};
 use frontdoor::recovery;
 use frontdoor::ucserver::Mood;
 
+use crate::client::Client;
 use crate::phone::Act;
-use crate::world::{Weather, World, settings};
+use crate::world::{Weather, World, entrance, settings};
 
 /// A few for whoever changes something; `tests/run` plays thousands, optimised.
 const SEEDS: u64 = 24;
@@ -147,6 +148,14 @@ fn plot(seed: u64, rng: &mut fastrand::Rng) -> Plot {
     let roomy = rng.u32(0..4) > 0;
     let capacity = if roomy { 1_000 } else { (users as u32 * 3 / 2).div_ceil(servers as u32) + 1 };
     let mut settings = settings(servers, capacity);
+    // Drawn beside the rest, so that a seed makes the same world as ever.
+    let with_clients = fastrand::Rng::with_seed(seed ^ 0xC11E).u32(0..4) > 0;
+    if with_clients {
+        for (place, server) in settings.servers.iter_mut().enumerate() {
+            server.clients = Some(entrance(place));
+            server.planes = Planes::SIP.with(Plane::Client);
+        }
+    }
     let alike = tie(&mut settings, &mut fastrand::Rng::with_seed(!seed));
     settings.recovery = recovery::Policy {
         hold: Duration::from_secs(rng.u64(0..90)),
@@ -217,7 +226,16 @@ fn play(seed: u64, verbose: bool) -> Tally {
             world.add_phone(&format!("sip:u{user}@example.com"));
         }
     }
+    if world.settings.servers[0].clients.is_some() {
+        let mut clients = fastrand::Rng::with_seed(seed ^ 0xC11E);
+        for user in 0..users {
+            for _ in 0..clients.u32(0..3) {
+                world.add_client(&format!("u{user}@example.com"));
+            }
+        }
+    }
     let mut tally = Tally::default();
+    let mut people = fastrand::Rng::with_seed(seed ^ 0x9E0);
     let storm_ends = world.now.uptime + storm;
     while world.now.uptime < storm_ends {
         let pause = Duration::from_millis(rng.u64(200..pause_max_ms));
@@ -230,6 +248,9 @@ fn play(seed: u64, verbose: bool) -> Tally {
             let phone = rng.usize(0..world.phones.len());
             world.check_explained(&world.phones[phone].aor.clone());
             world.check_left(roomy && alike);
+        }
+        for _ in 0..users / 4 {
+            use_client(&mut world, &mut people);
         }
         let fault = misfortune(&mut world, &mut rng, &mut tally);
         if verbose {
@@ -263,6 +284,8 @@ fn play(seed: u64, verbose: bool) -> Tally {
             && status.servers.iter().all(|server| server.in_flight == 0)
     });
     world.check_reachable();
+    world.run_until(Duration::from_secs(120), |world| world.are_clients_settled());
+    world.check_clients();
     world.check_shown();
     for system in world.door().status(world.now).telephone_systems {
         assert_eq!((system.in_flight, system.queued), (0, 0), "{system:?}");
@@ -295,6 +318,8 @@ fn calm(world: &mut World) {
         }
         world.lies[server] = None;
         world.cut_off[server] = false;
+        // Whoever is in a call is not brought home (B1).
+        world.end_calls(server);
     }
     world.disk_full = false;
     if world.door.is_none() {
@@ -403,6 +428,22 @@ fn misfortune(world: &mut World, rng: &mut fastrand::Rng, tally: &mut Tally) -> 
             world.phone_acts(phone, Act::Query);
             format!("phone {phone} asks")
         }
+    }
+}
+
+/// Somebody uses a client.
+fn use_client(world: &mut World, rng: &mut fastrand::Rng) {
+    if world.clients.is_empty() {
+        return;
+    }
+    let client = rng.usize(0..world.clients.len());
+    let number = format!("+49{}", rng.u64(..));
+    match rng.u32(0..12) {
+        0 => world.switch_client(client),
+        11 => world.end_calls(rng.usize(0..world.servers.len())),
+        1..=3 => world.client_acts(client, |client, now| Some(client.dials(now, &number))),
+        4..=5 => world.client_acts(client, Client::watches_anew),
+        _ => world.client_acts(client, |client, now| Some(client.reads(now))),
     }
 }
 

@@ -1,4 +1,7 @@
-//! A world that runs to its next event: door, store, servers, phones, and the network between.
+//! A world that runs to its next event: door, store, servers, phones, clients, and the network
+//! between.
+
+mod clients;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -27,7 +30,11 @@ use frontdoor::sip::{ConnectionId, Flow, HeaderName, ListenerId, Message, Transp
 use frontdoor::store::{Memory, Store};
 use frontdoor::ucserver::{self, Mood, UcServer};
 
+use crate::client::Client;
 use crate::phone::{Act, Phone};
+use crate::world::clients::{OnStream, Streams};
+
+pub(crate) use clients::entrance;
 
 /// How the network and the disk behave.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +83,8 @@ enum Happening {
     Recorded { ticket: u64, outcome: Recorded, life: u32 },
     /// A health document is fetched.
     Fetch { server: usize, life: u32 },
+    /// Something on a stream of a client, or of the door's to a server.
+    OnStream { what: OnStream, life: u32 },
 }
 
 struct Entry {
@@ -89,6 +98,8 @@ pub(crate) struct World {
     pub(crate) door: Option<Door>,
     pub(crate) servers: Vec<UcServer>,
     pub(crate) phones: Vec<Phone>,
+    pub(crate) clients: Vec<Client>,
+    streams: Streams,
     pub(crate) weather: Weather,
     pub(crate) settings: Settings,
     pub(crate) events: Vec<(Uptime, Event)>,
@@ -259,6 +270,8 @@ impl World {
             unwell_until: vec![None; count],
             servers,
             phones: Vec::new(),
+            clients: Vec::new(),
+            streams: Streams::default(),
             weather,
             settings,
             events: Vec::new(),
@@ -343,6 +356,7 @@ impl World {
 
     /// kill -9: what was not durable is gone, what is under way to it is lost.
     pub(crate) fn kill_door(&mut self) {
+        self.streams_end();
         self.door = None;
         self.life += 1;
         self.heard.clear();
@@ -418,7 +432,8 @@ impl World {
         let door = self.door.as_ref().and_then(Door::next);
         let servers = self.servers.iter().filter_map(UcServer::next).min();
         let phones = self.wakes.first().map(|(at, _)| *at);
-        [packets, door, servers, phones].into_iter().flatten().min()
+        let clients = self.streams.wakes.first().map(|(at, _)| *at);
+        [packets, door, servers, phones, clients].into_iter().flatten().min()
     }
 
     /// The next thing happens.
@@ -440,6 +455,9 @@ impl World {
                 self.servers[server].handle(at, ucserver::Input::Timeout);
                 return self.drain_server(server);
             }
+        }
+        if self.streams.wakes.first().is_some_and(|(due, _)| *due <= at) && self.tick_client(at) {
+            return;
         }
         let Some(&(due, number)) = self.wakes.first() else { return };
         if due <= at {
@@ -500,6 +518,7 @@ impl World {
                 };
                 self.tell_door(Input::Fetched { server: ServerId(server as u16), document });
             }
+            Happening::OnStream { what, life } => self.happen_on_stream(what, life == self.life),
             Happening::Refused { .. }
             | Happening::Commit { .. }
             | Happening::Recorded { .. }
@@ -589,6 +608,9 @@ impl World {
                 Output::Send { flow, bytes } if flow.listener == ListenerId(0) => {
                     self.transmit(|_| Happening::ToPhone { to: flow.remote, bytes: bytes.clone() });
                 }
+                Output::Send { flow, bytes } if flow.listener != ListenerId(1) => {
+                    self.door_says(flow, bytes);
+                }
                 Output::Send { flow, bytes } => {
                     let server = (0..self.servers.len())
                         .find(|&server| server_addr(server) == flow.remote)
@@ -611,7 +633,8 @@ impl World {
                 }
                 Output::Event(event) => self.events.push((self.now.uptime, event)),
                 Output::Report(report) => self.file(*report),
-                Output::Close { .. } | Output::StartTls { .. } => {}
+                Output::Close { flow } => self.door_closes(flow),
+                Output::StartTls { .. } => {}
             }
         }
     }
@@ -631,7 +654,14 @@ impl World {
     }
 
     fn drain_server(&mut self, server: usize) {
-        while let Some(ucserver::Output::Send { bytes, .. }) = self.servers[server].poll() {
+        while let Some(output) = self.servers[server].poll() {
+            let bytes = match output {
+                ucserver::Output::Send { bytes, .. } => bytes,
+                ucserver::Output::Client(what) => {
+                    self.entrance_does(what);
+                    continue;
+                }
+            };
             if bytes.starts_with(b"SIP/2.0 302") {
                 // Whoever is sent home by their server goes there, whatever the rules of the return say.
                 let message = Message::parse(bytes.clone()).expect("servers write SIP");
@@ -713,6 +743,7 @@ impl World {
                 let elsewhere = elsewhere.map(|home| server_addr(home).to_string());
                 record.aors.iter().for_each(|aor| server.belongs(aor.as_str(), elsewhere.clone()));
             }
+            record.aors.iter().for_each(|aor| self.tell_entrances(aor.as_str(), home));
         }
     }
 
@@ -864,7 +895,10 @@ impl World {
         let state = self.door().status(self.now).servers[server].state.to_string();
         let true_ = match &*explained.because {
             "current_serves" => {
-                ["unknown", "up", "degraded", "ramp", "drain", "maintenance"].contains(&&*state)
+                // One that fails its clients alone is given a moment.
+                let fails_clients = unwell && state == "partial";
+                let serves = ["unknown", "up", "degraded", "ramp", "drain", "maintenance"];
+                fails_clients || serves.contains(&&*state)
             }
             "in_maintenance" => unwell && state == "maintenance",
             "current_in_probation" => state == "probation",

@@ -29,7 +29,11 @@ impl Door {
             session.next.as_ref().map(|leg| leg.until),
             session.restored_by,
             held.map(|since| since + settings.gap_patience),
-            session.gap.map(|since| since + settings.gap_max),
+            // One that closes has nothing more to wait for.
+            session
+                .gap
+                .filter(|_| session.closes_at.is_none())
+                .map(|since| since + settings.gap_max),
         ];
         if let Some(at) = due.into_iter().flatten().min()
             && at < session.wakes_at

@@ -80,6 +80,7 @@ impl Door {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.gap = Some(now.uptime);
         session.restoring = 0;
+        session.restored_by = None;
         session.wishes.unserve();
         self.stats.client_gaps += 1;
         self.seek(now, id);
