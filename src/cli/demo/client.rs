@@ -15,7 +15,9 @@ use crate::cli::demo::bank;
 use crate::ucsap::framing::{Framer, Limits};
 use crate::ucsap::login::{self, Credentials, LoginOutcome};
 use crate::ucsap::negotiate::{Negotiated, Negotiation};
-use crate::ucsap::{Encoding, Envelope, Kind, Malformed, Message, Operation, Piece, Style, cti};
+use crate::ucsap::{
+    Encoding, Envelope, Kind, Malformed, Member, Message, Operation, Piece, Style, cti,
+};
 use crate::ucserver::ClientSettings;
 
 /// Octets of a message: a line's events are small.
@@ -114,7 +116,8 @@ impl Client {
 
     /// Tells that it is still there.
     pub(super) fn keep_alive(&self, out: &mut Vec<Bytes>) {
-        out.push(self.envelope().event(Operation::TRANSPORT_KEEP_ALIVE, &Piece::Null));
+        let nothing = Piece::Sequence(vec![(Member::nth("dummy", 0), Piece::Null)]);
+        out.push(self.envelope().event(Operation::TRANSPORT_KEEP_ALIVE, &nothing));
     }
 
     /// Takes in what arrived on its connection; what came of that, and what it says.
@@ -252,5 +255,175 @@ impl Client {
     const fn envelope(&self) -> Envelope<'static> {
         let encoding = if self.number % 2 == 0 { Encoding::Ber } else { Encoding::Json };
         Envelope { encoding, style: Style::Original, session: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::now::Uptime;
+    use crate::ucserver::{Input, Output, Settings, ToClient, UcServer};
+
+    const NOW: Uptime = Uptime::from_secs(1_000);
+    /// Of both encodings; the first and the last show what cannot be shown again.
+    const NUMBERS: [usize; 4] = [0, 1, 2, 21];
+
+    fn server(clients: ClientSettings) -> UcServer {
+        UcServer::new(Settings { clients, ..Settings::default() }, NOW, 1)
+    }
+
+    /// What a server sends to a connection, all of it.
+    fn sent(server: &mut UcServer) -> Vec<u8> {
+        let mut octets = Vec::new();
+        while let Some(output) = server.poll() {
+            if let Output::Client(ToClient::Send { bytes, .. }) = output {
+                octets.extend_from_slice(&bytes);
+            }
+        }
+        octets
+    }
+
+    /// Hands everything to and fro until nobody says anything any more.
+    fn talk(
+        client: &mut Client,
+        server: &mut UcServer,
+        connection: u64,
+        mut out: Vec<Bytes>,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        while !out.is_empty() {
+            for message in out.drain(..) {
+                server.handle(NOW, Input::Client { connection, message });
+            }
+            client.receive(&sent(server), &mut out, &mut outcomes);
+        }
+        outcomes
+    }
+
+    fn begin(client: &mut Client, server: &mut UcServer, connection: u64) -> Vec<Outcome> {
+        let mut out = Vec::new();
+        client.begin(true, &mut out);
+        talk(client, server, connection, out)
+    }
+
+    fn ring(number: usize, server: &mut UcServer) -> Vec<u8> {
+        let line = ClientSettings::line_of(&bank::login_name(number));
+        server.ring(NOW, &line, "+4989").unwrap();
+        sent(server)
+    }
+
+    #[test]
+    fn one_in_twenty_shows_what_cannot_be_shown_again_in_both_encodings() {
+        let bound: Vec<usize> = (0..5_000).filter(|number| is_bound(*number)).collect();
+        assert_eq!(bound.len(), 250);
+        assert_eq!(bound.iter().filter(|number| *number % 2 == 0).count(), 125);
+    }
+
+    #[test]
+    fn a_client_logs_in_watches_its_line_and_hears_of_it() {
+        for number in NUMBERS {
+            let (mut client, mut server) = (Client::new(number), server(ClientSettings::default()));
+            let outcomes = begin(&mut client, &mut server, 1);
+            assert_eq!(outcomes.last(), Some(&Outcome::Listening), "{number}: {outcomes:?}");
+            let logins: Vec<_> = server.clients().logins().map(|it| it.user.to_owned()).collect();
+            assert_eq!(logins, [bank::login_name(number)]);
+            let mut outcomes = Vec::new();
+            client.receive(&ring(number, &mut server), &mut Vec::new(), &mut outcomes);
+            assert_eq!(outcomes, [Outcome::Heard], "{number}");
+        }
+    }
+
+    #[test]
+    fn octets_may_come_one_by_one() {
+        let (mut client, mut server) = (Client::new(1), server(ClientSettings::default()));
+        begin(&mut client, &mut server, 1);
+        let mut outcomes = Vec::new();
+        for octet in ring(1, &mut server) {
+            client.receive(&[octet], &mut Vec::new(), &mut outcomes);
+        }
+        assert_eq!(outcomes, [Outcome::Heard]);
+    }
+
+    #[test]
+    fn an_event_of_another_monitor_is_not_heard() {
+        let (mut client, mut server) = (Client::new(2), server(ClientSettings::default()));
+        begin(&mut client, &mut server, 1);
+        let mut again = Client::new(2);
+        begin(&mut again, &mut server, 2);
+        let line = ClientSettings::line_of(&bank::login_name(2));
+        server.ring(NOW, &line, "+4989").unwrap();
+        let mut outcomes = Vec::new();
+        // Both monitors' events on one connection.
+        client.receive(&sent(&mut server), &mut Vec::new(), &mut outcomes);
+        outcomes.sort_by_key(|outcome| *outcome == Outcome::Strange);
+        assert_eq!(outcomes, [Outcome::Heard, Outcome::Strange]);
+    }
+
+    #[test]
+    fn who_comes_back_is_the_same_device_and_names_its_former_connection() {
+        let (mut client, mut server) = (Client::new(0), server(ClientSettings::default()));
+        let mut first = Vec::new();
+        client.begin(true, &mut first);
+        talk(&mut client, &mut server, 1, first.clone());
+        server.handle(NOW, Input::ClientClosed { connection: 1 });
+        client.is_cut_off();
+        let mut second = Vec::new();
+        client.begin(true, &mut second);
+        let said = |bytes: &Bytes| {
+            let message = Message::parse(bytes.clone()).unwrap();
+            Negotiation::read(&message.body().unwrap()).unwrap()
+        };
+        let (first, again) = (said(&first[0]), said(&second[0]));
+        assert_eq!(first.device, again.device);
+        assert!(first.former.is_none() && again.former.is_some());
+        let outcomes = talk(&mut client, &mut server, 2, second);
+        assert_eq!(outcomes.last(), Some(&Outcome::Listening));
+    }
+
+    #[test]
+    fn a_busy_server_says_when_to_come_back() {
+        let busy = ClientSettings { busy_secs: Some(7), ..ClientSettings::default() };
+        let (mut client, mut server) = (Client::new(1), server(busy));
+        let outcomes = begin(&mut client, &mut server, 1);
+        assert_eq!(outcomes, [Outcome::Busy(Duration::from_secs(7))]);
+    }
+
+    #[test]
+    fn a_refused_login_and_octets_that_are_none_end_the_talk() {
+        let nobody = ClientSettings { users: Some([].into()), ..ClientSettings::default() };
+        for number in NUMBERS {
+            let (mut client, mut server) = (Client::new(number), server(nobody.clone()));
+            let outcomes = begin(&mut client, &mut server, 1);
+            assert_eq!(outcomes.last(), Some(&Outcome::Refused), "{number}");
+        }
+        let mut outcomes = Vec::new();
+        Client::new(1).receive(b"HTTP/1.1 400", &mut Vec::new(), &mut outcomes);
+        assert_eq!(outcomes, [Outcome::Refused]);
+    }
+
+    #[test]
+    fn a_monitor_that_was_stopped_is_started_anew() {
+        let (mut client, mut server) = (Client::new(1), server(ClientSettings::default()));
+        begin(&mut client, &mut server, 1);
+        let cross_ref = client.cross_ref.clone().unwrap();
+        let stopped =
+            client.envelope().event(Operation::MONITOR_STOPPED, &cti::for_monitor(&cross_ref));
+        let (mut out, mut outcomes) = (Vec::new(), Vec::new());
+        client.receive(&stopped, &mut out, &mut outcomes);
+        assert_eq!(outcomes, [Outcome::Asked]);
+        assert_eq!(talk(&mut client, &mut server, 1, out), [Outcome::Listening]);
+        assert_ne!(client.cross_ref, Some(cross_ref));
+    }
+
+    #[test]
+    fn a_keep_alive_is_taken_and_not_answered() {
+        for number in NUMBERS {
+            let (mut client, mut server) = (Client::new(number), server(ClientSettings::default()));
+            begin(&mut client, &mut server, 1);
+            let mut out = Vec::new();
+            client.keep_alive(&mut out);
+            assert_eq!(talk(&mut client, &mut server, 1, out), []);
+            assert_eq!(server.journal().counters().clients.keep_alives, 1);
+        }
     }
 }
