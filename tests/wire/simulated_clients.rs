@@ -101,7 +101,7 @@ fn a_client_logs_in_watches_its_line_and_is_told_of_calls() {
 
 #[test]
 fn who_logs_in_is_told_and_when() {
-    let mut server = start(&[]);
+    let server = start(&[]);
     let before = now().as_nanos();
     Client::logged_in(&server, Encoding::Json, "anna");
     let told = server.told("logged_in");

@@ -154,11 +154,7 @@ impl Client {
         }
     }
 
-    fn on_result(
-        &mut self,
-        message: &Message,
-        out: &mut Vec<Bytes>,
-    ) -> Result<Outcome, Malformed> {
+    fn on_result(&mut self, message: &Message, out: &mut Vec<Bytes>) -> Result<Outcome, Malformed> {
         let body = message.body().ok_or(Malformed("a result without a result"))?;
         match self.stage {
             Stage::Negotiation => match Negotiated::read(&body)? {
@@ -183,10 +179,9 @@ impl Client {
                 }
                 (LoginOutcome::Busy { seconds }, _) => Ok(self.wait(seconds)),
                 // A door follows redirects and shows none.
-                (
-                    LoginOutcome::Methods | LoginOutcome::Redirect(_) | LoginOutcome::NextStep,
-                    _,
-                ) => Ok(Outcome::Refused),
+                (LoginOutcome::Methods | LoginOutcome::Redirect(_) | LoginOutcome::NextStep, _) => {
+                    Ok(Outcome::Refused)
+                }
             },
             Stage::Monitor => {
                 let asked = Operation::MONITOR_START;
@@ -239,13 +234,7 @@ impl Client {
         Outcome::Busy(seconds.min(BUSY_MAX))
     }
 
-    fn ask(
-        &mut self,
-        stage: Stage,
-        operation: Operation,
-        argument: &Piece,
-        out: &mut Vec<Bytes>,
-    ) {
+    fn ask(&mut self, stage: Stage, operation: Operation, argument: &Piece, out: &mut Vec<Bytes>) {
         self.stage = stage;
         self.last_id = self.last_id % IDS + 1;
         out.push(self.envelope().invoke(self.last_id, operation, argument));

@@ -169,9 +169,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<ExitCode, CliError> {
             out::line(format_args!("Configuration, store and logs are in {}.", kept.display()));
         }
     }
-    let all_home = report.returned.is_none_or(|returned| {
-        returned + report.stayed.unwrap_or(0) == report.affected
-    });
+    let all_home = report
+        .returned
+        .is_none_or(|returned| returned + report.stayed.unwrap_or(0) == report.affected);
     let all_well = report.lost == 0
         && report.registered == report.phones
         && report.clients.client_sessions_lost == 0

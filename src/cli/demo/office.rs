@@ -173,13 +173,7 @@ impl Office {
         self.outcomes = outcomes;
     }
 
-    fn came_of(
-        &mut self,
-        now: Uptime,
-        client: usize,
-        outcome: Outcome,
-        out: &mut VecDeque<Order>,
-    ) {
+    fn came_of(&mut self, now: Uptime, client: usize, outcome: Outcome, out: &mut VecDeque<Order>) {
         match outcome {
             Outcome::Asked => self.is_in(now, client, State::Asking, PATIENCE),
             Outcome::Listening => {

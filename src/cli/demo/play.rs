@@ -239,7 +239,8 @@ impl<'s> Play<'s> {
         let hopeless = self.script.names.len() == 1;
         let everybody = |play: &Self| {
             let affected = play.sightings.affected();
-            let all_served = play.rehomed() >= affected && play.resumed() >= play.sessions.affected();
+            let all_served =
+                play.rehomed() >= affected && play.resumed() >= play.sessions.affected();
             (hopeless || all_served) && play.detected_nanos().is_some()
         };
         self.wait(Uptime::from_nanos(at_nanos) + REHOME_PATIENCE, everybody)?;
@@ -334,10 +335,7 @@ impl<'s> Play<'s> {
             |client| self.client_board.side(client),
             |client| self.sightings.server_of(client),
         );
-        Report {
-            clients,
-            ..self.sightings.report(names, now, detected, self.comeback(), side)
-        }
+        Report { clients, ..self.sightings.report(names, now, detected, self.comeback(), side) }
     }
 
     /// Takes news until something is so, or the deadline; whether it is so.

@@ -253,12 +253,13 @@ fn listen(server: Server, stdout: ChildStdout, news: &SyncSender<News>) {
 }
 
 fn understand(server: Server, line: &str) -> Vec<News> {
-    let Line { ready, reached, logged_in, ping_all_done, error, lost } = match serde_json::from_str(line) {
-        Ok(line) => line,
-        Err(why) => {
-            return vec![News::Trouble { server, what: format!("{why} in {line}") }];
-        }
-    };
+    let Line { ready, reached, logged_in, ping_all_done, error, lost } =
+        match serde_json::from_str(line) {
+            Ok(line) => line,
+            Err(why) => {
+                return vec![News::Trouble { server, what: format!("{why} in {line}") }];
+            }
+        };
     let mut news = Vec::new();
     news.extend(ready.map(|Ready { sip, clients }| News::Ready { server, sip, clients }));
     news.extend(reached.map(|sightings| News::Reached { server, sightings }));

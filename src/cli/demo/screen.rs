@@ -171,7 +171,8 @@ fn client_summary(report: &Report) -> String {
             let _ok = write!(text, ", 99 of 100 heard of their line again within {p99:.0} ms");
         }
         if let Some(p99) = report.clients.client_carried_p99_ms {
-            let _ok = write!(text, ", of those that did not have to log in again within {p99:.0} ms");
+            let _ok =
+                write!(text, ", of those that did not have to log in again within {p99:.0} ms");
         }
         text.push('.');
     }
@@ -384,12 +385,8 @@ mod tests {
             line(&view),
             "registering: 4 of 10 phones registered, 1 of 3 affected reached elsewhere"
         );
-        let clients = ClientView {
-            clients: 8,
-            logged_in: 7,
-            resumed: Some((5, 4)),
-            at_home: Some((3, 2)),
-        };
+        let clients =
+            ClientView { clients: 8, logged_in: 7, resumed: Some((5, 4)), at_home: Some((3, 2)) };
         let with_clients = line(&View { clients: Some(clients), rehomed: None, ..view });
         assert_eq!(
             with_clients,

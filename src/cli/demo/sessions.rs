@@ -282,7 +282,8 @@ mod tests {
     }
 
     fn counts(report: &ClientReport) -> (usize, usize, usize) {
-        let ClientReport { client_sessions_kept: kept, client_sessions_returned: back, .. } = report;
+        let ClientReport { client_sessions_kept: kept, client_sessions_returned: back, .. } =
+            report;
         (*kept, *back, report.client_sessions_lost)
     }
 

@@ -166,10 +166,8 @@ pub(super) fn configuration(
     if crowd.clients > 0 {
         let connections = CONNECTIONS_PER_CLIENT * crowd.clients + CONNECTIONS;
         let per_source = crowd.clients + CONNECTIONS;
-        let _ok = write!(
-            text,
-            "connections = {connections}\nconnections_per_source = {per_source}\n"
-        );
+        let _ok =
+            write!(text, "connections = {connections}\nconnections_per_source = {per_source}\n");
     }
     let _ok = writeln!(text, "[admin]\naddress = \"{admin}\"");
     text
