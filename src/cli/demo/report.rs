@@ -44,7 +44,8 @@ pub(super) struct Report {
     /// Affected phones that were not to be: a client of their user cannot be moved unnoticed, and
     /// so keeps its user where they are (B1).
     pub(super) stayed: Option<usize>,
-    /// From its start until 99 of 100 affected phones were at home; none while fewer were.
+    /// From its start until 99 of 100 affected phones were at home, those that stayed not counted;
+    /// none while fewer were.
     pub(super) return_p99_s: Option<f64>,
     /// Phones a second that may come home, and the most that came within one.
     pub(super) return_pace_per_s: Option<usize>,
@@ -245,7 +246,7 @@ impl Sightings {
             spread_error_pct: self.spread_error_pct(affected, &rehomings),
             returned: back.map(|_| returns.len()),
             stayed: back.map(|_| comeback.stayed),
-            return_p99_s: percentile_rank(affected, 99)
+            return_p99_s: percentile_rank(affected.saturating_sub(comeback.stayed), 99)
                 .and_then(|rank| returns.get(rank))
                 .and_then(|at| since_back(*at))
                 .map(rounded),
@@ -470,6 +471,15 @@ mod tests {
         let report = seen.report(&names(), 0, None, comeback, answering);
         assert_eq!((report.returned, report.return_p99_s), (Some(2), Some(2.9)));
         assert_eq!((report.return_peak_per_s, report.stages), (Some(2), Some(2)));
+        let mut one = six();
+        one.killed(KILL);
+        one.back(back);
+        one.reached(0, 0, back + 2_000 * MS);
+        let p99 = |stayed| {
+            let comeback = Return { stayed, ..comeback };
+            one.report(&names(), 0, None, comeback, answering).return_p99_s
+        };
+        assert_eq!((p99(0), p99(1)), (None, Some(2.0)), "nobody waits for who stays");
     }
 
     #[test]

@@ -161,6 +161,12 @@ fn client_summary(report: &Report) -> String {
     }
     let ClientReport { client_sessions_kept: kept, client_sessions_returned: returned, .. } =
         report.clients;
+    if let (0, Some(killed)) = (report.phones, &report.killed) {
+        let _ok = write!(text, "\n{killed} was killed.");
+        if let Some(detect) = report.detect_ms {
+            let _ok = write!(text, " The door knew after {detect:.0} ms.");
+        }
+    }
     let _ok = write!(
         text,
         "\n{kept} of {clients} clients kept connection and monitor, {returned} came back and logged in again."
@@ -201,7 +207,23 @@ fn client_picture(view: ClientView) -> String {
 
 /// The result, for a person.
 pub(super) fn summary(report: &Report) -> String {
-    let Report { phones, registered, affected, rehomed, lost, moved_others, .. } = *report;
+    let mut text = String::new();
+    if report.phones > 0 {
+        text.push_str(&phone_summary(report));
+    }
+    text.push_str(&client_summary(report));
+    let _ok = match report.lost {
+        _ if report.phones == 0 => Ok(()),
+        0 => write!(text, "\nNo binding is lost: every phone with a lease can be reached."),
+        1 => write!(text, "\n1 phone with a lease CANNOT BE REACHED."),
+        n => write!(text, "\n{n} phones with a lease CANNOT BE REACHED."),
+    };
+    text
+}
+
+/// The phones' part of it.
+fn phone_summary(report: &Report) -> String {
+    let Report { phones, registered, affected, rehomed, moved_others, .. } = *report;
     let mut text = format!("\n{registered} of {phones} phones registered.");
     if let Some(killed) = &report.killed {
         let _ok = write!(text, "\n{killed} was killed; {affected} phones were registered there.");
@@ -259,13 +281,6 @@ pub(super) fn summary(report: &Report) -> String {
             }
         }
     }
-    text.push_str(&client_summary(report));
-    let _ok = match lost {
-        _ if phones == 0 => Ok(()),
-        0 => write!(text, "\nNo binding is lost: every phone with a lease can be reached."),
-        1 => write!(text, "\n1 phone with a lease CANNOT BE REACHED."),
-        n => write!(text, "\n{n} phones with a lease CANNOT BE REACHED."),
-    };
     text
 }
 
@@ -358,6 +373,19 @@ mod tests {
                  No binding is lost: every phone with a lease can be reached."
             ),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn without_phones_nothing_is_said_of_them() {
+        let clients =
+            ClientReport { clients: 100, client_sessions_kept: 100, ..ClientReport::default() };
+        let text = summary(&Report { phones: 0, clients, ..report() });
+        assert_eq!(
+            text,
+            "\nucs2 was killed. The door knew after 210 ms.\n\
+             100 of 100 clients kept connection and monitor, 0 came back and logged in again.\n\
+             0 clients were served by the killed server."
         );
     }
 
