@@ -86,9 +86,8 @@ fn number(report: &Value, key: &str) -> u64 {
 
 #[test]
 fn clients_keep_their_sessions_and_the_others_come_back_and_all_is_right_at_home_again() {
-    let (code, report) = demo(&[
-        "--phones", "60", "--clients", "120", "--kill", "ucs2@0.5", "--return", "ucs2@1",
-    ]);
+    let (code, report) =
+        demo(&["--phones", "60", "--clients", "120", "--kill", "ucs2@0.5", "--return", "ucs2@1"]);
     assert_eq!(code, Some(0), "{report}");
     let [clients, kept, back, lost] =
         ["clients", "client_sessions_kept", "client_sessions_returned", "client_sessions_lost"]

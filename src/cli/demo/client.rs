@@ -77,7 +77,7 @@ pub(super) enum Outcome {
 /// Whether this one shows what cannot be shown again to another server: one in twenty, of both
 /// encodings.
 pub(super) const fn is_bound(number: usize) -> bool {
-    number % 40 == 0 || number % 40 == 21
+    number.is_multiple_of(40) || number % 40 == 21
 }
 
 impl Client {
@@ -242,7 +242,7 @@ impl Client {
 
     /// Half of them write BER as the original runtime does, half JSON.
     const fn envelope(&self) -> Envelope<'static> {
-        let encoding = if self.number % 2 == 0 { Encoding::Ber } else { Encoding::Json };
+        let encoding = if self.number.is_multiple_of(2) { Encoding::Ber } else { Encoding::Json };
         Envelope { encoding, style: Style::Original, session: None }
     }
 }
@@ -305,7 +305,7 @@ mod tests {
     fn one_in_twenty_shows_what_cannot_be_shown_again_in_both_encodings() {
         let bound: Vec<usize> = (0..5_000).filter(|number| is_bound(*number)).collect();
         assert_eq!(bound.len(), 250);
-        assert_eq!(bound.iter().filter(|number| *number % 2 == 0).count(), 125);
+        assert_eq!(bound.iter().filter(|number| number.is_multiple_of(2)).count(), 125);
     }
 
     #[test]
