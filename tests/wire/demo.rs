@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::harness::{FRONTDOOR, run};
 
 /// Every key of the report.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "phones",
     "registered",
     "killed",
@@ -33,6 +33,7 @@ const KEYS: [&str; 26] = [
     "client_sessions_kept",
     "client_sessions_returned",
     "client_sessions_lost",
+    "client_messages_strange",
     "client_resume_p99_ms",
     "client_carried_p99_ms",
 ];
@@ -94,6 +95,7 @@ fn clients_keep_their_sessions_and_the_others_come_back_and_all_is_right_at_home
             .map(|key| number(&report, key));
     assert!(number(&report, "clients_affected") > 0, "{report}");
     assert_eq!((clients, lost), (120, 0), "{report}");
+    assert_eq!(number(&report, "client_messages_strange"), 0, "{report}");
     // Whoever could be carried was, and nobody else was touched.
     assert_eq!(back, number(&report, "clients_affected_unreplayable"), "{report}");
     assert_eq!(kept, clients - back, "{report}");

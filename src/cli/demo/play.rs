@@ -332,6 +332,7 @@ impl<'s> Play<'s> {
         let side = |phone| self.board.side(phone);
         let (names, detected) = (&self.script.names, self.detected_nanos());
         let clients = self.sessions.report(
+            Board::read(&self.client_board.strange),
             |client| self.client_board.side(client),
             |client| self.sightings.server_of(client),
         );

@@ -513,7 +513,7 @@ mod tests {
             (0, 0, 0, 0)
         );
         let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys.len(), 26);
+        assert_eq!(keys.len(), 27);
     }
 
     #[test]

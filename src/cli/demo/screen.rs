@@ -187,6 +187,10 @@ fn client_summary(report: &Report) -> String {
         1 => write!(text, "\n1 client HEARS NOTHING, or from the wrong server."),
         n => write!(text, "\n{n} clients HEAR NOTHING, or from the wrong server."),
     };
+    if let strange @ 1.. = report.clients.client_messages_strange {
+        let _ok =
+            write!(text, "\n{strange} messages to clients belonged to NOTHING THEY HAD ASKED FOR.");
+    }
     text
 }
 
@@ -359,6 +363,7 @@ mod tests {
             client_sessions_kept: 97,
             client_sessions_returned: 2,
             client_sessions_lost: 1,
+            client_messages_strange: 1,
             client_resume_p99_ms: Some(6_500.4),
             client_carried_p99_ms: Some(800.0),
         };
@@ -370,6 +375,7 @@ mod tests {
                  30 clients were served by the killed server, 99 of 100 heard of their line again \
                  within 6500 ms, of those that did not have to log in again within 800 ms.\n\
                  1 client HEARS NOTHING, or from the wrong server.\n\
+                 1 messages to clients belonged to NOTHING THEY HAD ASKED FOR.\n\
                  No binding is lost: every phone with a lease can be reached."
             ),
             "{text}"

@@ -28,6 +28,9 @@ pub(super) struct ClientReport {
     pub(super) client_sessions_returned: usize,
     /// All others.
     pub(super) client_sessions_lost: usize,
+    /// Messages to clients that belong to nothing they had asked for: an event of another monitor,
+    /// an answer to another question.
+    pub(super) client_messages_strange: u64,
     /// From the kill until 99 of 100 affected clients heard of their line from another server;
     /// none while fewer did.
     pub(super) client_resume_p99_ms: Option<f64>,
@@ -142,9 +145,11 @@ impl Sessions {
         (0..self.clients.len()).all(|client| side(client).last_heard_nanos >= self.round_nanos)
     }
 
-    /// The final account. `phone_at` is where a client's user has a phone, if anywhere.
+    /// The final account. `phone_at` is where a client's user has a phone, if anywhere; `strange` is
+    /// what clients counted.
     pub(super) fn report(
         &self,
+        strange: u64,
         side: impl Fn(usize) -> ClientSide,
         phone_at: impl Fn(usize) -> Option<Server>,
     ) -> ClientReport {
@@ -169,6 +174,7 @@ impl Sessions {
             client_sessions_kept: kept,
             client_sessions_returned: returned,
             client_sessions_lost: lost,
+            client_messages_strange: strange,
             client_resume_p99_ms: self.p99_ms(affected, &self.resumptions(&side, |_| true)),
             client_carried_p99_ms: self.p99_ms(
                 affected - bound,
@@ -289,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_failover_is_measured_at_the_clients_by_what_the_living_told_them() {
-        let report = six().report(well, no_phones);
+        let report = six().report(7, well, no_phones);
         assert_eq!(
             report,
             ClientReport {
@@ -299,6 +305,7 @@ mod tests {
                 client_sessions_kept: 5,
                 client_sessions_returned: 1,
                 client_sessions_lost: 0,
+                client_messages_strange: 7,
                 client_resume_p99_ms: Some(405.0),
                 client_carried_p99_ms: Some(401.0),
             }
@@ -313,34 +320,34 @@ mod tests {
         };
         let seen = six();
         assert_eq!(seen.resumed(side), 0);
-        assert_eq!(counts(&seen.report(side, no_phones)), (3, 0, 3));
-        assert_eq!(seen.report(side, no_phones).client_resume_p99_ms, None);
+        assert_eq!(counts(&seen.report(0, side, no_phones)), (3, 0, 3));
+        assert_eq!(seen.report(0, side, no_phones).client_resume_p99_ms, None);
     }
 
     #[test]
     fn another_monitor_on_the_same_connection_is_no_session_that_was_kept() {
         let side = |client| ClientSide { monitors: 2, ..well(client) };
-        assert_eq!(counts(&six().report(side, no_phones)), (0, 1, 5));
+        assert_eq!(counts(&six().report(0, side, no_phones)), (0, 1, 5));
     }
 
     #[test]
     fn who_does_not_hear_in_the_end_is_lost() {
         let deaf = |client| ClientSide { last_heard_nanos: ROUND_AT - 1, ..well(client) };
         assert!(!six().all_hear(deaf) && six().all_hear(well));
-        assert_eq!(counts(&six().report(deaf, no_phones)), (0, 0, 6));
+        assert_eq!(counts(&six().report(0, deaf, no_phones)), (0, 0, 6));
     }
 
     #[test]
     fn who_is_served_where_their_phone_is_not_is_lost() {
         let phones = |client| Some(if client == 2 { 2 } else { [1, 1, 1, 1, 2, 1][client] });
-        assert_eq!(counts(&six().report(well, phones)), (4, 1, 1));
+        assert_eq!(counts(&six().report(0, well, phones)), (4, 1, 1));
     }
 
     #[test]
     fn whoever_moved_without_need_is_lost() {
         let mut seen = six();
         seen.logged_in(2, 3, KILL_AT + 500 * MS);
-        assert_eq!(counts(&seen.report(well, no_phones)), (4, 1, 1));
+        assert_eq!(counts(&seen.report(0, well, no_phones)), (4, 1, 1));
     }
 
     #[test]
@@ -348,15 +355,15 @@ mod tests {
         let mut seen = six();
         seen.back(BACK_AT);
         assert_eq!((seen.expected_home(), seen.at_home()), (2, 0));
-        assert_eq!(counts(&seen.report(well, no_phones)), (3, 1, 2));
+        assert_eq!(counts(&seen.report(0, well, no_phones)), (3, 1, 2));
         for client in [0, 1] {
             seen.logged_in(0, client, BACK_AT + 100 * MS);
         }
         assert_eq!((seen.expected_home(), seen.at_home()), (2, 2));
-        assert_eq!(counts(&seen.report(well, no_phones)), (5, 1, 0));
+        assert_eq!(counts(&seen.report(0, well, no_phones)), (5, 1, 0));
         // Its client had logged off for a moment when its user was brought home.
         seen.logged_in(0, 5, BACK_AT + 100 * MS);
-        assert_eq!(counts(&seen.report(well, no_phones)), (5, 1, 0));
+        assert_eq!(counts(&seen.report(0, well, no_phones)), (5, 1, 0));
     }
 
     #[test]
@@ -364,8 +371,8 @@ mod tests {
         let mut seen = Sessions::new(2, is_bound);
         seen.logged_in(0, 0, MS);
         assert_eq!(seen.known(), 1);
-        let report = seen.report(well, no_phones);
+        let report = seen.report(0, well, no_phones);
         assert_eq!((counts(&report), report.client_resume_p99_ms), ((1, 0, 1), None));
-        assert_eq!(Sessions::new(0, is_bound).report(well, no_phones), ClientReport::default());
+        assert_eq!(Sessions::new(0, is_bound).report(0, well, no_phones), ClientReport::default());
     }
 }
