@@ -11,9 +11,9 @@ use crate::net::Clock;
 
 /// Users a server has room for, for each user of the demo.
 const CAPACITY_PER_USER: usize = 20;
-/// Connections the door may have for each client: its own, one to a server, and one to the next server
-/// while it is moved.
-const CONNECTIONS_PER_CLIENT: usize = 3;
+/// Connections the door may have for 100 clients: the client's own, one to its server, and for some of
+/// them one to the next server, while they are moved.
+const CONNECTIONS_PER_CENT: usize = 225;
 /// Connections beside those.
 const CONNECTIONS: usize = 1_000;
 
@@ -164,7 +164,7 @@ pub(super) fn configuration(
     // All phones and clients are behind one address here.
     text.push_str("[limits]\nstrangers_per_source = 10000\nstrangers_burst_per_source = 100000\n");
     if crowd.clients > 0 {
-        let connections = CONNECTIONS_PER_CLIENT * crowd.clients + CONNECTIONS;
+        let connections = crowd.clients * CONNECTIONS_PER_CENT / 100 + CONNECTIONS;
         let per_source = crowd.clients + CONNECTIONS;
         let _ok =
             write!(text, "connections = {connections}\nconnections_per_source = {per_source}\n");
