@@ -65,6 +65,7 @@ pub(crate) const MAP: &[(&str, &[&str])] = &[
             "private",
             "timers",
             "sip",
+            "ucsap",
             "cluster",
             "directory",
             "placement",

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::harness::{FRONTDOOR, run};
 
 /// Every key of the report.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 27] = [
     "phones",
     "registered",
     "killed",
@@ -21,11 +21,21 @@ const KEYS: [&str; 17] = [
     "moved_others",
     "spread_error_pct",
     "returned",
+    "stayed",
     "return_p99_s",
     "return_pace_per_s",
     "return_peak_per_s",
     "stages",
     "aborted",
+    "clients",
+    "clients_affected",
+    "clients_affected_unreplayable",
+    "client_sessions_kept",
+    "client_sessions_returned",
+    "client_sessions_lost",
+    "client_messages_strange",
+    "client_resume_p99_ms",
+    "client_carried_p99_ms",
 ];
 
 /// Exit code and the one object on standard output.
@@ -68,6 +78,39 @@ fn a_demo_that_loses_phones_says_so_and_fails() {
     let (code, report) = demo(&["--phones", "20", "--servers", "1", "--kill", "ucs1@0.5"]);
     assert_eq!(code, Some(1), "{report}");
     assert_eq!((&report["lost"], &report["rehomed"]), (&20.into(), &0.into()), "{report}");
+}
+
+/// A number of the report.
+fn number(report: &Value, key: &str) -> u64 {
+    report[key].as_u64().unwrap_or_else(|| panic!("{key} is no number: {report}"))
+}
+
+#[test]
+fn clients_keep_their_sessions_and_the_others_come_back_and_all_is_right_at_home_again() {
+    let (code, report) =
+        demo(&["--phones", "60", "--clients", "120", "--kill", "ucs2@0.5", "--return", "ucs2@1"]);
+    assert_eq!(code, Some(0), "{report}");
+    let [clients, kept, back, lost] =
+        ["clients", "client_sessions_kept", "client_sessions_returned", "client_sessions_lost"]
+            .map(|key| number(&report, key));
+    assert!(number(&report, "clients_affected") > 0, "{report}");
+    assert_eq!((clients, lost), (120, 0), "{report}");
+    assert_eq!(number(&report, "client_messages_strange"), 0, "{report}");
+    // Whoever could be carried was, and nobody else was touched.
+    assert_eq!(back, number(&report, "clients_affected_unreplayable"), "{report}");
+    assert_eq!(kept, clients - back, "{report}");
+    assert!(report["client_carried_p99_ms"].as_f64().unwrap() <= 10_000.0, "{report}");
+    let home = number(&report, "returned") + number(&report, "stayed");
+    assert_eq!(home, number(&report, "affected"), "{report}");
+}
+
+#[test]
+fn a_demo_whose_clients_hear_nothing_any_more_says_so_and_fails() {
+    let (code, report) = demo(&["--clients", "20", "--servers", "1", "--kill", "ucs1@0.5"]);
+    assert_eq!(code, Some(1), "{report}");
+    assert_eq!((&report["phones"], &report["clients"]), (&0.into(), &20.into()), "{report}");
+    assert_eq!(report["client_sessions_lost"], 20, "{report}");
+    assert_eq!(report["client_resume_p99_ms"], Value::Null, "{report}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use frontdoor::ucsap::{Encoding, Envelope, Kind, Message, Operation, Piece, Styl
 use frontdoor::ucserver::ClientSettings;
 use serde_json::json;
 
-use crate::harness::Server;
+use crate::harness::{Server, now};
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -97,6 +97,17 @@ fn a_client_logs_in_watches_its_line_and_is_told_of_calls() {
         drop(client);
         while server.ask(&json!({"clients": {}}), "clients")["connections"] != 0 {}
     }
+}
+
+#[test]
+fn who_logs_in_is_told_and_when() {
+    let server = start(&[]);
+    let before = now().as_nanos();
+    Client::logged_in(&server, Encoding::Json, "anna");
+    let told = server.told("logged_in");
+    assert_eq!(told[0]["user"], "anna");
+    let at = told[0]["at_nanos"].as_u64().unwrap();
+    assert!((before..=now().as_nanos()).contains(&at));
 }
 
 #[test]

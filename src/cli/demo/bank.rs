@@ -231,17 +231,26 @@ impl Bank {
 
 /// The address-of-record of a phone.
 pub(super) fn aor(phone: usize) -> String {
-    format!("sip:{}@{DOMAIN}", user(phone))
+    format!("sip:{}", login_name(phone))
+}
+
+/// What the user of a phone logs in as with a client.
+pub(super) fn login_name(phone: usize) -> String {
+    format!("{}@{DOMAIN}", user(phone))
+}
+
+/// Whose login name this is.
+pub(super) fn phone_of_login(name: &str) -> Option<usize> {
+    phone_of_user(name.strip_suffix(DOMAIN)?.strip_suffix('@')?.as_bytes())
 }
 
 /// Whose address-of-record this is.
 pub(super) fn phone_of_aor(aor: &str) -> Option<usize> {
-    let user = aor.strip_prefix("sip:")?.strip_suffix(DOMAIN)?.strip_suffix('@')?;
-    phone_of_user(user.as_bytes())
+    phone_of_login(aor.strip_prefix("sip:")?)
 }
 
 /// People count from 1.
-fn user(phone: usize) -> String {
+pub(super) fn user(phone: usize) -> String {
     format!("phone{:05}", phone + 1)
 }
 

@@ -1,21 +1,27 @@
 //! `frontdoor demo`: a failover on this machine, played and measured.
 //!
 //! ```text
-//! demo ─┬─ door      (child: `frontdoor run`)      ◄── REGISTER ── phones (a thread of the demo)
-//!       ├─ ucs1 …    (children: `frontdoor ucserver`, tell whom their OPTIONS reached)
-//!       └─ this file: start all, kill one, wait, ping everybody, report
+//! demo ─┬─ door      (child: `frontdoor run`)      ◄── REGISTER ── phones  (a thread of the demo)
+//!       │                                          ◄──── UCSAP ── clients (another one)
+//!       ├─ ucs1 …    (children: `frontdoor ucserver`, tell whom their OPTIONS reached, who logged in)
+//!       └─ play: start all, kill one, wait, ping everybody, report
 //! ```
 //!
 //! Nothing is measured by the door's word alone: a phone counts as reached when the server says so
-//! and the phone had answered. Every process reads the same clock.
+//! and the phone had answered, and a client as served when a server says that it logged in there
+//! and the client heard of its line after that. Every process reads the same clock.
 
 mod bank;
 mod board;
+mod client;
+mod clients;
+mod office;
 mod phones;
 mod play;
 mod processes;
 mod report;
 mod screen;
+mod sessions;
 mod stage;
 
 use std::path::PathBuf;
@@ -29,15 +35,22 @@ use crate::cli::{CliError, out};
 
 /// Phones at most: more addresses than this have no place in the numbering.
 const PHONES_MAX: usize = 1_000_000;
+/// Phones, where neither these nor clients are asked for.
+const PHONES: usize = 300;
+/// Clients at most: each is a connection, and in the door two.
+const CLIENTS_MAX: usize = 8_000;
 /// Servers at most.
 const SERVERS_MAX: usize = 64;
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// Simulated phones
-    #[arg(long, default_value_t = 300)]
-    phones: usize,
+    /// Simulated phones; 300 if neither these nor clients are asked for
+    #[arg(long)]
+    phones: Option<usize>,
+    /// Simulated ProCall clients, each of the user of the phone of its number
+    #[arg(long, default_value_t = 0)]
+    clients: usize,
     /// Simulated servers, called ucs1, ucs2, …
     #[arg(long, default_value_t = 3)]
     servers: usize,
@@ -102,10 +115,12 @@ pub(super) enum DemoError {
         killed: String,
     },
     /// Nothing to play with.
-    #[error("--{what} must be from 1 to {most}")]
+    #[error("--{what} must be from {least} to {most}")]
     Amount {
         /// Of what.
         what: &'static str,
+        /// How many there have to be.
+        least: usize,
         /// How many are possible.
         most: usize,
     },
@@ -141,8 +156,8 @@ pub(super) enum DemoError {
     },
 }
 
-/// Plays, reports, cleans up. Fails unless every phone registered, none was lost, and everybody who
-/// was to come home did.
+/// Plays, reports, cleans up. Fails unless every phone registered, none was lost, everybody who was
+/// to come home did, and every client's session was kept or came back.
 pub(super) fn run(args: &DemoArgs) -> Result<ExitCode, CliError> {
     let script = script(args)?;
     let report = play::play(&script)?;
@@ -154,8 +169,13 @@ pub(super) fn run(args: &DemoArgs) -> Result<ExitCode, CliError> {
             out::line(format_args!("Configuration, store and logs are in {}.", kept.display()));
         }
     }
-    let all_home = report.returned.is_none_or(|returned| returned == report.affected);
-    let all_well = report.lost == 0 && report.registered == report.phones && all_home;
+    let all_home = report
+        .returned
+        .is_none_or(|returned| returned + report.stayed.unwrap_or(0) == report.affected);
+    let all_well = report.lost == 0
+        && report.registered == report.phones
+        && report.clients.client_sessions_lost == 0
+        && all_home;
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -163,6 +183,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<ExitCode, CliError> {
 #[derive(Debug)]
 struct Script {
     phones: usize,
+    clients: usize,
     names: Vec<String>,
     /// Number of the server, and when.
     kill: Option<(usize, Duration)>,
@@ -173,11 +194,16 @@ struct Script {
 }
 
 fn script(args: &DemoArgs) -> Result<Script, DemoError> {
-    for (what, count, most) in
-        [("phones", args.phones, PHONES_MAX), ("servers", args.servers, SERVERS_MAX)]
-    {
-        if count == 0 || count > most {
-            return Err(DemoError::Amount { what, most });
+    let clients = args.clients;
+    let phones = args.phones.unwrap_or(if clients == 0 { PHONES } else { 0 });
+    let least = usize::from(clients == 0);
+    for (what, count, least, most) in [
+        ("phones", phones, least, PHONES_MAX),
+        ("clients", clients, 0, CLIENTS_MAX),
+        ("servers", args.servers, 1, SERVERS_MAX),
+    ] {
+        if count < least || count > most {
+            return Err(DemoError::Amount { what, least, most });
         }
     }
     let names: Vec<String> = (1..=args.servers).map(|number| format!("ucs{number}")).collect();
@@ -195,8 +221,8 @@ fn script(args: &DemoArgs) -> Result<Script, DemoError> {
         }
         (comeback, _) => comeback.as_ref().map(|comeback| comeback.after),
     };
-    let (phones, silent, keep) = (args.phones, args.json, args.keep.clone());
-    Ok(Script { phones, names, kill, comeback, silent, keep })
+    let (silent, keep) = (args.json, args.keep.clone());
+    Ok(Script { phones, clients, names, kill, comeback, silent, keep })
 }
 
 #[cfg(test)]
@@ -205,7 +231,15 @@ mod tests {
 
     fn args(kill: &str) -> DemoArgs {
         let kill = Some(kill.parse().unwrap());
-        DemoArgs { phones: 10, servers: 2, kill, comeback: None, json: false, keep: None }
+        DemoArgs {
+            phones: Some(10),
+            clients: 0,
+            servers: 2,
+            kill,
+            comeback: None,
+            json: false,
+            keep: None,
+        }
     }
 
     #[test]
@@ -238,8 +272,20 @@ mod tests {
     }
 
     #[test]
-    fn a_demo_without_phones_is_refused() {
-        let error = script(&DemoArgs { phones: 0, ..args("ucs1@1") }).unwrap_err();
+    fn a_demo_without_phones_and_clients_is_refused() {
+        let error = script(&DemoArgs { phones: Some(0), ..args("ucs1@1") }).unwrap_err();
         assert_eq!(error.to_string(), "--phones must be from 1 to 1000000");
+        let error = script(&DemoArgs { clients: 9_000, ..args("ucs1@1") }).unwrap_err();
+        assert_eq!(error.to_string(), "--clients must be from 0 to 8000");
+    }
+
+    #[test]
+    fn who_asks_for_clients_gets_no_phones_unless_they_ask_for_them_too() {
+        for (phones, clients, there) in
+            [(None, 0, 300), (None, 7, 0), (Some(0), 7, 0), (Some(5), 7, 5), (Some(5), 0, 5)]
+        {
+            let script = script(&DemoArgs { phones, clients, ..args("ucs1@1") }).unwrap();
+            assert_eq!((script.phones, script.clients), (there, clients));
+        }
     }
 }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::cli::demo::DemoError;
 use crate::cli::demo::report::Server;
+use crate::cli::demo::stage::Place;
 use crate::door::Status;
 use crate::net::Clock;
 
@@ -25,9 +26,11 @@ const END_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) enum News {
     /// A server listens.
-    Ready { server: Server, sip: SocketAddr },
+    Ready { server: Server, sip: SocketAddr, clients: Option<SocketAddr> },
     /// Phones answered a server's OPTIONS.
     Reached { server: Server, sightings: Vec<Sighting> },
+    /// A server let clients in.
+    LoggedIn { server: Server, logins: Vec<Login> },
     /// A server has pinged all its bindings.
     PingAllDone,
     /// A server could not do what it was told, or lost lines because the demo was slow.
@@ -47,12 +50,20 @@ pub(super) struct Sighting {
     pub(super) at_nanos: u64,
 }
 
+/// One client that was let in.
+#[derive(Debug, Deserialize)]
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) at_nanos: u64,
+}
+
 /// A line of a simulated server.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Line {
     ready: Option<Ready>,
     reached: Option<Vec<Sighting>>,
+    logged_in: Option<Vec<Login>>,
     ping_all_done: Option<serde::de::IgnoredAny>,
     error: Option<String>,
     lost: Option<serde_json::Value>,
@@ -61,6 +72,7 @@ struct Line {
 #[derive(Debug, Deserialize)]
 struct Ready {
     sip: SocketAddr,
+    clients: Option<SocketAddr>,
 }
 
 /// The children that run.
@@ -84,15 +96,19 @@ struct DoorProcess {
 }
 
 impl Processes {
-    /// Starts the next simulated server; it is numbered by the order of starts.
+    /// Starts the next simulated server; it is numbered by the order of starts. One that serves
+    /// clients tells each of its line so often.
     pub(super) fn start_server(
         &mut self,
         name: &str,
+        line_events: Option<Duration>,
         log: &Path,
         news: SyncSender<News>,
     ) -> Result<(), DemoError> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let process = server_process(self.servers.len(), name, any, log, news)?;
+        let clients = line_events.map(|_| any);
+        let at = Place { name: name.to_owned(), sip: any, clients };
+        let process = server_process(self.servers.len(), &at, line_events, log, news)?;
         self.servers.push(process);
         Ok(())
     }
@@ -101,11 +117,12 @@ impl Processes {
     pub(super) fn start_again(
         &mut self,
         server: Server,
-        (name, at): (&str, SocketAddr),
+        at: &Place,
+        line_events: Option<Duration>,
         log: &Path,
         news: SyncSender<News>,
     ) -> Result<u64, DemoError> {
-        let process = server_process(server, name, at, log, news)?;
+        let process = server_process(server, at, line_events, log, news)?;
         if let Some(place) = self.servers.get_mut(server) {
             *place = process;
         }
@@ -176,13 +193,19 @@ impl Drop for Processes {
 /// A simulated server that tells its news under this number.
 fn server_process(
     server: Server,
-    name: &str,
-    at: SocketAddr,
+    at: &Place,
+    line_events: Option<Duration>,
     log: &Path,
     news: SyncSender<News>,
 ) -> Result<ServerProcess, DemoError> {
-    let at = at.to_string();
-    let arguments = ["ucserver", "--name", name, "--sip", &at, "--ping-new", "--until-stdin-ends"];
+    let (name, sip) = (&*at.name, at.sip.to_string());
+    let clients = at.clients.map(|clients| clients.to_string());
+    let every = line_events.map(|every| every.as_millis().to_string());
+    let mut arguments =
+        vec!["ucserver", "--name", name, "--sip", &sip, "--ping-new", "--until-stdin-ends"];
+    if let (Some(clients), Some(every)) = (&clients, &every) {
+        arguments.extend(["--clients", clients, "--line-events", every]);
+    }
     let mut child = start(&arguments, log)?;
     let commands = child.stdin.take();
     if let Some(stdout) = child.stdout.take() {
@@ -230,15 +253,17 @@ fn listen(server: Server, stdout: ChildStdout, news: &SyncSender<News>) {
 }
 
 fn understand(server: Server, line: &str) -> Vec<News> {
-    let Line { ready, reached, ping_all_done, error, lost } = match serde_json::from_str(line) {
-        Ok(line) => line,
-        Err(why) => {
-            return vec![News::Trouble { server, what: format!("{why} in {line}") }];
-        }
-    };
+    let Line { ready, reached, logged_in, ping_all_done, error, lost } =
+        match serde_json::from_str(line) {
+            Ok(line) => line,
+            Err(why) => {
+                return vec![News::Trouble { server, what: format!("{why} in {line}") }];
+            }
+        };
     let mut news = Vec::new();
-    news.extend(ready.map(|Ready { sip }| News::Ready { server, sip }));
+    news.extend(ready.map(|Ready { sip, clients }| News::Ready { server, sip, clients }));
     news.extend(reached.map(|sightings| News::Reached { server, sightings }));
+    news.extend(logged_in.map(|logins| News::LoggedIn { server, logins }));
     news.extend(ping_all_done.map(|_| News::PingAllDone));
     news.extend(error.map(|what| News::Trouble { server, what }));
     news.extend(lost.map(|lost| News::Trouble { server, what: format!("lost {lost}") }));
@@ -256,7 +281,7 @@ mod tests {
             r#"{"ready":{"name":"ucs2","sip":"127.0.0.1:5081","health":null,"boot_id":"x","pid":7}}"#,
         );
         assert!(
-            matches!(news[..], [News::Ready { server: 1, sip }] if sip.port() == 5081),
+            matches!(news[..], [News::Ready { server: 1, sip, clients: None }] if sip.port() == 5081),
             "{news:?}"
         );
         let news = understand(
@@ -266,6 +291,12 @@ mod tests {
         assert!(
             matches!(&news[..], [News::Reached { server: 0, sightings }]
                 if sightings[0].aor == "sip:a@b" && sightings[0].at_nanos == 7),
+            "{news:?}"
+        );
+        let news = understand(2, r#"{"logged_in":[{"user":"a@b","at_nanos":7}]}"#);
+        assert!(
+            matches!(&news[..], [News::LoggedIn { server: 2, logins }]
+                if logins[0].user == "a@b" && logins[0].at_nanos == 7),
             "{news:?}"
         );
         let done = r#"{"ping_all_done":{"reached":5,"unreached":0,"first_unreached":[]}}"#;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cli::demo::sessions::ClientReport;
+
 /// A server of the demo, by number from 0.
 pub(super) type Server = usize;
 /// A phone, by number from 0.
@@ -39,7 +41,11 @@ pub(super) struct Report {
     /// Affected phones that their own server reached again after it was started anew; none if it
     /// was not.
     pub(super) returned: Option<usize>,
-    /// From its start until 99 of 100 affected phones were at home; none while fewer were.
+    /// Affected phones that were not to be: a client of their user cannot be moved unnoticed, and
+    /// so keeps its user where they are (B1).
+    pub(super) stayed: Option<usize>,
+    /// From its start until 99 of 100 affected phones were at home, those that stayed not counted;
+    /// none while fewer were.
     pub(super) return_p99_s: Option<f64>,
     /// Phones a second that may come home, and the most that came within one.
     pub(super) return_pace_per_s: Option<usize>,
@@ -49,14 +55,19 @@ pub(super) struct Report {
     pub(super) stages: Option<u32>,
     /// Returns that were stopped.
     pub(super) aborted: Option<usize>,
+    /// The clients' part.
+    #[serde(flatten)]
+    pub(super) clients: ClientReport,
 }
 
-/// What the door says of the return.
+/// What the door says of the return, and who stays away.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Return {
     pub(super) pace_per_s: usize,
     pub(super) stages: u32,
     pub(super) aborted: usize,
+    /// See [`Report::stayed`].
+    pub(super) stayed: usize,
 }
 
 /// The kill.
@@ -87,8 +98,8 @@ struct Seen {
     elsewhere: Option<(Server, u64)>,
     /// The first time its own server reached it after that was started again.
     at_home: Option<u64>,
-    /// The last time a living server reached it.
-    last: Option<u64>,
+    /// The living server that reached it last, and when.
+    last: Option<(Server, u64)>,
 }
 
 /// What a phone itself knows, for the final account.
@@ -141,8 +152,8 @@ impl Sightings {
         }
         let lives = self.kill.is_none_or(|kill| kill.server != server);
         let is_back = self.back_nanos.is_some_and(|back| at_nanos >= back);
-        if lives || is_back {
-            seen.last = seen.last.max(Some(at_nanos));
+        if (lives || is_back) && seen.last.is_none_or(|(_, at)| at <= at_nanos) {
+            seen.last = Some((server, at_nanos));
         }
         let own = seen.owner.is_some_and(|(owner, _)| owner == server);
         if !lives && is_back && own && seen.at_home.is_none_or(|at| at > at_nanos) {
@@ -159,6 +170,19 @@ impl Sightings {
     /// How many are.
     pub(super) fn returned(&self) -> usize {
         self.returns().count()
+    }
+
+    /// Affected phones that are not, and need not be, because their user stays.
+    pub(super) fn stayed(&self, stays: impl Fn(Phone) -> bool) -> usize {
+        let away = |(phone, seen): &(Phone, &Seen)| {
+            self.is_affected(seen) && seen.at_home.is_none() && stays(*phone)
+        };
+        self.phones.iter().enumerate().filter(away).count()
+    }
+
+    /// The living server that reached a phone last.
+    pub(super) fn server_of(&self, phone: Phone) -> Option<Server> {
+        self.phones.get(phone)?.last.map(|(server, _)| server)
     }
 
     /// Phones that some server has reached.
@@ -180,14 +204,15 @@ impl Sightings {
     pub(super) fn lost(&self, now_nanos: u64, side: impl Fn(Phone) -> PhoneSide) -> usize {
         let is_lost = |(phone, seen): &(Phone, &Seen)| {
             let side = side(*phone);
-            let by_server = seen.last.is_some_and(|at| at >= self.round_nanos);
+            let by_server = seen.last.is_some_and(|(_, at)| at >= self.round_nanos);
             let by_phone = side.answered_last_nanos >= self.round_nanos;
             side.lease_until_nanos > now_nanos && !(by_server && by_phone)
         };
         self.phones.iter().enumerate().filter(is_lost).count()
     }
 
-    /// The final account. `detected_nanos` is when the door knew; `names` are the servers'.
+    /// The final account of the phones. `detected_nanos` is when the door knew; `names` are the
+    /// servers'.
     pub(super) fn report(
         &self,
         names: &[String],
@@ -220,7 +245,8 @@ impl Sightings {
             moved_others: self.moved_others(),
             spread_error_pct: self.spread_error_pct(affected, &rehomings),
             returned: back.map(|_| returns.len()),
-            return_p99_s: percentile_rank(affected, 99)
+            stayed: back.map(|_| comeback.stayed),
+            return_p99_s: percentile_rank(affected.saturating_sub(comeback.stayed), 99)
                 .and_then(|rank| returns.get(rank))
                 .and_then(|at| since_back(*at))
                 .map(rounded),
@@ -228,6 +254,7 @@ impl Sightings {
             return_peak_per_s: back.map(|_| most_within_a_second(&returns)),
             stages: back.map(|_| comeback.stages),
             aborted: back.map(|_| comeback.aborted),
+            clients: ClientReport::default(),
         }
     }
 
@@ -280,11 +307,11 @@ fn most_within_a_second(times: &[u64]) -> usize {
 }
 
 /// The place of a percentile in a sorted list of `count` (nearest rank); `None` of an empty list.
-fn percentile_rank(count: usize, percent: usize) -> Option<usize> {
+pub(super) fn percentile_rank(count: usize, percent: usize) -> Option<usize> {
     (count * percent).div_ceil(100).checked_sub(1)
 }
 
-fn millis(nanos: u64) -> f64 {
+pub(super) fn millis(nanos: u64) -> f64 {
     rounded(Duration::from_nanos(nanos).as_secs_f64() * 1_000.0)
 }
 
@@ -346,11 +373,13 @@ mod tests {
                 moved_others: 0,
                 spread_error_pct: Some(0.0),
                 returned: None,
+                stayed: None,
                 return_p99_s: None,
                 return_pace_per_s: None,
                 return_peak_per_s: None,
                 stages: None,
                 aborted: None,
+                clients: ClientReport::default(),
             }
         );
     }
@@ -433,13 +462,24 @@ mod tests {
         seen.back(back);
         seen.reached(0, 0, back - MS);
         assert_eq!(seen.returned(), 0, "a word from before the start is of another life");
+        assert_eq!((seen.stayed(|phone| phone == 0), seen.server_of(0)), (1, Some(1)));
         seen.reached(0, 0, back + 2_000 * MS);
         seen.reached(0, 1, back + 2_900 * MS);
         seen.reached(0, 2, back + 2_950 * MS);
-        let comeback = Return { pace_per_s: 25, stages: 2, aborted: 0 };
+        let comeback = Return { pace_per_s: 25, stages: 2, aborted: 0, stayed: 0 };
+        assert_eq!((seen.stayed(|phone| phone == 0), seen.server_of(0)), (0, Some(0)));
         let report = seen.report(&names(), 0, None, comeback, answering);
         assert_eq!((report.returned, report.return_p99_s), (Some(2), Some(2.9)));
         assert_eq!((report.return_peak_per_s, report.stages), (Some(2), Some(2)));
+        let mut one = six();
+        one.killed(KILL);
+        one.back(back);
+        one.reached(0, 0, back + 2_000 * MS);
+        let p99 = |stayed| {
+            let comeback = Return { stayed, ..comeback };
+            one.report(&names(), 0, None, comeback, answering).return_p99_s
+        };
+        assert_eq!((p99(0), p99(1)), (None, Some(2.0)), "nobody waits for who stays");
     }
 
     #[test]
@@ -473,7 +513,7 @@ mod tests {
             (0, 0, 0, 0)
         );
         let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys.len(), 17);
+        assert_eq!(keys.len(), 27);
     }
 
     #[test]

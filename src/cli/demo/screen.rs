@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use crate::cli::demo::report::Report;
+use crate::cli::demo::sessions::ClientReport;
 use crate::cli::status_table;
 use crate::door::Status;
 use crate::now::Uptime;
@@ -27,6 +28,21 @@ pub(super) struct View<'v> {
     pub(super) rehomed: Option<(usize, usize)>,
     /// Affected phones that are at home again; after the server was started again.
     pub(super) returned: Option<usize>,
+    /// The clients, if there are any.
+    pub(super) clients: Option<ClientView>,
+}
+
+/// What there is to see of clients.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientView {
+    pub(super) clients: usize,
+    /// Those that have logged in and watch their line.
+    pub(super) logged_in: usize,
+    /// Affected clients, and those that hear of their line again; after the kill.
+    pub(super) resumed: Option<(usize, usize)>,
+    /// Affected clients that are to go home, and those that are there; after the server was started
+    /// again.
+    pub(super) at_home: Option<(usize, usize)>,
 }
 
 /// The terminal.
@@ -94,6 +110,15 @@ fn line(view: &View<'_>) -> String {
             let _ok = write!(line, ", {returned} at home again");
         }
     }
+    if let Some(clients) = view.clients {
+        let _ok = write!(line, ", {} of {} clients logged in", clients.logged_in, clients.clients);
+        if let Some((affected, resumed)) = clients.resumed {
+            let _ok = write!(line, ", {resumed} of {affected} affected hear of their line again");
+        }
+        if let Some((expected, at_home)) = clients.at_home {
+            let _ok = write!(line, ", {at_home} of {expected} of them at home again");
+        }
+    }
     for server in view.status.iter().flat_map(|status| &status.servers) {
         let _ok = write!(line, ", {} {} {}", server.name, server.state, server.assigned);
     }
@@ -114,6 +139,9 @@ fn picture(view: &View<'_>) -> String {
             let _ok = writeln!(text, "at home  {bar} {returned} of {affected} affected, again");
         }
     }
+    if let Some(clients) = view.clients {
+        text.push_str(&client_picture(clients));
+    }
     if let Some(status) = view.status {
         text.push('\n');
         text.push_str(&status_table::servers(status));
@@ -124,9 +152,82 @@ fn picture(view: &View<'_>) -> String {
     text
 }
 
+/// The clients' part of it.
+fn client_summary(report: &Report) -> String {
+    let ClientReport { clients, clients_affected: affected, .. } = report.clients;
+    let mut text = String::new();
+    if clients == 0 {
+        return text;
+    }
+    let ClientReport { client_sessions_kept: kept, client_sessions_returned: returned, .. } =
+        report.clients;
+    if let (0, Some(killed)) = (report.phones, &report.killed) {
+        let _ok = write!(text, "\n{killed} was killed.");
+        if let Some(detect) = report.detect_ms {
+            let _ok = write!(text, " The door knew after {detect:.0} ms.");
+        }
+    }
+    let _ok = write!(
+        text,
+        "\n{kept} of {clients} clients kept connection and monitor, {returned} came back and logged in again."
+    );
+    if report.killed.is_some() {
+        let _ok = write!(text, "\n{affected} clients were served by the killed server");
+        if let Some(p99) = report.clients.client_resume_p99_ms {
+            let _ok = write!(text, ", 99 of 100 heard of their line again within {p99:.0} ms");
+        }
+        if let Some(p99) = report.clients.client_carried_p99_ms {
+            let _ok =
+                write!(text, ", of those that did not have to log in again within {p99:.0} ms");
+        }
+        text.push('.');
+    }
+    let _ok = match report.clients.client_sessions_lost {
+        0 => Ok(()),
+        1 => write!(text, "\n1 client HEARS NOTHING, or from the wrong server."),
+        n => write!(text, "\n{n} clients HEAR NOTHING, or from the wrong server."),
+    };
+    if let strange @ 1.. = report.clients.client_messages_strange {
+        let _ok =
+            write!(text, "\n{strange} messages to clients belonged to NOTHING THEY HAD ASKED FOR.");
+    }
+    text
+}
+
+fn client_picture(view: ClientView) -> String {
+    let line = |name: &str, there: usize, of: usize, what: &str| {
+        let bar = status_table::bar(there as u64, of as u64);
+        format!("{name}  {bar} {there} of {of} {what}\n")
+    };
+    let mut text = line("clients", view.logged_in, view.clients, "logged in");
+    if let Some((affected, resumed)) = view.resumed {
+        text.push_str(&line("served ", resumed, affected, "affected, elsewhere"));
+    }
+    if let Some((expected, at_home)) = view.at_home {
+        text.push_str(&line("at home", at_home, expected, "affected that can be moved, again"));
+    }
+    text
+}
+
 /// The result, for a person.
 pub(super) fn summary(report: &Report) -> String {
-    let Report { phones, registered, affected, rehomed, lost, moved_others, .. } = *report;
+    let mut text = String::new();
+    if report.phones > 0 {
+        text.push_str(&phone_summary(report));
+    }
+    text.push_str(&client_summary(report));
+    let _ok = match report.lost {
+        _ if report.phones == 0 => Ok(()),
+        0 => write!(text, "\nNo binding is lost: every phone with a lease can be reached."),
+        1 => write!(text, "\n1 phone with a lease CANNOT BE REACHED."),
+        n => write!(text, "\n{n} phones with a lease CANNOT BE REACHED."),
+    };
+    text
+}
+
+/// The phones' part of it.
+fn phone_summary(report: &Report) -> String {
+    let Report { phones, registered, affected, rehomed, moved_others, .. } = *report;
     let mut text = format!("\n{registered} of {phones} phones registered.");
     if let Some(killed) = &report.killed {
         let _ok = write!(text, "\n{killed} was killed; {affected} phones were registered there.");
@@ -171,6 +272,12 @@ pub(super) fn summary(report: &Report) -> String {
             );
         }
         text.push('.');
+        if let Some(stayed @ 1..) = report.stayed {
+            let _ok = write!(
+                text,
+                "\n{stayed} stayed with a client of their user that cannot be moved unnoticed."
+            );
+        }
         match report.aborted {
             Some(0) | None => {}
             Some(stopped) => {
@@ -178,11 +285,6 @@ pub(super) fn summary(report: &Report) -> String {
             }
         }
     }
-    let _ok = match lost {
-        0 => write!(text, "\nNo binding is lost: every phone with a lease can be reached."),
-        1 => write!(text, "\n1 phone with a lease CANNOT BE REACHED."),
-        n => write!(text, "\n{n} phones with a lease CANNOT BE REACHED."),
-    };
     text
 }
 
@@ -204,11 +306,13 @@ mod tests {
             moved_others: 0,
             spread_error_pct: Some(3.03),
             returned: None,
+            stayed: None,
             return_p99_s: None,
             return_pace_per_s: None,
             return_peak_per_s: None,
             stages: None,
             aborted: None,
+            clients: ClientReport::default(),
         }
     }
 
@@ -251,6 +355,47 @@ mod tests {
     }
 
     #[test]
+    fn the_summary_says_what_became_of_clients() {
+        let clients = ClientReport {
+            clients: 100,
+            clients_affected: 30,
+            clients_affected_unreplayable: 2,
+            client_sessions_kept: 97,
+            client_sessions_returned: 2,
+            client_sessions_lost: 1,
+            client_messages_strange: 1,
+            client_resume_p99_ms: Some(6_500.4),
+            client_carried_p99_ms: Some(800.0),
+        };
+        let text = summary(&Report { clients, stayed: Some(2), returned: Some(31), ..report() });
+        assert!(
+            text.ends_with(
+                "\n2 stayed with a client of their user that cannot be moved unnoticed.\n\
+                 97 of 100 clients kept connection and monitor, 2 came back and logged in again.\n\
+                 30 clients were served by the killed server, 99 of 100 heard of their line again \
+                 within 6500 ms, of those that did not have to log in again within 800 ms.\n\
+                 1 client HEARS NOTHING, or from the wrong server.\n\
+                 1 messages to clients belonged to NOTHING THEY HAD ASKED FOR.\n\
+                 No binding is lost: every phone with a lease can be reached."
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn without_phones_nothing_is_said_of_them() {
+        let clients =
+            ClientReport { clients: 100, client_sessions_kept: 100, ..ClientReport::default() };
+        let text = summary(&Report { phones: 0, clients, ..report() });
+        assert_eq!(
+            text,
+            "\nucs2 was killed. The door knew after 210 ms.\n\
+             100 of 100 clients kept connection and monitor, 0 came back and logged in again.\n\
+             0 clients were served by the killed server."
+        );
+    }
+
+    #[test]
     fn a_loss_is_not_overlooked() {
         let text = summary(&Report { lost: 2, killed: None, ..report() });
         assert_eq!(
@@ -268,10 +413,19 @@ mod tests {
             status: None,
             rehomed: Some((3, 1)),
             returned: None,
+            clients: None,
         };
         assert_eq!(
             line(&view),
             "registering: 4 of 10 phones registered, 1 of 3 affected reached elsewhere"
+        );
+        let clients =
+            ClientView { clients: 8, logged_in: 7, resumed: Some((5, 4)), at_home: Some((3, 2)) };
+        let with_clients = line(&View { clients: Some(clients), rehomed: None, ..view });
+        assert_eq!(
+            with_clients,
+            "registering: 4 of 10 phones registered, 7 of 8 clients logged in, \
+             4 of 5 affected hear of their line again, 2 of 3 of them at home again"
         );
     }
 }

@@ -7,6 +7,7 @@
 //! | `{"ping":{"aor","contact"}}` | one of the two below |
 //! | | `{"reached":[{"aor","contact","at_nanos","since_registered_nanos"}…]}` |
 //! | | `{"unreached":[{"aor","contact","at_nanos","why"}…]}` |
+//! | | `{"logged_in":[{"user","at_nanos"}…]}`: clients |
 //! | `{"ping_all":{"per_second":500}}` | `{"ping_all_done":{"reached","unreached","first_unreached":[…]}}` |
 //! | `{"stats":{}}` | `{"stats":{…}}` |
 //! | `{"bindings":{}}` | `{"bindings":{"users","registrations"}}` |
@@ -255,13 +256,14 @@ impl Told {
         self.until < journal.written()
     }
 
-    /// Tells what phones were reached, and which not, since the last time.
+    /// Tells what phones were reached, and which not, and what clients logged in, since the last
+    /// time.
     pub(super) fn tell(&mut self, control: &Control, journal: &Journal) {
         let (lost, entries) = journal.since(self.until);
         if lost > 0 {
             control.say(&json!({"lost": {"events": lost}}));
         }
-        let (mut reached, mut unreached) = (Vec::new(), Vec::new());
+        let (mut reached, mut unreached, mut logged_in) = (Vec::new(), Vec::new(), Vec::new());
         for entry in entries {
             let at_nanos = entry.at.as_nanos();
             match &entry.event {
@@ -277,11 +279,13 @@ impl Told {
                     "at_nanos": at_nanos,
                     "why": why.to_string(),
                 })),
+                Event::LoggedIn { user, .. } => {
+                    logged_in.push(json!({"user": &**user, "at_nanos": at_nanos}));
+                }
                 Event::Registered { .. }
                 | Event::Removed { .. }
                 | Event::Expired { .. }
                 | Event::Refused { .. }
-                | Event::LoggedIn { .. }
                 | Event::LoggedOff { .. }
                 | Event::Dialled { .. }
                 | Event::MoodSet(_)
@@ -294,6 +298,9 @@ impl Told {
         }
         for some in unreached.chunks(PER_LINE) {
             control.say(&json!({"unreached": some}));
+        }
+        for some in logged_in.chunks(PER_LINE) {
+            control.say(&json!({"logged_in": some}));
         }
     }
 }

@@ -130,6 +130,11 @@ impl Server {
         self.next(key, PATIENCE)
     }
 
+    /// The next line of a kind that comes by itself.
+    pub(crate) fn told(&self, key: &str) -> Value {
+        self.next(key, PATIENCE)
+    }
+
     fn tell(&mut self, command: &Value) {
         writeln!(self.commands, "{command}").unwrap();
     }
