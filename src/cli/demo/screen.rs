@@ -173,10 +173,10 @@ fn client_summary(report: &Report) -> String {
     );
     if report.killed.is_some() {
         let _ok = write!(text, "\n{affected} clients were served by the killed server");
-        if let Some(p99) = report.clients.client_resume_p99_ms {
+        if let Some(p99) = report.clients.client_served_p99_ms {
             let _ok = write!(text, ", 99 of 100 heard of their line again within {p99:.0} ms");
         }
-        if let Some(p99) = report.clients.client_carried_p99_ms {
+        if let Some(p99) = report.clients.client_resume_p99_ms {
             let _ok =
                 write!(text, ", of those that did not have to log in again within {p99:.0} ms");
         }
@@ -364,8 +364,8 @@ mod tests {
             client_sessions_returned: 2,
             client_sessions_lost: 1,
             client_messages_strange: 1,
-            client_resume_p99_ms: Some(6_500.4),
-            client_carried_p99_ms: Some(800.0),
+            client_served_p99_ms: Some(6_500.4),
+            client_resume_p99_ms: Some(800.0),
         };
         let text = summary(&Report { clients, stayed: Some(2), returned: Some(31), ..report() });
         assert!(

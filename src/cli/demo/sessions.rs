@@ -33,9 +33,9 @@ pub(super) struct ClientReport {
     pub(super) client_messages_strange: u64,
     /// From the kill until 99 of 100 affected clients heard of their line from another server;
     /// none while fewer did.
-    pub(super) client_resume_p99_ms: Option<f64>,
+    pub(super) client_served_p99_ms: Option<f64>,
     /// The same of the affected clients that did not have to come back by themselves.
-    pub(super) client_carried_p99_ms: Option<f64>,
+    pub(super) client_resume_p99_ms: Option<f64>,
 }
 
 /// Who logged in where.
@@ -175,8 +175,8 @@ impl Sessions {
             client_sessions_returned: returned,
             client_sessions_lost: lost,
             client_messages_strange: strange,
-            client_resume_p99_ms: self.p99_ms(affected, &self.resumptions(&side, |_| true)),
-            client_carried_p99_ms: self.p99_ms(
+            client_served_p99_ms: self.p99_ms(affected, &self.resumptions(&side, |_| true)),
+            client_resume_p99_ms: self.p99_ms(
                 affected - bound,
                 &self.resumptions(&side, |client| !(self.is_bound)(client)),
             ),
@@ -306,8 +306,8 @@ mod tests {
                 client_sessions_returned: 1,
                 client_sessions_lost: 0,
                 client_messages_strange: 7,
-                client_resume_p99_ms: Some(405.0),
-                client_carried_p99_ms: Some(401.0),
+                client_served_p99_ms: Some(405.0),
+                client_resume_p99_ms: Some(401.0),
             }
         );
     }
@@ -321,7 +321,7 @@ mod tests {
         let seen = six();
         assert_eq!(seen.resumed(side), 0);
         assert_eq!(counts(&seen.report(0, side, no_phones)), (3, 0, 3));
-        assert_eq!(seen.report(0, side, no_phones).client_resume_p99_ms, None);
+        assert_eq!(seen.report(0, side, no_phones).client_served_p99_ms, None);
     }
 
     #[test]
@@ -372,7 +372,7 @@ mod tests {
         seen.logged_in(0, 0, MS);
         assert_eq!(seen.known(), 1);
         let report = seen.report(0, well, no_phones);
-        assert_eq!((counts(&report), report.client_resume_p99_ms), ((1, 0, 1), None));
+        assert_eq!((counts(&report), report.client_served_p99_ms), ((1, 0, 1), None));
         assert_eq!(Sessions::new(0, is_bound).report(0, well, no_phones), ClientReport::default());
     }
 }
