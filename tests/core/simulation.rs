@@ -76,8 +76,8 @@ fn nobody_acknowledged_is_lost_whatever_happens() {
     assert_eq!(total.failed, 0, "replay the seeds above with FRONTDOOR_SEED");
     if seeds.count() >= ENOUGH {
         // What never happens proves nothing.
-        let Tally { relocations, returned, stopped, departed, looks, .. } = total;
-        let happened = [relocations, returned, stopped, departed, looks];
+        let Tally { relocations, returned, stopped, departed, looks, sessions_moved, .. } = total;
+        let happened = [relocations, returned, stopped, departed, looks, sessions_moved];
         assert!(!happened.contains(&0), "{total:?}");
     }
 }
@@ -92,6 +92,8 @@ struct Tally {
     returned: u64,
     stopped: u64,
     departed: u64,
+    /// Client sessions that went on on another leg.
+    sessions_moved: u64,
     /// Looks at everybody in the midst of a storm.
     looks: u64,
 }
@@ -106,6 +108,7 @@ impl std::iter::Sum for Tally {
             returned: all.returned + one.returned,
             stopped: all.stopped + one.stopped,
             departed: all.departed + one.departed,
+            sessions_moved: all.sessions_moved + one.sessions_moved,
             looks: all.looks + one.looks,
         })
     }
@@ -305,6 +308,7 @@ impl Tally {
         self.returned += stats.returned;
         self.stopped += stats.returns_stopped;
         self.departed += stats.departed;
+        self.sessions_moved += stats.client_sessions_moved;
     }
 }
 

@@ -9,6 +9,7 @@
 mod admin;
 mod admin_hostile;
 mod canary;
+mod clients;
 mod commands;
 mod crash;
 mod demo;

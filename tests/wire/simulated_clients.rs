@@ -1,76 +1,17 @@
 //! The simulated UCServer in a process of its own, as clients meet it on sockets.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
-use bytes::Bytes;
-use frontdoor::ucsap::framing::{Framer, Limits};
 use frontdoor::ucsap::login::{Credentials, LoginOutcome};
 use frontdoor::ucsap::negotiate::Negotiation;
-use frontdoor::ucsap::{Encoding, Envelope, Kind, Message, Operation, Piece, Style, cti};
+use frontdoor::ucsap::{Encoding, Kind, Operation, Piece, cti};
 use frontdoor::ucserver::ClientSettings;
 use serde_json::json;
 
-use crate::harness::{Server, now};
+use crate::harness::{Client, Server, now};
 
 const ANY: &str = "127.0.0.1:0";
-
-/// A client that waits for each answer.
-struct Client {
-    stream: TcpStream,
-    framer: Framer,
-    encoding: Encoding,
-    last_id: i64,
-}
-
-impl Client {
-    fn connect(server: &Server, encoding: Encoding) -> Self {
-        let stream = TcpStream::connect(server.clients.unwrap()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        Self { stream, framer: Framer::new(Limits::default()), encoding, last_id: 0 }
-    }
-
-    fn logged_in(server: &Server, encoding: Encoding, user: &str) -> Self {
-        let mut client = Self::connect(server, encoding);
-        let device =
-            Negotiation { device: "d".into(), version: "2603.0".into(), app: 1, former: None };
-        client.ask(Operation::NEGOTIATE, &device.piece("PC"));
-        let login = Credentials::basic(user, &ClientSettings::password_of(user));
-        client.ask(Operation::LOGIN, &login);
-        client
-    }
-
-    fn send(&mut self, operation: Operation, argument: &Piece) {
-        self.last_id += 1;
-        let envelope = Envelope { encoding: self.encoding, style: Style::Plain, session: None };
-        self.stream.write_all(&envelope.invoke(self.last_id, operation, argument)).unwrap();
-    }
-
-    fn ask(&mut self, operation: Operation, argument: &Piece) -> Message {
-        self.send(operation, argument);
-        let answer = self.next().unwrap();
-        assert_eq!((answer.kind(), answer.id()), (Kind::Result, Some(self.last_id)));
-        answer
-    }
-
-    /// The next message; none if the server has closed.
-    fn next(&mut self) -> Option<Message> {
-        let mut buffer = [0; 4096];
-        loop {
-            let cut: Option<Bytes> = self.framer.next().unwrap();
-            if let Some(message) = cut {
-                return Some(Message::parse(message).unwrap());
-            }
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return None,
-                Ok(length) => self.framer.push(&buffer[..length]),
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-}
 
 fn start(arguments: &[&str]) -> Server {
     let sip: SocketAddr = ANY.parse().unwrap();
@@ -81,7 +22,7 @@ fn start(arguments: &[&str]) -> Server {
 fn a_client_logs_in_watches_its_line_and_is_told_of_calls() {
     let mut server = start(&[]);
     for encoding in [Encoding::Ber, Encoding::Json] {
-        let mut client = Client::logged_in(&server, encoding, "anna");
+        let mut client = Client::logged_in(server.clients.unwrap(), encoding, "anna");
         let line = ClientSettings::line_of("anna");
         client.ask(Operation::MONITOR_START, &cti::for_line(&line));
         let rung = server.ask(&json!({"ring": {"line": line, "number": "+4970"}}), "rung");
@@ -103,7 +44,7 @@ fn a_client_logs_in_watches_its_line_and_is_told_of_calls() {
 fn who_logs_in_is_told_and_when() {
     let server = start(&[]);
     let before = now().as_nanos();
-    Client::logged_in(&server, Encoding::Json, "anna");
+    Client::logged_in(server.clients.unwrap(), Encoding::Json, "anna");
     let told = server.told("logged_in");
     assert_eq!(told[0]["user"], "anna");
     let at = told[0]["at_nanos"].as_u64().unwrap();
@@ -113,28 +54,28 @@ fn who_logs_in_is_told_and_when() {
 #[test]
 fn a_dead_server_closes_and_refuses_and_comes_back_at_the_same_address() {
     let mut server = start(&[]);
-    let mut client = Client::logged_in(&server, Encoding::Ber, "anna");
+    let mut client = Client::logged_in(server.clients.unwrap(), Encoding::Ber, "anna");
     server.mood("dead");
     assert!(client.next().is_none());
     assert!(TcpStream::connect(server.clients.unwrap()).is_err());
     server.mood("healthy");
-    Client::logged_in(&server, Encoding::Json, "anna");
+    Client::logged_in(server.clients.unwrap(), Encoding::Json, "anna");
 }
 
 #[test]
 fn a_server_that_restarts_closes_and_takes_clients_again() {
     let mut server = start(&[]);
-    let mut client = Client::logged_in(&server, Encoding::Ber, "anna");
+    let mut client = Client::logged_in(server.clients.unwrap(), Encoding::Ber, "anna");
     server.mood("amnesia");
     assert!(client.next().is_none());
-    Client::logged_in(&server, Encoding::Ber, "anna");
+    Client::logged_in(server.clients.unwrap(), Encoding::Ber, "anna");
 }
 
 #[test]
 fn what_is_no_ucsap_costs_the_connection() {
     let server = start(&[]);
     for octets in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\xA1\x02\x05\x00"] {
-        let mut client = Client::connect(&server, Encoding::Ber);
+        let mut client = Client::connect(server.clients.unwrap(), Encoding::Ber);
         client.stream.write_all(octets).unwrap();
         assert!(client.next().is_none(), "{octets:?}");
     }
@@ -143,12 +84,12 @@ fn what_is_no_ucsap_costs_the_connection() {
 #[test]
 fn a_strict_server_sends_its_guests_home_and_tells_nothing_but_the_address() {
     let mut server = start(&["--client-home", "anna=127.0.0.1:7229", "--mood", "strict_home"]);
-    let mut client = Client::logged_in(&server, Encoding::Json, "bert");
+    let mut client = Client::logged_in(server.clients.unwrap(), Encoding::Json, "bert");
     let anna = Credentials::basic("anna", "pw-anna");
     client.send(Operation::LOGIN, &anna);
     assert_eq!(client.next().unwrap().kind(), Kind::Error, "bert is there already");
     server.ask(&json!({"belongs": {"user": "anna", "home": "127.0.0.1:7230"}}), "belongs");
-    let mut client = Client::connect(&server, Encoding::Json);
+    let mut client = Client::connect(server.clients.unwrap(), Encoding::Json);
     let device = Negotiation { device: "d".into(), version: "1".into(), app: 1, former: None };
     client.ask(Operation::NEGOTIATE, &device.piece("PC"));
     let answer = client.ask(Operation::LOGIN, &anna);
@@ -159,7 +100,7 @@ fn a_strict_server_sends_its_guests_home_and_tells_nothing_but_the_address() {
 #[test]
 fn lines_that_are_watched_tell_of_themselves() {
     let server = start(&["--line-events", "50"]);
-    let mut client = Client::logged_in(&server, Encoding::Ber, "anna");
+    let mut client = Client::logged_in(server.clients.unwrap(), Encoding::Ber, "anna");
     let line = ClientSettings::line_of("anna");
     client.ask(Operation::MONITOR_START, &cti::for_line(&line));
     for _ in 0..3 {
@@ -172,7 +113,7 @@ fn a_door_may_hold_thousands_of_connections() {
     let mut server = start(&[]);
     let clients: Vec<TcpStream> =
         (0..3_000).map(|_| TcpStream::connect(server.clients.unwrap()).unwrap()).collect();
-    let mut last = Client::logged_in(&server, Encoding::Ber, "anna");
+    let mut last = Client::logged_in(server.clients.unwrap(), Encoding::Ber, "anna");
     last.ask(Operation::CHECK_CONNECTION, &Piece::Sequence(vec![]));
     assert_eq!(server.ask(&json!({"clients": {}}), "clients")["users"], 1);
     drop(clients);

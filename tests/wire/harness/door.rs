@@ -29,7 +29,8 @@ pub(crate) struct Setup {
     capacity: u32,
     documents: &'static str,
     phones: IpAddr,
-    servers: Vec<(String, String)>,
+    /// Name, address for SIP, address for clients.
+    servers: Vec<(String, String, Option<SocketAddr>)>,
     upstream: Vec<(&'static str, IpAddr)>,
     tables: Vec<(&'static str, String)>,
 }
@@ -72,7 +73,11 @@ impl Setup {
         transport: &'static str,
         from: IpAddr,
     ) -> &mut Self {
-        self.peer(&server.name, server.sip, transport, from)
+        self.peer(&server.name, server.sip, transport, from);
+        if let Some((.., clients)) = self.servers.last_mut() {
+            *clients = server.clients;
+        }
+        self
     }
 
     /// A Kamailio, spoken to over UDP or TCP from its own address.
@@ -87,7 +92,7 @@ impl Setup {
         transport: &'static str,
         from: IpAddr,
     ) -> &mut Self {
-        self.servers.push((name.to_owned(), format!("{transport}:{sip}")));
+        self.servers.push((name.to_owned(), format!("{transport}:{sip}"), None));
         let same =
             |(other, ip): &&(&str, IpAddr)| *other == transport && ip.is_ipv4() == from.is_ipv4();
         if self.upstream.iter().find(same).is_none() {
@@ -150,25 +155,32 @@ impl Setup {
     pub(crate) fn start_in(&self, namespace: Option<&Namespace>) -> Door {
         let directory = tempfile::tempdir().unwrap();
         let (phones, admin) = (free(self.phones), free(LOCALHOST));
+        let has_clients = self.servers.iter().any(|(.., clients)| clients.is_some());
+        let clients = has_clients.then(|| free(LOCALHOST));
         let config = directory.path().join("frontdoor.toml");
-        std::fs::write(&config, self.text(phones, admin)).unwrap();
+        std::fs::write(&config, self.text(phones, clients, admin)).unwrap();
         let log = directory.path().join("door.log");
         File::create(&log).unwrap();
         let program = self.program.clone();
-        let mut door = Door { program, process: None, directory, config, log, phones, admin };
+        let mut door =
+            Door { program, process: None, directory, config, log, phones, clients, admin };
         door.restart_in(namespace);
         door
     }
 
-    fn text(&self, phones: SocketAddr, admin: SocketAddr) -> String {
+    fn text(&self, phones: SocketAddr, clients: Option<SocketAddr>, admin: SocketAddr) -> String {
         let mut text = String::new();
         for transport in ["udp", "tcp"] {
             listener(&mut text, "listen", &format!("phones-{transport}"), transport, phones);
         }
+        if let Some(clients) = clients {
+            listener(&mut text, "listen", "clients", "tcp", clients);
+            text.push_str("plane = \"client\"\n");
+        }
         for (number, (transport, ip)) in self.upstream.iter().enumerate() {
             listener(&mut text, "upstream", &format!("servers-{number}"), transport, free(*ip));
         }
-        for (name, sip) in &self.servers {
+        for (name, sip, clients) in &self.servers {
             write!(
                 text,
                 "[[servers]]\nname = \"{name}\"\nsip = \"{sip}\"\ncapacity = {}\n\
@@ -176,6 +188,9 @@ impl Setup {
                 self.capacity, self.documents
             )
             .unwrap();
+            if let Some(clients) = clients {
+                writeln!(text, "clients = \"{clients}\"").unwrap();
+            }
         }
         writeln!(text, "[admin]\naddress = \"{admin}\"").unwrap();
         for (name, lines) in &self.tables {
@@ -204,6 +219,8 @@ pub(crate) struct Door {
     log: PathBuf,
     /// Where phones register, over UDP and TCP.
     pub(crate) phones: SocketAddr,
+    /// Where clients log in, if servers serve them.
+    pub(crate) clients: Option<SocketAddr>,
     pub(crate) admin: SocketAddr,
 }
 

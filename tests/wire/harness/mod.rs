@@ -7,6 +7,7 @@
 
 mod attack;
 mod baresip;
+mod client;
 mod crowd;
 mod door;
 mod http;
@@ -28,6 +29,7 @@ use frontdoor::now::Uptime;
 
 pub(crate) use attack::{Attacker, Memory, Neighbours, mib, register_with, source};
 pub(crate) use baresip::Baresip;
+pub(crate) use client::Client;
 pub(crate) use crowd::{Coming, Crowd, Pace, Tally, Who};
 pub(crate) use door::{Door, Setup, served_by, settled};
 pub(crate) use http::get;
