@@ -4,3 +4,4 @@
 pub mod codec;
 pub mod framing;
 pub mod operations;
+pub mod ucsap;

@@ -41,6 +41,11 @@ fn operations() {
     play("operations", targets::operations::run, &[], 300);
 }
 
+#[test]
+fn ucsap() {
+    play("ucsap", targets::ucsap::run, &[], 20_000);
+}
+
 fn play(target: &str, run: fn(&[u8]), fixtures: &[&str], runs: u64) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let seeds = format!("fuzz/seeds/{target}");
