@@ -549,6 +549,7 @@ impl Door {
     /// What may have come of an input beside its answer.
     fn look_after(&mut self, now: Now) {
         self.drive_pool(now);
+        self.pump_freed_lanes(now);
         self.stats.transactions_forgotten = self.transactions.forgotten();
     }
 

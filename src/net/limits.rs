@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::net::connection::Peer;
 use crate::net::framing::Protocol;
 use crate::sip::framing;
 use crate::ucsap;
@@ -46,6 +47,9 @@ pub struct UcsapLimits {
     pub first_message: Duration,
     /// How long a connection may be silent afterwards.
     pub idle: Duration,
+    /// The same of one that the door made: a server says nothing while nothing happens. Whether it is
+    /// there the kernel asks ([`Limits::keep_alive`]), and health.
+    pub idle_made: Duration,
     /// Octets queued for the peer of an accepted connection.
     pub queue_accepted: usize,
 }
@@ -79,6 +83,7 @@ impl Default for UcsapLimits {
             first_message: Duration::from_secs(30),
             // Clients send something every five seconds.
             idle: Duration::from_secs(60),
+            idle_made: Duration::from_secs(30 * 86_400),
             queue_accepted: 1024 * 1024,
         }
     }
@@ -88,19 +93,23 @@ impl Default for UcsapLimits {
 pub(super) struct Bounds {
     sip: Limits,
     ucsap: Limits,
+    /// Where UCSAP is spoken on a connection that the door made.
+    made: Limits,
 }
 
 impl Bounds {
     pub(super) const fn new(sip: Limits) -> Self {
-        let UcsapLimits { first_message, idle, queue_accepted, .. } = sip.ucsap;
-        Self { sip, ucsap: Limits { first_message, idle, queue_accepted, ..sip } }
+        let UcsapLimits { first_message, idle, idle_made, queue_accepted, .. } = sip.ucsap;
+        let ucsap = Limits { first_message, idle, queue_accepted, ..sip };
+        Self { sip, ucsap, made: Limits { idle: idle_made, ..ucsap } }
     }
 
     /// Those of one of them; what holds for all streams together is the same in both.
-    pub(super) const fn of(&self, speaks: Protocol) -> &Limits {
-        match speaks {
-            Protocol::Sip => &self.sip,
-            Protocol::Ucsap => &self.ucsap,
+    pub(super) const fn of(&self, peer: &Peer) -> &Limits {
+        match (peer.speaks, peer.own) {
+            (Protocol::Sip, _) => &self.sip,
+            (Protocol::Ucsap, None) => &self.ucsap,
+            (Protocol::Ucsap, Some(_)) => &self.made,
         }
     }
 }

@@ -136,7 +136,7 @@ impl Hub {
         let waiting: Vec<ConnectionId> = waiting.map(|(id, _)| id).collect();
         for id in waiting {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            let limits = self.limits.of(connection.peer.speaks);
+            let limits = self.limits.of(&connection.peer);
             if connection.standing != Standing::Connecting {
                 connection.flush(limits, now);
             } else {
@@ -187,7 +187,7 @@ impl Hub {
             counters.sends_without_connection += 1;
             return;
         };
-        let limits = self.limits.of(connection.peer.speaks);
+        let limits = self.limits.of(&connection.peer);
         match connection.send(bytes, limits, || Clock.uptime()) {
             Sent::Whole => {}
             Sent::Queued => self.settle(id, Clock.uptime()),
@@ -208,7 +208,7 @@ impl Hub {
         let open = self.connections.get_mut(id).filter(|it| !it.is_closing());
         let Some(connection) = open else { return };
         let now = Clock.uptime();
-        connection.close(self.limits.of(connection.peer.speaks), now);
+        connection.close(self.limits.of(&connection.peer), now);
         let key = (connection.peer.listener, connection.peer.remote);
         counters.closed_by_door += 1;
         self.forget_remote(key, id);
@@ -224,7 +224,7 @@ impl Hub {
             counters.sends_without_connection += 1;
             return false;
         };
-        let limits = self.limits.of(connection.peer.speaks);
+        let limits = self.limits.of(&connection.peer);
         let now = Clock.uptime();
         let started = connection.start_tls(answer, self.tls.as_ref(), limits, now);
         match started {
@@ -263,7 +263,7 @@ impl Hub {
 
     fn admit(&mut self, accepted: Accepted, now: Uptime, counters: &mut Counters) {
         let source = source_of(accepted.1.remote.ip());
-        let limits = self.limits.of(accepted.1.speaks);
+        let limits = self.limits.of(&accepted.1);
         let of_source = self.sources.get(&source).copied().unwrap_or(0);
         if self.connections.len() >= limits.connections
             || of_source >= limits.connections_per_source
@@ -323,7 +323,7 @@ impl Hub {
     }
 
     fn connect(&mut self, peer: Peer, local: Option<IpAddr>) -> Result<ConnectionId, End> {
-        let limits = self.limits.of(peer.speaks);
+        let limits = self.limits.of(&peer);
         if self.connections.len() >= limits.connections {
             return Err(End::Failed);
         }
@@ -359,7 +359,7 @@ impl Hub {
     fn serve(&mut self, id: ConnectionId, ready: Ready, turn: &mut Turn<'_>) {
         // One that has ended may have been told to be ready before.
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let limits = self.limits.of(connection.peer.speaks);
+        let limits = self.limits.of(&connection.peer);
         if connection.standing == Standing::Connecting {
             match connection.is_made(limits, turn.now) {
                 Ok(true) => turn.counters.connections_made += 1,

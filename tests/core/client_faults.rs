@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use frontdoor::door::Pace;
 use frontdoor::ucsap::login::{Credentials, LoginOutcome, detail};
 use frontdoor::ucsap::{Encoding, Kind, Operation, Piece, cti};
 use frontdoor::ucserver::{ClientHome, ClientSettings, Mood};
 
-use crate::clients::{ENCODINGS, error_detail, other_than, pool};
-use crate::desk::clients::{Client, Fault, entrance};
+use crate::clients::{ENCODINGS, error_detail, log_in_by_ntlm, other_than, pool};
+use crate::desk::clients::{CLIENTS, Client, Fault, entrance};
 use crate::desk::{Ask, Desk};
 
 /// A session away from home, whose home is back and about to be moved to: with its client, the
@@ -376,4 +377,185 @@ fn two_who_log_in_at_once_do_not_share_the_last_place() {
     assert!(matches!(outcome(&clients[0], first), LoginOutcome::Succeeded { .. }));
     assert!(matches!(outcome(&clients[1], second), LoginOutcome::Busy { .. }));
     assert_eq!(desk.logins(0), ["anna"], "nor does whoever was let in stay there");
+}
+
+/// How often servers were asked this.
+fn asked(desk: &Desk, what: Operation) -> usize {
+    desk.clients.asked.iter().filter(|(.., it)| it.operation() == what).count()
+}
+
+#[test]
+fn whoever_gives_up_in_a_lane_makes_room_for_the_next() {
+    let mut plan = pool(2);
+    plan.settings.clients.pace = Pace { window_initial: 1, window_max: 1, rate_max: None };
+    let mut desk = plan.open();
+    let users = ["anna", "bert", "carl", "dora", "emil", "fred"];
+    let mut clients = Vec::new();
+    for (number, user) in (1..).zip(users) {
+        clients.push((desk.client_of(number, Encoding::Ber, user).0, user));
+    }
+    let home = desk.current("anna");
+    let there = |desk: &Desk, user: &str| desk.current(user) == home;
+    clients.retain(|(_, user)| there(&desk, user));
+    assert!(clients.len() > 1, "two wait for the same place");
+    let other = 1 - home;
+    let before = desk.logins(other).len();
+    desk.clients.faults.insert(other, Fault::Deaf);
+    desk.set_mood(home, Mood::Dead);
+    desk.pass(Duration::from_secs(2));
+    // One of them is being asked who it is, by a server that says nothing; all hang up but one.
+    let (last, _) = clients.pop().unwrap();
+    clients.iter().for_each(|(client, _)| desk.client_hangs_up(client));
+    desk.let_through();
+    desk.pass(Duration::from_secs(12));
+    assert_eq!((desk.logins(other).len(), desk.closed_at(&last)), (before + 1, None));
+}
+
+#[test]
+fn a_server_that_drops_a_session_again_and_again_is_not_asked_without_end() {
+    let mut desk = pool(2).open();
+    let (client, _) = desk.client_of(1, Encoding::Json, "anna");
+    let home = desk.current("anna");
+    desk.clients.faults.insert(1 - home, Fault::Drops(Operation::MONITOR_START));
+    let before = asked(&desk, Operation::LOGIN);
+    desk.set_mood(home, Mood::Dead);
+    desk.pass(Duration::from_secs(20));
+    let logins = asked(&desk, Operation::LOGIN) - before;
+    assert!((3..=14).contains(&logins), "{logins} logins");
+    desk.pass(Duration::from_secs(100));
+    assert!(desk.closed_at(&client).is_some(), "it is not carried for ever");
+}
+
+#[test]
+fn a_question_that_servers_die_of_is_not_carried_to_every_one() {
+    let mut desk = pool(3).open();
+    let (mut client, _) = desk.client_of(1, Encoding::Ber, "anna");
+    desk.pass(Duration::from_secs(10));
+    desk.clients.faults =
+        (0..3).map(|server| (server, Fault::Drops(Operation::SNAPSHOT_LINE))).collect();
+    let read = desk.say(&mut client, Operation::SNAPSHOT_LINE, &line_of("anna"));
+    desk.pass(Duration::from_secs(30));
+    assert_eq!(error_detail(&desk.answer_for(&client, read).unwrap()), detail::INTERNAL);
+    assert_eq!(asked(&desk, Operation::SNAPSHOT_LINE), 3);
+    assert_eq!((desk.closed_at(&client), &*desk.sessions("anna")[0].standing), (None, "settled"));
+}
+
+#[test]
+fn a_session_that_ends_on_a_shared_connection_says_so() {
+    let mut desk = pool(3).open();
+    let mut web = Client::new(1, Encoding::Json);
+    web.session = Some("s1");
+    desk.negotiate(&mut web);
+    let outcome = log_in_by_ntlm(&mut desk, &mut web, "anna");
+    assert!(matches!(outcome, LoginOutcome::Succeeded { .. }), "{outcome:?}");
+    let cross_ref = desk.watch(&mut web, "anna");
+    web.session = Some("s2");
+    desk.negotiate(&mut web);
+    assert!(matches!(desk.log_in(&mut web, "bert"), LoginOutcome::Succeeded { .. }));
+    let home = desk.current("anna");
+    desk.set_mood(home, Mood::Hung);
+    web.session = Some("s1");
+    let call = desk.say(&mut web, Operation::SNAPSHOT_LINE, &line_of("anna"));
+    desk.set_mood(home, Mood::Dead);
+    desk.pass(Duration::from_secs(30));
+    assert_eq!(desk.closed_at(&web), None, "there is somebody else on it");
+    assert_eq!(error_detail(&desk.answer_for(&web, call).unwrap()), detail::INTERNAL);
+    assert_eq!(desk.events(&web), [(Operation::MONITOR_STOPPED, Some(cross_ref))]);
+    let late = desk.invoke(&mut web, Operation::SNAPSHOT_LINE, &line_of("anna"));
+    assert_eq!(error_detail(&late), detail::NEGOTIATION_REQUIRED);
+    web.session = Some("s2");
+    let other = desk.invoke(&mut web, Operation::SNAPSHOT_LINE, &line_of("bert"));
+    assert_eq!(other.kind(), Kind::Result);
+}
+
+#[test]
+fn signs_of_life_are_never_waited_for_whatever_their_id() {
+    let mut desk = pool(1).open();
+    let (mut client, _) = desk.client_of(1, Encoding::Ber, "anna");
+    for _ in 0..300 {
+        desk.say(&mut client, Operation::TRANSPORT_KEEP_ALIVE, &Piece::Null);
+    }
+    let read = desk.invoke(&mut client, Operation::SNAPSHOT_LINE, &line_of("anna"));
+    assert_eq!(read.kind(), Kind::Result);
+}
+
+#[test]
+fn nobody_makes_the_door_keep_more_than_anybody_needs() {
+    let mut desk = pool(1).open();
+    let mut client = Client::new(1, Encoding::Json);
+    client.negotiation.version = "9".repeat(20_000);
+    let long = client.negotiation.piece("PC");
+    assert_eq!(desk.invoke(&mut client, Operation::NEGOTIATE, &long).kind(), Kind::Reject);
+    client.negotiation.version = "2603.0".into();
+    desk.negotiate(&mut client);
+    let long = Credentials::basic("anna", &"p".repeat(200_000));
+    assert_eq!(desk.invoke(&mut client, Operation::LOGIN, &long).kind(), Kind::Reject);
+    assert!(matches!(desk.log_in(&mut client, "anna"), LoginOutcome::Succeeded { .. }));
+}
+
+#[test]
+fn what_is_granted_too_late_is_taken_back() {
+    let (mut desk, client, cross_ref, home, _) = about_to_return();
+    desk.clients.faults.insert(home, Fault::Delays(Operation::MONITOR_START));
+    while desk.logins(home).is_empty() {
+        desk.pass(Duration::from_millis(100));
+    }
+    desk.pass(Duration::from_secs(31));
+    assert_eq!(desk.events(&client), [(Operation::MONITOR_STOPPED, Some(cross_ref))]);
+    desk.let_through();
+    assert_eq!(desk.monitors(home), 0);
+    desk.ring(home, "anna");
+    assert_eq!(desk.events(&client), []);
+}
+
+#[test]
+fn what_was_asked_before_a_login_that_went_elsewhere_is_answered() {
+    let mut desk = pool(3).open();
+    desk.client_of(1, Encoding::Json, "anna");
+    let home = desk.current("anna");
+    for number in 2.. {
+        let mut client = Client::new(number, Encoding::Json);
+        desk.negotiate(&mut client);
+        let shown = desk.clients.asked.last().unwrap().1;
+        if shown == home {
+            continue;
+        }
+        desk.clients.faults.insert(shown, Fault::DeafTo(Operation::SNAPSHOT_LINE));
+        let read = desk.say(&mut client, Operation::SNAPSHOT_LINE, &line_of("anna"));
+        assert!(matches!(desk.log_in(&mut client, "anna"), LoginOutcome::Succeeded { .. }));
+        assert_eq!(error_detail(&desk.answer_for(&client, read).unwrap()), detail::INTERNAL);
+        break;
+    }
+}
+
+#[test]
+fn tls_is_not_begun_where_somebody_else_has_shown_something() {
+    let mut plan = pool(1);
+    plan.settings.clients.start_tls = vec![CLIENTS];
+    let mut desk = plan.open();
+    let mut web = Client::new(1, Encoding::Json);
+    web.session = Some("s1");
+    desk.negotiate(&mut web);
+    assert!(matches!(desk.log_in(&mut web, "anna"), LoginOutcome::Succeeded { .. }));
+    web.session = Some("s2");
+    let refused = desk.invoke(&mut web, Operation::START_TLS, &Piece::Sequence(vec![]));
+    assert_eq!(error_detail(&refused), detail::INTERNAL);
+}
+
+#[test]
+fn a_session_that_is_being_made_whole_is_not_closed_for_having_waited() {
+    let mut plan = pool(1);
+    plan.settings.clients.gap_max = Duration::from_secs(40);
+    plan.settings.decision.disable_automatic_user_distribution = true;
+    plan.settings.decision.grace = Duration::from_secs(86_400);
+    let mut desk = plan.open();
+    let (client, _) = desk.client_of(1, Encoding::Ber, "anna");
+    desk.set_mood(0, Mood::Dead);
+    desk.pass(Duration::from_secs(25));
+    desk.clients.faults.insert(0, Fault::DeafTo(Operation::MONITOR_START));
+    desk.set_mood(0, Mood::Healthy);
+    desk.pass(Duration::from_secs(14));
+    assert_eq!(desk.logins(0), ["anna"], "it is there before its time is over");
+    desk.pass(Duration::from_secs(60));
+    assert_eq!((desk.closed_at(&client), &*desk.sessions("anna")[0].standing), (None, "settled"));
 }

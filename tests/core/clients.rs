@@ -300,7 +300,7 @@ fn ntlm(user: &str) -> Vec<u8> {
 }
 
 /// Logs in by NTLM; what came of its last step.
-fn log_in_by_ntlm(desk: &mut Desk, client: &mut Client, user: &str) -> LoginOutcome {
+pub(crate) fn log_in_by_ntlm(desk: &mut Desk, client: &mut Client, user: &str) -> LoginOutcome {
     let first = b"NTLMSSP\0\x01\0\0\0\0\0\0\0";
     let outcome = |answer: &Message| {
         assert_eq!(answer.kind(), Kind::Result, "{answer:?}");

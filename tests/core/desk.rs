@@ -78,6 +78,8 @@ pub(crate) struct ClientSide {
     pub(crate) asked: Vec<(Uptime, usize, frontdoor::ucsap::Message)>,
     /// Entrances that are not as they should be.
     pub(crate) faults: BTreeMap<usize, clients::Fault>,
+    /// What is on its way to entrances.
+    delayed: Vec<(Flow, Bytes)>,
     /// What late entrances have said.
     late: Vec<ucserver::ToClient>,
 }

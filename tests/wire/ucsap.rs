@@ -215,7 +215,7 @@ async fn a_connection_that_is_refused_or_never_made_is_told_by_its_name() {
 
 #[tokio::test]
 async fn a_server_that_says_half_a_goodbye_or_nothing_at_all_is_left() {
-    let ucsap = UcsapLimits { idle: Duration::from_millis(300), ..UcsapLimits::default() };
+    let ucsap = UcsapLimits { idle_made: Duration::from_millis(300), ..UcsapLimits::default() };
     let mut ours = open(Limits { ucsap, ..Limits::default() });
     let (server, remote) = server().await;
     ours.send(own(1, remote), Bytes::from_static(INVOKE));
@@ -228,6 +228,19 @@ async fn a_server_that_says_half_a_goodbye_or_nothing_at_all_is_left() {
     let _silent = soon("a connection", server.accept()).await.unwrap();
     assert_eq!(next_closed(&mut ours).await, (own(2, remote), false));
     assert_eq!(ours.counters().closed_idle, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_has_nothing_to_say_is_not_left() {
+    let ucsap = UcsapLimits { idle: Duration::from_millis(100), ..UcsapLimits::default() };
+    let mut ours = open(Limits { ucsap, ..Limits::default() });
+    let (server, remote) = server().await;
+    ours.send(own(1, remote), Bytes::from_static(INVOKE));
+    let (mut quiet, _) = soon("a connection", server.accept()).await.unwrap();
+    sleep(Duration::from_millis(400)).await;
+    quiet.write_all(INVOKE).await.unwrap();
+    assert_eq!(next_rose(&mut ours).await.0, own(1, remote));
+    assert_eq!(ours.connections(), 1);
 }
 
 #[tokio::test]

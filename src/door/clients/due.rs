@@ -7,7 +7,7 @@ use crate::cluster::health::Observation;
 use crate::door::clients::Connection;
 use crate::door::clients::front::NOBODY_THERE;
 use crate::door::clients::login::Refusal;
-use crate::door::clients::session::Stage;
+use crate::door::clients::session::{Held, Leg, Session, Stage};
 use crate::door::slots::SlotId;
 use crate::door::{Door, Timer};
 use crate::now::{Now, Uptime};
@@ -29,11 +29,7 @@ impl Door {
             session.next.as_ref().map(|leg| leg.until),
             session.restored_by,
             held.map(|since| since + settings.gap_patience),
-            // One that closes has nothing more to wait for.
-            session
-                .gap
-                .filter(|_| session.closes_at.is_none())
-                .map(|since| since + settings.gap_max),
+            session.unserved_since().map(|since| since + settings.gap_max),
         ];
         if let Some(at) = due.into_iter().flatten().min()
             && at < session.wakes_at
@@ -89,12 +85,13 @@ impl Door {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some(since) = session.gap else { return };
         if now.uptime >= since + patience {
-            for message in std::mem::take(&mut session.held) {
+            for Held { message, .. } in std::mem::take(&mut session.held) {
                 self.stats.client_invokes_answered_in_gap += 1;
                 self.tell_error(id, &message, detail::INTERNAL, NOBODY_THERE);
             }
         }
-        if now.uptime >= since + most {
+        let unserved = self.clients.sessions.get(id).and_then(Session::unserved_since);
+        if unserved.is_some_and(|since| now.uptime >= since + most) {
             self.close_soon(now, id);
         }
     }
@@ -111,16 +108,34 @@ impl Door {
         self.wake_session(id);
     }
 
-    /// The connection goes, unless others share it: then the session alone.
+    /// The connection goes, unless others share it: then the session alone, whose client hears that
+    /// nobody answers it, or watches for it, any more. Whatever it asks next, it is to negotiate first.
     fn close_session(&mut self, id: SlotId) {
         let Some(connection) = self.clients.sessions.get(id).map(|it| it.connection) else {
             return;
         };
         let shared = |it: &Connection| it.sessions.len() > 1;
         if self.clients.connections.get(connection).is_some_and(shared) {
+            self.say_goodbye(id);
             self.end_session(id);
         } else {
             self.close_client(connection);
         }
+    }
+
+    fn say_goodbye(&mut self, id: SlotId) {
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let held = std::mem::take(&mut session.held);
+        let wishes: Vec<_> = session.wishes.numbers();
+        let stopped: Vec<_> =
+            wishes.into_iter().filter_map(|it| session.wishes.refused(it)).collect();
+        let legs: Vec<Leg> = session.take_legs().collect();
+        for leg in legs {
+            self.abandon_leg(id, leg);
+        }
+        for Held { message, .. } in held {
+            self.tell_error(id, &message, detail::INTERNAL, NOBODY_THERE);
+        }
+        self.tell_differences(id, stopped);
     }
 }

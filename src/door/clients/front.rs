@@ -14,7 +14,10 @@ use crate::placement;
 use crate::sip::Flow;
 use crate::ucsap::login::detail;
 use crate::ucsap::negotiate::{self, Identity, Negotiation};
-use crate::ucsap::{Envelope, Kind, Message, Operation, Piece, Problem, Style};
+use crate::ucsap::{Class, Envelope, Kind, Message, Operation, Piece, Problem, Style};
+
+/// Octets of what a client says of itself, which is kept as long as its session.
+const NEGOTIATION_OCTETS_MAX: usize = 16 * 1024;
 
 /// What clients hear when nobody serves them for too long.
 pub(super) const NOBODY_THERE: &str = "the server of this user does not answer; try again later";
@@ -33,6 +36,7 @@ impl Door {
                 }
                 Err(_) => {
                     self.stats.rose_malformed += 1;
+                    self.lose_client_probe(now, flow);
                     self.lose_leg(now, number);
                 }
             }
@@ -150,7 +154,10 @@ impl Door {
                 self.pass_event_on(id, message);
                 self.end_session(id);
             }
-            _ if message.is_event() => self.pass_event_on(id, message),
+            // Whatever id an event has, nobody answers it.
+            operation if message.is_event() || operation.class() == Class::Event => {
+                self.pass_event_on(id, message);
+            }
             _ => self.pass_on(now, id, message),
         }
     }
@@ -163,7 +170,8 @@ impl Door {
         let Some(known) = self.clients.connections.get_mut(connection) else { return };
         let flow = known.flow;
         let offered = self.settings.clients.start_tls.contains(&flow.listener);
-        if !offered || known.security != Security::AsBegun || stage != Stage::New {
+        let alone = known.sessions.len() == 1;
+        if !offered || !alone || known.security != Security::AsBegun || stage != Stage::New {
             let why = "this connection cannot be turned into TLS, here or now";
             return self.tell_error(id, message, detail::INTERNAL, why);
         }
@@ -198,7 +206,11 @@ impl Door {
         let Ok(client) = Negotiation::read(&argument) else {
             return self.tell_problem(id, message, Problem::MistypedArgument);
         };
-        let argument = argument.octets_as_sent().to_vec();
+        let argument = argument.octets_as_sent();
+        if argument.len() > NEGOTIATION_OCTETS_MAX {
+            return self.tell_problem(id, message, Problem::ResourceLimitation);
+        }
+        let argument = argument.to_vec();
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let connection = session.negotiated.take().and_then(|before| before.connection);
         session.negotiated =

@@ -71,7 +71,9 @@ impl Door {
     pub(super) fn leave_leg(&mut self, leg: Leg) {
         self.clients.legs.remove(&leg.number);
         if leg.paced {
-            self.clients.lanes[leg.server.index()].pacer.unheard();
+            let lane = &mut self.clients.lanes[leg.server.index()];
+            lane.pacer.unheard();
+            lane.freed = true;
         }
         if let Some(flow) = self.flow_of_leg(leg.number, leg.server) {
             self.outputs.push_back(Output::Close { flow });
@@ -121,8 +123,13 @@ impl Door {
             (Which::Old, _) => self.answer_pending(now, id, leg.pending),
             (Which::Next, Stage::Negotiating) => self.negotiate_elsewhere(now, id),
             // The one that was only shown to the client while another is asked.
-            (Which::Leg, Stage::LoggingIn) if !leg.is_asked_who() => {}
-            (Which::Leg | Which::Next, Stage::LoggingIn) => self.login_again(now, id),
+            (Which::Leg, Stage::LoggingIn) if !leg.is_asked_who() => {
+                self.disappoint(id, leg.pending)
+            }
+            (Which::Leg | Which::Next, Stage::LoggingIn) => {
+                self.disappoint(id, leg.pending);
+                self.login_again(now, id);
+            }
             (Which::Next, Stage::In) => {
                 if leg.paced {
                     self.lane_lost(now, leg.server);
@@ -133,8 +140,7 @@ impl Door {
                 self.answer_pending(now, id, leg.pending);
                 self.begin_gap(now, id);
             }
-            // Nobody is logged in there: the next login finds another.
-            (Which::Leg, Stage::Adopting) => {}
+            // The next login finds another.
             (
                 Which::Leg | Which::Next,
                 Stage::New
@@ -142,7 +148,7 @@ impl Door {
                 | Stage::Negotiated
                 | Stage::Deciding
                 | Stage::Adopting,
-            ) => {}
+            ) => self.disappoint(id, leg.pending),
         }
     }
 

@@ -18,6 +18,11 @@ use crate::ucsap::login::{self, Credentials, LoginOutcome, detail};
 use crate::ucsap::negotiate::APP_PROCALL_WEB;
 use crate::ucsap::{Kind, Message, Operation, Problem};
 
+/// Octets of what a client shows, a ticket of Kerberos with many groups in it included.
+const LOGIN_OCTETS_MAX: usize = 128 * 1024;
+/// Octets of a device's name that is remembered.
+const DEVICE_OCTETS_MAX: usize = 256;
+
 /// How a login is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -35,6 +40,9 @@ impl Door {
         let (Some((argument, Ok(shown))), Some(invoke)) = (read, message.id()) else {
             return self.tell_problem(id, message, Problem::MistypedArgument);
         };
+        if argument.octets_as_sent().len() > LOGIN_OCTETS_MAX {
+            return self.tell_problem(id, message, Problem::ResourceLimitation);
+        }
         let until = now.uptime + self.settings.clients.patience;
         let login = Login::new(argument.octets_as_sent(), invoke, &shown, until);
         let claimed = login.claimed.as_deref().and_then(|name| self.user_with_login(name));
@@ -155,6 +163,9 @@ impl Door {
         match placement::place_stranger(name, &self.view(), &self.directory, policy) {
             Ok(server) => self.log_in_at(now, id, server),
             Err(_) if decision::no_room(&self.view()).outcome == Outcome::Hold => {
+                if let Some(session) = self.clients.sessions.get_mut(id) {
+                    session.stage = Stage::Deciding;
+                }
                 self.clients.waiting.insert(id);
             }
             Err(_) => self.refuse_login(id, Refusal::Busy),
@@ -172,8 +183,10 @@ impl Door {
         let is_there = session.leg.as_ref().is_some_and(|leg| leg.server == server);
         let Some(login) = &mut session.login else { return };
         let (is_let_in, user) = (login.answer.is_some(), session.user);
-        if is_there && is_let_in {
+        if is_there && is_let_in && user.is_some() {
             self.finish_login(now, id);
+        } else if is_there && is_let_in {
+            self.look_at_answer_again(now, id);
         } else if is_there {
             self.show_login(id, Which::Leg);
         } else if login.can_be_replayed || login.asks_only {
@@ -250,7 +263,7 @@ impl Door {
             && let Some(next) = session.next.take()
             && let Some(before) = session.leg.replace(next)
         {
-            self.leave_leg(before);
+            self.abandon_leg(id, before);
         }
     }
 
@@ -280,6 +293,17 @@ impl Door {
         }
         self.remember_device(id, user);
         self.refuse_login(id, Refusal::Again);
+    }
+
+    /// A server has let a stranger in for whom there was no place; now there may be.
+    fn look_at_answer_again(&mut self, now: Now, id: SlotId) {
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let answer = session.login.as_mut().and_then(|login| login.answer.take());
+        let Some(answer) = answer else { return };
+        let outcome = answer.body().and_then(|body| LoginOutcome::read(&body).ok());
+        if let Some(LoginOutcome::Succeeded { user, .. }) = outcome {
+            self.logged_in(now, id, &answer, user);
+        }
     }
 
     /// Whoever a server lets in becomes a user, with that server as home; recorded first (D6).
@@ -364,6 +388,7 @@ impl Door {
         session.stage = Stage::In;
         session.since = Some(now.uptime);
         session.failures = 0;
+        session.stands_since = Some(now.uptime);
         let user = session.user;
         let Some(login) = &mut session.login else { return };
         login.redirects = 0;
@@ -373,6 +398,7 @@ impl Door {
             self.tell(id, answer.with_id(invoke).bytes().clone());
         }
         if let Some(user) = user {
+            self.redirects.arrived(user);
             self.remember_device(id, user);
         }
     }
@@ -382,7 +408,7 @@ impl Door {
         let Some(session) = self.clients.sessions.get(id) else { return };
         let Some(negotiated) = &session.negotiated else { return };
         let device = &negotiated.client.device;
-        if !device.is_empty() {
+        if (1..=DEVICE_OCTETS_MAX).contains(&device.len()) {
             self.clients.devices.remember(device, user, most);
         }
     }
@@ -452,7 +478,7 @@ impl Door {
         let leg = session.leg.take_if(|leg| login.answer.is_some() || leg.is_asked_who());
         self.clients.forget_owner(id, owner);
         for leg in [next, leg].into_iter().flatten() {
-            self.leave_leg(leg);
+            self.abandon_leg(id, leg);
         }
         self.stats.client_logins_refused += 1;
         match how {
@@ -476,7 +502,7 @@ impl Door {
         session.stage = Stage::New;
         let legs: Vec<Leg> = session.take_legs().collect();
         for leg in legs {
-            self.leave_leg(leg);
+            self.abandon_leg(id, leg);
         }
     }
 

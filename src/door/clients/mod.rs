@@ -98,6 +98,8 @@ struct Lane {
     pacer: Pacer,
     queue: VecDeque<SlotId>,
     woken: bool,
+    /// Somebody has given a place up: whoever waits is to be looked for.
+    freed: bool,
 }
 
 /// Whom devices were of when they were seen last, so that one that comes back is asked at once at
@@ -126,8 +128,12 @@ impl Devices {
 
 impl Clients {
     pub(crate) fn new(settings: &ClientSettings, servers: usize) -> Self {
-        let lane =
-            || Lane { pacer: Pacer::new(settings.pace), queue: VecDeque::new(), woken: false };
+        let lane = || Lane {
+            pacer: Pacer::new(settings.pace),
+            queue: VecDeque::new(),
+            woken: false,
+            freed: false,
+        };
         Self {
             connections: Slots::new(settings.limits.connections, 0),
             by_connection: HashMap::default(),

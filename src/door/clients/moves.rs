@@ -11,6 +11,7 @@
 //!
 //! What cannot be replayed is closed, spread over time, and decided anew when it comes back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::cluster::ServerId;
@@ -30,6 +31,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(100);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(5);
 /// Until it is looked again whether a session that is held may still hope.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A server that drops a session sooner than this after it was let in may do so again.
+const STEADY: Duration = Duration::from_secs(5);
 /// Servers that refuse a session so often will not take it.
 const FAILURES_MAX: u32 = 12;
 
@@ -78,11 +81,17 @@ impl Door {
     /// The server of a session is gone.
     pub(super) fn begin_gap(&mut self, now: Now, id: SlotId) {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        session.gap = Some(now.uptime);
+        session.gap.get_or_insert(now.uptime);
         session.restoring = 0;
         session.restored_by = None;
         session.wishes.unserve();
         self.stats.client_gaps += 1;
+        let stood = session.stands_since.take();
+        if stood.is_some_and(|since| now.uptime.since(since) < STEADY) {
+            // What the server was just told may be what it cannot bear.
+            return self.try_again_later(now, id);
+        }
+        session.failures = 0;
         self.seek(now, id);
     }
 
@@ -147,9 +156,31 @@ impl Door {
         }
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         if session.queued.replace(server) != Some(server) {
-            self.clients.lanes[server.index()].queue.push_back(id);
+            self.queue_for(id, server);
         }
         self.pump_client_lane(now, server);
+    }
+
+    /// Whoever has gone elsewhere leaves a place in the queue that says nothing any more; those are
+    /// cleared away before they are more than the sessions.
+    fn queue_for(&mut self, id: SlotId, server: ServerId) {
+        let sessions = &self.clients.sessions;
+        let queue = &mut self.clients.lanes[server.index()].queue;
+        if queue.len() > sessions.len() {
+            let mut seen = BTreeSet::new();
+            let waits = |it: &SlotId| sessions.get(*it).is_some_and(|it| it.queued == Some(server));
+            queue.retain(|it| waits(it) && *it != id && seen.insert(*it));
+        }
+        queue.push_back(id);
+    }
+
+    /// Places that were given up are for those who wait.
+    pub(in crate::door) fn pump_freed_lanes(&mut self, now: Now) {
+        for server in (0..self.clients.lanes.len() as u16).map(ServerId) {
+            if std::mem::take(&mut self.clients.lanes[server.index()].freed) {
+                self.pump_client_lane(now, server);
+            }
+        }
     }
 
     /// Lets those who are to go to a server go, as many as it takes.

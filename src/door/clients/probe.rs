@@ -97,6 +97,13 @@ impl Door {
         true
     }
 
+    /// What a server says on the connection of its probe cannot be read.
+    pub(super) fn lose_client_probe(&mut self, now: Now, flow: Flow) {
+        if self.on_client_probe_closed(now, flow, false) {
+            self.outputs.push_back(Output::Close { flow });
+        }
+    }
+
     /// The connection of a probe has ended; `false` if it is another one.
     pub(super) fn on_client_probe_closed(&mut self, now: Now, flow: Flow, refused: bool) -> bool {
         let number = flow.connection.own_number();

@@ -2,7 +2,7 @@
 
 use crate::door::Door;
 use crate::door::clients::front::NOBODY_THERE;
-use crate::door::clients::session::{Negotiated, Pending, Stage, Which};
+use crate::door::clients::session::{Held, Negotiated, Pending, Stage, Which};
 use crate::door::slots::SlotId;
 use crate::now::Now;
 use crate::ucsap::login::detail;
@@ -11,10 +11,15 @@ use crate::ucsap::{Class, Kind, Message, Problem, cti, negotiate};
 impl Door {
     /// A client asks something that is its server's to answer.
     pub(super) fn pass_on(&mut self, now: Now, id: SlotId, message: &Message) {
+        self.pass_on_again(now, id, message, 0);
+    }
+
+    /// The same where servers that are gone had been asked before.
+    pub(super) fn pass_on_again(&mut self, now: Now, id: SlotId, message: &Message, tries: u8) {
         let pending_max = self.settings.clients.limits.pending;
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         if session.stage == Stage::In && (session.leg.is_none() || session.restoring > 0) {
-            return self.hold_invoke(now, id, message);
+            return self.hold_invoke(now, id, message, tries);
         }
         let (operation, Some(invoke)) = (message.operation(), message.id()) else { return };
         let Some(leg) = &mut session.leg else {
@@ -36,7 +41,7 @@ impl Door {
             Class::Read | Class::Desired | Class::Removal => Some(message.detached()),
             Class::Connection | Class::Act | Class::Event => None,
         };
-        let Some(theirs) = leg.pass_on(invoke, operation, asked) else {
+        let Some(theirs) = leg.pass_on(invoke, operation, asked, tries) else {
             return self.tell_problem(id, message, Problem::DuplicateInvocation);
         };
         let (number, server) = (leg.number, leg.server);
@@ -46,7 +51,7 @@ impl Door {
     }
 
     /// Nobody can be asked at the moment: it waits, but not for long.
-    fn hold_invoke(&mut self, now: Now, id: SlotId, message: &Message) {
+    fn hold_invoke(&mut self, now: Now, id: SlotId, message: &Message, tries: u8) {
         let settings = &self.settings.clients;
         let (most, patience) = (settings.limits.held, settings.gap_patience);
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
@@ -55,7 +60,7 @@ impl Door {
             self.stats.client_invokes_answered_in_gap += 1;
             return self.tell_error(id, message, detail::INTERNAL, NOBODY_THERE);
         }
-        session.held.push_back(message.detached());
+        session.held.push_back(Held { message: message.detached(), tries });
         self.stats.client_invokes_held += 1;
         self.wake_session(id);
     }
@@ -94,6 +99,7 @@ impl Door {
                 _ => self.stats.rose_strays += 1,
             },
             Some(Pending::Wish(wish)) => self.on_wish_answered(now, id, wish, message),
+            Some(Pending::Abandoned(wanted)) => self.take_back(id, number, wanted, message),
             Some(Pending::Leftover) => {}
         }
         if is_over {
@@ -181,7 +187,7 @@ impl Door {
     fn pass_negotiation_on(&mut self, id: SlotId, message: &Message, stage: Stage) {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.stage = stage;
-        let before = if stage == Stage::Negotiated {
+        let left = if stage == Stage::Negotiated {
             std::mem::replace(&mut session.leg, session.next.take())
         } else {
             session.next.take()
@@ -189,8 +195,8 @@ impl Door {
         let Some(invoke) = session.negotiated.as_ref().map(|negotiated| negotiated.id) else {
             return;
         };
-        if let Some(before) = before {
-            self.leave_leg(before);
+        if let Some(left) = left {
+            self.abandon_leg(id, left);
         }
         self.tell(id, message.with_id(invoke).bytes().clone());
     }

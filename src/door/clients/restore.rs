@@ -1,18 +1,21 @@
 //! A session stands on another leg: what its client wants for good is asked for anew, the client hears
 //! what is different, and what the last server owes is answered (M9, M10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::door::Door;
-use crate::door::clients::session::{Leg, Pending};
+use crate::door::clients::session::{Held, Leg, Pending};
 use crate::door::slots::SlotId;
 use crate::now::Now;
 use crate::ucsap::login::detail;
-use crate::ucsap::{Class, Kind, Member, Message, Operation, Piece};
+use crate::ucsap::{Class, Kind, Member, Message, Operation, Piece, cti};
 
 /// What a client hears of an invoke of which nobody knows whether it was carried out.
 const OUTCOME_UNKNOWN: &str = "the server failed before it answered, so it is not known whether this was done; look before \
      you ask again";
+/// Servers that may be gone over one question before it is theirs no longer: it may be what they die
+/// of.
+const ASKED_AGAIN_MAX: u8 = 2;
 
 impl Door {
     pub(super) fn stand_on_next_leg(&mut self, now: Now, id: SlotId) {
@@ -21,8 +24,9 @@ impl Door {
         self.settle_next_leg(now, id);
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some(next) = session.next.take() else { return };
-        session.failures = 0;
         session.again_at = None;
+        session.stands_since = Some(now.uptime);
+        let user = session.user;
         // Until everything is as before, what the client asks waits, though not for ever.
         session.gap.get_or_insert(now.uptime);
         let (before, older) = (session.leg.replace(next), session.old.take());
@@ -38,6 +42,9 @@ impl Door {
                 }
                 _ => self.log_leg_off(id, before),
             }
+        }
+        if let Some(user) = user {
+            self.redirects.arrived(user);
         }
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.wishes.unserve();
@@ -100,7 +107,7 @@ impl Door {
         self.tell_differences(id, event);
     }
 
-    fn tell_differences(
+    pub(super) fn tell_differences(
         &mut self,
         id: SlotId,
         events: impl IntoIterator<Item = (Operation, Piece)>,
@@ -118,17 +125,48 @@ impl Door {
     pub(super) fn give_wishes_up(&mut self, now: Now, id: SlotId) {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some(leg) = &mut session.leg else { return };
-        let open = leg.pending.extract_if(.., |_, it| matches!(it, Pending::Wish(_)));
-        let open: Vec<Pending> = open.map(|(_, pending)| pending).collect();
-        for pending in open {
-            if let Pending::Wish(number) = pending {
-                self.not_granted(id, number);
+        let mut open = Vec::new();
+        for pending in leg.pending.values_mut() {
+            if let Pending::Wish(number) = *pending
+                && let Some(wish) = session.wishes.get(number)
+            {
+                *pending = Pending::Abandoned(wish.operation);
+                open.push(number);
             }
+        }
+        for number in open {
+            self.not_granted(id, number);
         }
         if let Some(session) = self.clients.sessions.get_mut(id) {
             session.restoring = 0;
         }
         self.check_restored(now, id);
+    }
+
+    /// A wish that was given up has been granted after all.
+    pub(super) fn take_back(
+        &mut self,
+        id: SlotId,
+        number: u64,
+        wanted: Operation,
+        message: &Message,
+    ) {
+        let stop = match wanted {
+            Operation::MONITOR_START => Operation::MONITOR_STOP,
+            Operation::AGENT_MONITOR_START => Operation::AGENT_MONITOR_STOP,
+            _ => return,
+        };
+        let body = message.body().filter(|_| message.kind() == Kind::Result);
+        let granted = body.and_then(|body| cti::cross_ref_of_result(wanted, &body).ok().flatten());
+        let Some((cross_ref, _)) = granted else { return };
+        let Some(session) = self.clients.sessions.get_mut(id) else { return };
+        let Some((_, leg)) = session.leg_mut(number) else { return };
+        let (invoke, server) = (leg.ask(Pending::Leftover), leg.server);
+        let argument = cti::for_monitor(&cross_ref);
+        if let Some(bytes) = self.write_for(id, |envelope| envelope.invoke(invoke, stop, &argument))
+        {
+            self.send_on_leg(number, server, bytes);
+        }
     }
 
     /// Everything is as the client wants it: what it asked meanwhile goes on.
@@ -141,8 +179,12 @@ impl Door {
         session.restored_by = None;
         let held = std::mem::take(&mut session.held);
         self.stats.client_sessions_moved += 1;
-        for message in held {
-            self.pass_on(now, id, &message);
+        self.ask_held(now, id, held);
+    }
+
+    fn ask_held(&mut self, now: Now, id: SlotId, held: VecDeque<Held>) {
+        for Held { message, tries } in held {
+            self.pass_on_again(now, id, &message, tries);
         }
     }
 
@@ -152,9 +194,7 @@ impl Door {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         if session.leg.is_some() && session.restoring == 0 {
             let held = std::mem::take(&mut session.held);
-            for asked in held {
-                self.pass_on(now, id, &asked);
-            }
+            self.ask_held(now, id, held);
         }
     }
 
@@ -163,9 +203,13 @@ impl Door {
     fn settle_pending(&mut self, id: SlotId, pending: BTreeMap<i64, Pending>) {
         let mut again = Vec::new();
         for (_, pending) in pending {
-            let Pending::Client { id: invoke, operation, asked } = pending else { continue };
+            let Pending::Client { id: invoke, operation, asked, tries } = pending else {
+                continue;
+            };
             match (operation.class(), asked) {
-                (Class::Read | Class::Desired, Some(asked)) => again.push(asked),
+                (Class::Read | Class::Desired, Some(message)) if tries < ASKED_AGAIN_MAX => {
+                    again.push(Held { message, tries: tries + 1 });
+                }
                 (Class::Removal, Some(asked)) => {
                     if let Some(session) = self.clients.sessions.get_mut(id) {
                         // One that cannot be read takes nothing away.
@@ -181,7 +225,26 @@ impl Door {
             }
         }
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        again.into_iter().rev().for_each(|asked| session.held.push_front(asked));
+        again.into_iter().rev().for_each(|held| session.held.push_front(held));
+    }
+
+    /// Leaves a leg on which nobody was logged in: what it was asked, nobody answers.
+    pub(super) fn abandon_leg(&mut self, id: SlotId, mut leg: Leg) {
+        let owed = std::mem::take(&mut leg.pending);
+        self.disappoint(id, owed);
+        self.leave_leg(leg);
+    }
+
+    /// Says of what nobody will answer that it was in vain.
+    pub(super) fn disappoint(&mut self, id: SlotId, pending: BTreeMap<i64, Pending>) {
+        for (_, pending) in pending {
+            if let Pending::Client { id: invoke, operation, .. } = pending
+                && operation.class() != Class::Event
+            {
+                self.stats.client_invokes_unknown_outcome += 1;
+                self.tell_error_to(id, invoke, detail::INTERNAL, OUTCOME_UNKNOWN);
+            }
+        }
     }
 
     /// Leaves a leg without waiting any longer for what it owes.

@@ -25,6 +25,8 @@ use crate::ucsap::{Class, Encoding, Message, Operation};
 
 /// Ids of the door's own invokes begin here and go down, away from those that clients use first.
 const OWN_IDS_FROM: i64 = 99_998;
+/// More than a session may have that are not answered.
+const OWN_IDS_DOWN_TO: i64 = 50_000;
 
 /// One session.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(crate) struct Session {
     /// Since when somebody is logged in.
     pub(crate) since: Option<Uptime>,
     pub(crate) leg: Option<Leg>,
+    /// Since when it stands on that leg, logged in.
+    pub(crate) stands_since: Option<Uptime>,
     /// Being made ready to become the leg.
     pub(crate) next: Option<Leg>,
     /// Was the leg, and owes answers yet.
@@ -52,7 +56,7 @@ pub(crate) struct Session {
     pub(crate) restoring: usize,
     pub(crate) restored_by: Option<Uptime>,
     /// What a client asked while nobody was there to be asked, in order.
-    pub(crate) held: VecDeque<Message>,
+    pub(crate) held: VecDeque<Held>,
     /// Since when nobody serves it.
     pub(crate) gap: Option<Uptime>,
     /// How often a leg was begun in vain, and when it is tried again.
@@ -83,6 +87,14 @@ pub(crate) enum Stage {
     Adopting,
     /// Somebody is logged in.
     In,
+}
+
+/// An invoke that waits for somebody who can be asked.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) message: Message,
+    /// Servers that were asked, and are gone.
+    pub(crate) tries: u8,
 }
 
 /// What the client and its first server have said of themselves.
@@ -140,6 +152,8 @@ pub(crate) struct Leg {
     pub(crate) number: u64,
     pub(crate) server: ServerId,
     pub(crate) pending: BTreeMap<i64, Pending>,
+    /// The id of the door's own that comes next, if it is free.
+    next_id: i64,
     /// Whether it counts against the pace of its server's lane.
     pub(crate) paced: bool,
     /// Until when it has to be ready.
@@ -156,6 +170,8 @@ pub(crate) enum Pending {
         operation: Operation,
         /// The invoke, where it may be asked again or its answer makes a difference.
         asked: Option<Message>,
+        /// Servers that were asked before, and are gone.
+        tries: u8,
     },
     /// The door's own: who is talking.
     Negotiate,
@@ -163,13 +179,15 @@ pub(crate) enum Pending {
     Login,
     /// A wish is made anew.
     Wish(u32),
-    /// What came with a wish is taken away again.
+    /// A wish that was given up; if it is granted yet, it is taken back.
+    Abandoned(Operation),
+    /// What nobody wants any more is taken away again.
     Leftover,
 }
 
 impl Leg {
     pub(crate) const fn new(number: u64, server: ServerId, paced: bool, until: Uptime) -> Self {
-        Self { number, server, pending: BTreeMap::new(), paced, until }
+        Self { number, server, pending: BTreeMap::new(), next_id: OWN_IDS_FROM, paced, until }
     }
 
     /// Whether its server has said nothing yet.
@@ -194,12 +212,14 @@ impl Leg {
     }
 
     /// An id of the door's own that nothing uses.
-    pub(crate) fn own_id(&self) -> i64 {
-        let mut id = OWN_IDS_FROM;
-        while self.pending.contains_key(&id) {
-            id -= 1;
+    fn own_id(&mut self) -> i64 {
+        loop {
+            let id = self.next_id;
+            self.next_id = if id > OWN_IDS_DOWN_TO { id - 1 } else { OWN_IDS_FROM };
+            if !self.pending.contains_key(&id) {
+                return id;
+            }
         }
-        id
     }
 
     /// Notes an invoke of the client's: the id it gets, the client's own if it can be had; `None`
@@ -209,6 +229,7 @@ impl Leg {
         id: i64,
         operation: Operation,
         asked: Option<Message>,
+        tries: u8,
     ) -> Option<i64> {
         let same = |pending: &Pending| matches!(pending, Pending::Client { id: other, .. } if *other == id);
         if self.pending.values().any(same) {
@@ -216,7 +237,7 @@ impl Leg {
         }
         let free = !self.pending.contains_key(&id);
         let theirs = if free { id } else { self.own_id() };
-        self.pending.insert(theirs, Pending::Client { id, operation, asked });
+        self.pending.insert(theirs, Pending::Client { id, operation, asked, tries });
         Some(theirs)
     }
 
@@ -240,6 +261,7 @@ impl Session {
             user: None,
             since: None,
             leg: None,
+            stands_since: None,
             next: None,
             old: None,
             wishes: Wishes::default(),
@@ -258,6 +280,11 @@ impl Session {
     /// Whether it goes on at another server, as far as is known.
     pub(crate) fn can_move(&self) -> bool {
         self.login.as_ref().is_some_and(|login| login.can_be_replayed)
+    }
+
+    /// Since when nobody serves it, if it is not being made whole again, or closed.
+    pub(crate) fn unserved_since(&self) -> Option<Uptime> {
+        self.gap.filter(|_| self.restoring == 0 && self.closes_at.is_none())
     }
 
     /// The leg of this number.

@@ -30,6 +30,10 @@ pub(crate) enum Fault {
     Deaf,
     /// It says nothing to this operation.
     DeafTo(Operation),
+    /// It hangs up on this operation.
+    Drops(Operation),
+    /// This operation is on its way to it until somebody calls [`Desk::let_through`].
+    Delays(Operation),
     /// What it says is on its way until somebody calls [`Desk::let_through`].
     Late,
 }
@@ -197,16 +201,24 @@ impl Desk {
         self.clients.legs.insert(number, (server, flow));
         let kind = Message::parse(message.clone()).expect("the door sends what can be read");
         let fault = self.clients.faults.get(&server).copied();
+        let operation = kind.operation();
         let is_deaf = match fault {
             Some(Fault::Deaf) => true,
-            Some(Fault::DeafTo(operation)) => kind.operation() == operation,
-            Some(Fault::Late) | None => false,
+            Some(Fault::DeafTo(deaf_to)) => operation == deaf_to,
+            Some(Fault::Drops(_) | Fault::Delays(_) | Fault::Late) | None => false,
         };
+        if fault == Some(Fault::Delays(operation)) {
+            return self.clients.delayed.push((flow, message));
+        }
         if kind.operation() != Operation::CHECK_CONNECTION {
             self.clients.asked.push((self.now.uptime, server, kind));
         }
         if is_deaf {
             return;
+        }
+        if fault == Some(Fault::Drops(operation)) {
+            self.hang_up(flow);
+            return self.reach_door(Input::Closed { flow, refused: true });
         }
         let input = ucserver::Input::Client { connection: number, message };
         self.servers[server].handle(self.now.uptime, input);
@@ -247,6 +259,9 @@ impl Desk {
     /// All entrances are well again, and what late ones have said arrives.
     pub(crate) fn let_through(&mut self) {
         self.clients.faults.clear();
+        for (flow, message) in std::mem::take(&mut self.clients.delayed) {
+            self.reach_entrance(flow, message);
+        }
         for what in std::mem::take(&mut self.clients.late) {
             self.carry_to_leg(what);
         }
