@@ -44,8 +44,6 @@ pub enum Problem {
     MistypedArgument = 2,
     /// There is no room.
     ResourceLimitation = 3,
-    /// Its session does not exist.
-    InvalidSession = 8,
 }
 
 /// One whole message as it came, and where the parts of its envelope are.

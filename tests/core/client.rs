@@ -63,6 +63,15 @@ pub(crate) struct Client {
     pub(crate) lost_patience: u32,
 }
 
+/// The argument with which a user dials a number.
+pub(crate) fn call_to(number: &str, user: &str) -> Piece {
+    Piece::Sequence(vec![
+        (Member::nth("u8sPhoneNumberFrom", 0), Piece::text(ClientSettings::line_of(user))),
+        (Member::nth("u8sPhoneNumberTo", 1), Piece::text(number)),
+        (Member::nth("iNumberFormat", 2), Piece::Integer(0)),
+    ])
+}
+
 impl Client {
     pub(crate) fn new(user: &str, number: usize, begins: Uptime) -> Self {
         Self {
@@ -167,13 +176,7 @@ impl Client {
 
     /// Dials a number.
     pub(crate) fn dials(&mut self, now: Uptime, number: &str) -> Deed {
-        let line = ClientSettings::line_of(&self.user);
-        let call = Piece::Sequence(vec![
-            (Member::nth("u8sPhoneNumberFrom", 0), Piece::text(line)),
-            (Member::nth("u8sPhoneNumberTo", 1), Piece::text(number)),
-            (Member::nth("iNumberFormat", 2), Piece::Integer(0)),
-        ]);
-        self.ask(now, Operation::MAKE_CALL, &call)
+        self.ask(now, Operation::MAKE_CALL, &call_to(number, &self.user))
     }
 
     /// Ends its monitor; another one follows.

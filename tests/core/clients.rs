@@ -9,6 +9,7 @@ use frontdoor::ucsap::login::{Credentials, LoginOutcome, detail};
 use frontdoor::ucsap::{Encoding, Kind, Member, Message, Operation, Piece, cti};
 use frontdoor::ucserver::{ClientHome, ClientSettings, Mood};
 
+use crate::client::call_to;
 use crate::desk::clients::{CLIENTS, Client, entrance};
 use crate::desk::{Ask, Desk, Plan, plan};
 
@@ -184,14 +185,6 @@ fn an_id_that_is_not_answered_yet_is_not_taken_twice() {
     let answer = desk.answer_for(&client, 500).unwrap();
     assert_eq!(answer.kind(), Kind::Reject);
     assert!(desk.answer_for(&client, 500).is_none());
-}
-
-fn call_to(number: &str, user: &str) -> Piece {
-    Piece::Sequence(vec![
-        (Member::nth("u8sPhoneNumberFrom", 0), Piece::text(ClientSettings::line_of(user))),
-        (Member::nth("u8sPhoneNumberTo", 1), Piece::text(number)),
-        (Member::nth("iNumberFormat", 2), Piece::Integer(0)),
-    ])
 }
 
 #[test]

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
 use crate::cli::demo::board::ClientBoard;
 use crate::cli::demo::office::{Act, Office, Order};
+use crate::load;
 use crate::net::Clock;
 
 /// Clients that log in for the first time at once.
@@ -43,7 +43,7 @@ impl Clients {
         door: SocketAddr,
         board: &Arc<ClientBoard>,
     ) -> io::Result<Self> {
-        allow_files(count as u64 + OTHER_FILES)?;
+        load::allow_files(count as u64 + OTHER_FILES).map_err(io::Error::other)?;
         let mut wire = Wire::new(count, door)?;
         let mut office = Office::new(count, WINDOW, Arc::clone(board));
         let hang_up = Arc::new(AtomicBool::new(false));
@@ -219,15 +219,6 @@ fn connect(door: SocketAddr, epoll: &Epoll, client: usize) -> io::Result<Connect
 
 fn is_patience_wanted(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// So many files may be open in this process; each connection is one.
-fn allow_files(count: u64) -> io::Result<()> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft >= count {
-        return Ok(());
-    }
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, count, hard.max(count))?)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ impl Door {
             login,
             session.old.as_ref().map(|(_, until)| *until),
             session.next.as_ref().map(|leg| leg.until),
-            session.restored_by,
+            session.restores_since().map(|since| since + settings.restore_patience),
             held.map(|since| since + settings.gap_patience),
             session.unserved_since().map(|since| since + settings.gap_max),
         ];
@@ -54,7 +54,8 @@ impl Door {
         if waits && is_due(session.login.as_ref().map(|login| login.until)) {
             self.refuse_login(id, Refusal::Busy);
         }
-        if is_due(self.clients.sessions.get(id).and_then(|it| it.restored_by)) {
+        let restores_since = self.clients.sessions.get(id).and_then(Session::restores_since);
+        if is_due(restores_since.map(|since| since + self.settings.clients.restore_patience)) {
             self.give_wishes_up(now, id);
         }
         self.end_patience(now, id);

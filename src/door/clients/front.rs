@@ -29,11 +29,7 @@ impl Door {
         let parsed = Message::parse(message);
         if let Some(number) = flow.connection.own_number() {
             match parsed {
-                Ok(message) => {
-                    if !self.on_client_probe_answered(now, number, &message) {
-                        self.on_server_message(now, number, &message);
-                    }
-                }
+                Ok(message) => self.on_server_message(now, number, &message),
                 Err(_) => {
                     self.stats.rose_malformed += 1;
                     self.lose_client_probe(now, flow);

@@ -71,9 +71,8 @@ impl Door {
     pub(super) fn leave_leg(&mut self, leg: Leg) {
         self.clients.legs.remove(&leg.number);
         if leg.paced {
-            let lane = &mut self.clients.lanes[leg.server.index()];
-            lane.pacer.unheard();
-            lane.freed = true;
+            self.clients.lanes[leg.server.index()].pacer.unheard();
+            self.clients.freed.push(leg.server);
         }
         if let Some(flow) = self.flow_of_leg(leg.number, leg.server) {
             self.outputs.push_back(Output::Close { flow });

@@ -323,10 +323,10 @@ impl Door {
         if !placement::takes_stranger(server, &self.view(), &self.directory, policy) {
             // Others have filled it while it was asked.
             let login = self.clients.sessions.get(id).and_then(|session| session.login.as_ref());
-            return match login.is_some_and(|login| login.can_be_replayed) {
-                true => self.log_in_at_the_best(now, id, &name),
-                false => self.refuse_login(id, Refusal::Busy),
-            };
+            if login.is_some_and(|login| login.can_be_replayed) {
+                return self.log_in_at_the_best(now, id, &name);
+            }
+            return self.refuse_login(id, Refusal::Busy);
         }
         if let Some(session) = self.clients.sessions.get_mut(id) {
             session.stage = Stage::Adopting;

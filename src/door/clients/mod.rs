@@ -64,6 +64,8 @@ pub(crate) struct Clients {
     waiting: BTreeSet<SlotId>,
     /// By server.
     lanes: Vec<Lane>,
+    /// Lanes in which somebody has given a place up; emptied after every input.
+    freed: Vec<ServerId>,
     devices: Devices,
     probes: Probes,
     /// Connections that were closed last, the oldest first.
@@ -98,8 +100,6 @@ struct Lane {
     pacer: Pacer,
     queue: VecDeque<SlotId>,
     woken: bool,
-    /// Somebody has given a place up: whoever waits is to be looked for.
-    freed: bool,
 }
 
 /// Whom devices were of when they were seen last, so that one that comes back is asked at once at
@@ -128,12 +128,8 @@ impl Devices {
 
 impl Clients {
     pub(crate) fn new(settings: &ClientSettings, servers: usize) -> Self {
-        let lane = || Lane {
-            pacer: Pacer::new(settings.pace),
-            queue: VecDeque::new(),
-            woken: false,
-            freed: false,
-        };
+        let lane =
+            || Lane { pacer: Pacer::new(settings.pace), queue: VecDeque::new(), woken: false };
         Self {
             connections: Slots::new(settings.limits.connections, 0),
             by_connection: HashMap::default(),
@@ -143,6 +139,7 @@ impl Clients {
             legs_made: 0,
             waiting: BTreeSet::new(),
             lanes: std::iter::repeat_with(lane).take(servers).collect(),
+            freed: Vec::new(),
             devices: Devices::default(),
             probes: Probes::new(servers),
             closed: VecDeque::new(),

@@ -83,7 +83,6 @@ impl Door {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.gap.get_or_insert(now.uptime);
         session.restoring = 0;
-        session.restored_by = None;
         session.wishes.unserve();
         self.stats.client_gaps += 1;
         let stood = session.stands_since.take();
@@ -176,10 +175,8 @@ impl Door {
 
     /// Places that were given up are for those who wait.
     pub(in crate::door) fn pump_freed_lanes(&mut self, now: Now) {
-        for server in (0..self.clients.lanes.len() as u16).map(ServerId) {
-            if std::mem::take(&mut self.clients.lanes[server.index()].freed) {
-                self.pump_client_lane(now, server);
-            }
+        while let Some(server) = self.clients.freed.pop() {
+            self.pump_client_lane(now, server);
         }
     }
 

@@ -70,20 +70,18 @@ impl Door {
         self.send_on_leg(number, server, question);
     }
 
-    /// Takes what a server says on the connection of its probe; `false` if it is another one.
-    pub(super) fn on_client_probe_answered(
-        &mut self,
-        now: Now,
-        number: u64,
-        message: &Message,
-    ) -> bool {
-        let Some(server) = self.clients.probes.server_of(number) else { return false };
-        let probe = &mut self.clients.probes.0[server.index()];
+    /// Takes what a server says on a connection that is no session's: the answer to a probe, or
+    /// nothing that anybody waits for.
+    pub(super) fn on_client_probe_answered(&mut self, now: Now, number: u64, message: &Message) {
         let answered = message.id().filter(|_| message.kind() != Kind::Invoke);
-        let place = probe.asked.iter().position(|(id, _)| Some(*id) == answered);
-        let Some((_, asked_at)) = place.and_then(|place| probe.asked.remove(place)) else {
+        let asked = self.clients.probes.server_of(number).and_then(|server| {
+            let asked = &mut self.clients.probes.0[server.index()].asked;
+            let place = asked.iter().position(|(id, _)| Some(*id) == answered)?;
+            Some((server, asked.remove(place)?.1))
+        });
+        let Some((server, asked_at)) = asked else {
             self.stats.rose_strays += 1;
-            return true;
+            return;
         };
         let status = match message.kind() {
             Kind::Error => 500,
@@ -94,7 +92,6 @@ impl Door {
         let plane = Plane::Client;
         let seen = Observation::Answered { plane, status, latency, retry_after: None };
         self.health.observe(now.uptime, server, seen);
-        true
     }
 
     /// What a server says on the connection of its probe cannot be read.

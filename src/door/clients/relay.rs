@@ -77,8 +77,7 @@ impl Door {
     /// A server says something on a leg.
     pub(super) fn on_server_message(&mut self, now: Now, number: u64, message: &Message) {
         let Some(&id) = self.clients.legs.get(&number) else {
-            self.stats.rose_strays += 1;
-            return;
+            return self.on_client_probe_answered(now, number, message);
         };
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some((which, leg)) = session.leg_mut(number) else { return };

@@ -19,8 +19,7 @@ const ASKED_AGAIN_MAX: u8 = 2;
 
 impl Door {
     pub(super) fn stand_on_next_leg(&mut self, now: Now, id: SlotId) {
-        let settings = &self.settings.clients;
-        let (overlap, restored_by) = (settings.overlap, now.uptime + settings.restore_patience);
+        let overlap = self.settings.clients.overlap;
         self.settle_next_leg(now, id);
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some(next) = session.next.take() else { return };
@@ -50,7 +49,6 @@ impl Door {
         session.wishes.unserve();
         let numbers = session.wishes.numbers();
         session.restoring = numbers.len();
-        session.restored_by = Some(restored_by);
         for number in numbers {
             self.wish_anew(id, number);
         }
@@ -176,7 +174,6 @@ impl Door {
             return;
         }
         session.gap = None;
-        session.restored_by = None;
         let held = std::mem::take(&mut session.held);
         self.stats.client_sessions_moved += 1;
         self.ask_held(now, id, held);

@@ -52,9 +52,8 @@ pub(crate) struct Session {
     /// Was the leg, and owes answers yet.
     pub(crate) old: Option<(Leg, Uptime)>,
     pub(crate) wishes: Wishes,
-    /// Wishes that are being made anew, and until when that may last.
+    /// Wishes that are being made anew.
     pub(crate) restoring: usize,
-    pub(crate) restored_by: Option<Uptime>,
     /// What a client asked while nobody was there to be asked, in order.
     pub(crate) held: VecDeque<Held>,
     /// Since when nobody serves it.
@@ -266,7 +265,6 @@ impl Session {
             old: None,
             wishes: Wishes::default(),
             restoring: 0,
-            restored_by: None,
             held: VecDeque::new(),
             gap: None,
             failures: 0,
@@ -280,6 +278,11 @@ impl Session {
     /// Whether it goes on at another server, as far as is known.
     pub(crate) fn can_move(&self) -> bool {
         self.login.as_ref().is_some_and(|login| login.can_be_replayed)
+    }
+
+    /// Since when its wishes are being made anew.
+    pub(crate) fn restores_since(&self) -> Option<Uptime> {
+        self.stands_since.filter(|_| self.restoring > 0)
     }
 
     /// Since when nobody serves it, if it is not being made whole again, or closed.

@@ -12,6 +12,7 @@ use frontdoor::ucsap::{Encoding, Envelope, Kind, Message, Operation, Piece, Styl
 use frontdoor::ucserver::{self, ClientSettings, Mood, ToClient};
 
 use crate::desk::Desk;
+pub(crate) use crate::world::entrance;
 
 /// A client, and what it remembers.
 #[derive(Clone, Debug)]
@@ -40,11 +41,6 @@ pub(crate) enum Fault {
 
 /// Where clients connect to; the core asks nothing of this listener.
 pub(crate) const CLIENTS: ListenerId = ListenerId(7);
-
-/// Where a server serves clients.
-pub(crate) fn entrance(server: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, server as u8 + 1], 7222))
-}
 
 fn client_flow(connection: ConnectionId) -> Flow {
     let remote = SocketAddr::from(([198, 51, 100, 9], 40_000));
