@@ -294,7 +294,9 @@ impl<'s> Play<'s> {
 
     /// Every living server tries every phone it knows; those that are not reached, once more.
     fn ping_everybody(&mut self) -> Result<(), DemoError> {
-        self.phase = "every server pings every phone";
+        if self.script.phones > 0 {
+            self.phase = "every server pings every phone";
+        }
         let phones = self.script.phones;
         self.wait(Clock.uptime() + SETTLE_PATIENCE, |play| {
             play.killed.is_some() || play.sightings.known() >= phones
@@ -316,7 +318,9 @@ impl<'s> Play<'s> {
 
     /// Every client hears of its line once more.
     fn listen(&mut self) -> Result<(), DemoError> {
-        self.phase = "every client hears of its line";
+        if self.script.clients > 0 {
+            self.phase = "every client hears of its line";
+        }
         self.sessions.begin_round(Clock.uptime().as_nanos());
         let all_hear =
             |play: &Self| play.sessions.all_hear(|client| play.client_board.side(client));

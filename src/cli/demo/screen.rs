@@ -101,37 +101,41 @@ impl Screen {
 
 /// One line of the log.
 fn line(view: &View<'_>) -> String {
-    let mut line =
-        format!("{}: {} of {} phones registered", view.phase, view.registered, view.phones);
-    if let Some((affected, rehomed)) = view.rehomed {
-        // Writing to a String cannot fail.
-        let _ok = write!(line, ", {rehomed} of {affected} affected reached elsewhere");
-        if let Some(returned) = view.returned {
-            let _ok = write!(line, ", {returned} at home again");
+    let mut parts = Vec::new();
+    if view.phones > 0 {
+        parts.push(format!("{} of {} phones registered", view.registered, view.phones));
+        if let Some((affected, rehomed)) = view.rehomed {
+            parts.push(format!("{rehomed} of {affected} affected reached elsewhere"));
+            parts.extend(view.returned.map(|returned| format!("{returned} at home again")));
         }
     }
     if let Some(clients) = view.clients {
-        let _ok = write!(line, ", {} of {} clients logged in", clients.logged_in, clients.clients);
-        if let Some((affected, resumed)) = clients.resumed {
-            let _ok = write!(line, ", {resumed} of {affected} affected hear of their line again");
-        }
-        if let Some((expected, at_home)) = clients.at_home {
-            let _ok = write!(line, ", {at_home} of {expected} of them at home again");
-        }
+        parts.push(format!("{} of {} clients logged in", clients.logged_in, clients.clients));
+        parts.extend(clients.resumed.map(|(affected, resumed)| {
+            format!("{resumed} of {affected} affected hear of their line again")
+        }));
+        parts.extend(
+            clients.at_home.map(|(expected, at_home)| {
+                format!("{at_home} of {expected} of them at home again")
+            }),
+        );
     }
-    for server in view.status.iter().flat_map(|status| &status.servers) {
-        let _ok = write!(line, ", {} {} {}", server.name, server.state, server.assigned);
-    }
-    line
+    let servers = view.status.iter().flat_map(|status| &status.servers);
+    parts.extend(
+        servers.map(|server| format!("{} {} {}", server.name, server.state, server.assigned)),
+    );
+    format!("{}: {}", view.phase, parts.join(", "))
 }
 
 /// The live picture.
 fn picture(view: &View<'_>) -> String {
     let (registered, phones) = (view.registered, view.phones);
-    let bar = status_table::bar(registered as u64, phones as u64);
-    let mut text =
-        format!("{}\n\nphones   {bar} {registered} of {phones} registered\n", view.phase);
-    if let Some((affected, rehomed)) = view.rehomed {
+    let mut text = format!("{}\n\n", view.phase);
+    if phones > 0 {
+        let bar = status_table::bar(registered as u64, phones as u64);
+        let _ok = writeln!(text, "phones   {bar} {registered} of {phones} registered");
+    }
+    if let Some((affected, rehomed)) = view.rehomed.filter(|_| phones > 0) {
         let bar = status_table::bar(rehomed as u64, affected as u64);
         let _ok = writeln!(text, "reached  {bar} {rehomed} of {affected} affected, elsewhere");
         if let Some(returned) = view.returned {
@@ -427,5 +431,9 @@ mod tests {
             "registering: 4 of 10 phones registered, 7 of 8 clients logged in, \
              4 of 5 affected hear of their line again, 2 of 3 of them at home again"
         );
+        let clients = Some(ClientView { resumed: None, at_home: None, ..clients });
+        let alone = View { clients, phones: 0, ..view };
+        assert_eq!(line(&alone), "registering: 7 of 8 clients logged in");
+        assert!(!picture(&alone).contains("phones"));
     }
 }
