@@ -33,6 +33,7 @@ mod slab;
 mod sockets;
 mod tcp;
 mod udp;
+pub mod websocket;
 
 use std::collections::HashMap;
 use std::future::Future;
