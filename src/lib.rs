@@ -43,6 +43,8 @@ pub mod sip;
 
 pub mod ucsap;
 
+pub mod ucws;
+
 pub mod door;
 
 pub mod directory;

@@ -93,6 +93,7 @@ impl Page {
         self.gauge("one_more_failure_unplaced_users", help, shortfall);
         self.gauge("bindings", "Bindings whose lease runs.", status.bindings);
         self.gauge("connections", "Stream connections.", snapshot.connections);
+        self.gauge("web_sessions", "Sessions of the WebService.", snapshot.web_sessions);
         self.gauge("store_writes_waiting", "Writes without answer.", snapshot.writes_waiting);
         let failing = u8::from(status.store.is_some());
         self.gauge("store_failing", "1 while the store cannot write.", failing);
@@ -228,6 +229,7 @@ mod tests {
             stats: Stats { registers: 3, ..Stats::default() },
             net: Counters { datagrams_sent: 5, ..Counters::default() },
             connections: 4,
+            web_sessions: 0,
             writes_waiting: 0,
         };
         render(Uptime::from_secs(10), Some(&snapshot), Process::default(), 3)

@@ -61,6 +61,7 @@ mod tests {
             stats: Stats::default(),
             net: Counters::default(),
             connections: 0,
+            web_sessions: 0,
             writes_waiting: 0,
         }
     }

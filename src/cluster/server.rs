@@ -33,6 +33,8 @@ pub struct Server {
     pub transport: Transport,
     /// Where ProCall clients are served by native TCP; `None`: nowhere.
     pub clients: Option<SocketAddr>,
+    /// Where its WebService is, by plain HTTP; `None`: nowhere.
+    pub web: Option<SocketAddr>,
     /// The planes it serves; each is probed by itself (H1, H4).
     pub planes: Planes,
     /// How many users it can serve.

@@ -53,6 +53,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
     let beside = |file: &Path| path.with_file_name("").join(file);
     let certificates = client_sockets::certificates(&raw, &beside, &mut wrong, &mut warnings);
     let client_sockets = client_sockets::sockets(&raw, &mut names, &mut wrong);
+    client_sockets::warn_about_web(&raw, &mut warnings);
     let imported = raw.users.file.as_ref().map(|file| (file.span(), beside(file.get_ref())));
     let users = match &imported {
         Some((span, file)) => users::read(file, span, &raw.servers, &mut wrong),

@@ -18,13 +18,24 @@ use crate::sip::Transport;
 pub struct ClientSocket {
     /// Its name.
     pub name: Arc<str>,
+    /// Whether UCSAP is spoken there, or HTTP.
+    pub speaks: ClientProtocol,
     /// Whether TLS is spoken from the first octet on, offered, or not there.
     pub security: Security,
     /// Where it is bound.
     pub address: SocketAddr,
 }
 
-/// Those of the file.
+/// By what clients come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientProtocol {
+    /// UCSAP by TCP.
+    Ucsap,
+    /// The WebService.
+    Http,
+}
+
+/// Those of the file: where UCSAP is spoken first, as listeners are numbered.
 pub(super) fn sockets(
     raw: &Raw,
     names: &mut Names,
@@ -32,7 +43,23 @@ pub(super) fn sockets(
 ) -> Vec<ClientSocket> {
     let are_certified = !raw.certificates.is_empty();
     let clients = raw.listen.iter().filter(|it| is_for_clients(it.get_ref()));
-    clients.filter_map(|one| socket(one, are_certified, names, wrong)).collect()
+    let mut sockets: Vec<ClientSocket> =
+        clients.filter_map(|one| socket(one, are_certified, names, wrong)).collect();
+    sockets.sort_by_key(|socket| socket.speaks == ClientProtocol::Http);
+    sockets
+}
+
+/// A WebService stands for those of servers.
+pub(super) fn warn_about_web(raw: &Raw, warnings: &mut Complaints<'_>) {
+    let is_web = |listen: &&Spanned<RawListen>| {
+        let transport = listen.get_ref().transport.as_ref().map(Spanned::get_ref);
+        matches!(transport, Some(RawListenTransport::Http | RawListenTransport::Https))
+    };
+    if raw.servers.iter().all(|server| server.get_ref().web.is_none()) {
+        for listen in raw.listen.iter().filter(is_web) {
+            warnings.push(listen.span(), Fault::NobodysWeb);
+        }
+    }
 }
 
 fn socket(
@@ -47,7 +74,7 @@ fn socket(
     if let Some(advertise) = &raw.advertise {
         wrong.push(advertise.span(), Fault::ClientsAdvertised);
     }
-    let security = match &raw.transport {
+    let spoken = match &raw.transport {
         None => {
             wrong.push(header.clone(), missing("transport", "\"tcp\""));
             None
@@ -57,13 +84,18 @@ fn socket(
                 wrong.push(transport.span(), Fault::ClientsByUdp);
                 None
             }
-            RawListenTransport::Tcp if are_certified => Some(Security::StartTls),
-            RawListenTransport::Tcp => Some(Security::None),
-            RawListenTransport::Tls => {
+            RawListenTransport::Tcp if are_certified => {
+                Some((ClientProtocol::Ucsap, Security::StartTls))
+            }
+            RawListenTransport::Tcp => Some((ClientProtocol::Ucsap, Security::None)),
+            RawListenTransport::Http => Some((ClientProtocol::Http, Security::None)),
+            spoken @ (RawListenTransport::Tls | RawListenTransport::Https) => {
                 if !are_certified {
                     wrong.push(transport.span(), Fault::NoCertificate);
                 }
-                Some(Security::Tls)
+                let by_http = *spoken == RawListenTransport::Https;
+                let speaks = if by_http { ClientProtocol::Http } else { ClientProtocol::Ucsap };
+                Some((speaks, Security::Tls))
             }
         },
     };
@@ -72,7 +104,8 @@ fn socket(
         return None;
     };
     names.bind_fixed("listen", Transport::Tcp, bound, wrong)?;
-    Some(ClientSocket { name: name?, security: security?, address: bound.get_ref().0 })
+    let (speaks, security) = spoken?;
+    Some(ClientSocket { name: name?, speaks, security, address: bound.get_ref().0 })
 }
 
 /// The files of every certificate.

@@ -38,7 +38,7 @@ use crate::private::Private;
 use crate::sip::{ListenerId, Transport};
 use crate::telemetry;
 
-pub use client_sockets::ClientSocket;
+pub use client_sockets::{ClientProtocol, ClientSocket};
 pub use problem::{Fault, Problem, Problems};
 
 /// What was checked: enough to build a door, apart from the key and the store.
@@ -146,7 +146,8 @@ impl Config {
             security: net::Security::None,
             address: socket.address,
         });
-        let clients = self.client_sockets.iter().map(|socket| net::Listen {
+        let by = |speaks| self.client_sockets.iter().filter(move |it| it.speaks == speaks);
+        let clients = by(ClientProtocol::Ucsap).map(|socket| net::Listen {
             name: Arc::clone(&socket.name),
             transport: Transport::Tcp,
             speaks: net::Protocol::Ucsap,
@@ -157,6 +158,24 @@ impl Config {
             listeners: listeners.chain(clients).collect(),
             limits: self.streams,
             certificates: None,
+            web: net::WebSettings {
+                listeners: by(ClientProtocol::Http)
+                    .map(|socket| net::WebListen {
+                        name: Arc::clone(&socket.name),
+                        address: socket.address,
+                        is_secure: socket.security == net::Security::Tls,
+                    })
+                    .collect(),
+                servers: self
+                    .servers
+                    .iter()
+                    .map(|server| (Arc::clone(&server.name), server.web))
+                    .collect(),
+                limits: net::WebLimits {
+                    sessions: self.clients.limits.sessions,
+                    ..Default::default()
+                },
+            },
             health_urls: self.servers.iter().map(|server| server.health_url.clone()).collect(),
             health_push: self.health_push.map(|address| net::PushSettings {
                 address,

@@ -53,6 +53,10 @@ pub(super) fn sockets(raw: &Raw, names: &mut Names, wrong: &mut Complaints<'_>) 
                 wrong.push(transport.span(), Fault::SipByTls);
                 None
             }
+            RawListenTransport::Http | RawListenTransport::Https => {
+                wrong.push(transport.span(), Fault::SipByHttp);
+                None
+            }
         });
         let is_missing = listen.get_ref().transport.is_none();
         let section = Section { name: "listen", side: Side::Phones, header: listen.span() };
@@ -237,13 +241,18 @@ fn server(
         return None;
     };
     let name = name?;
-    let clients = clients(&name, raw, names, wrong);
+    let clients = raw.clients.as_ref().and_then(|it| entrance(&name, it, names, wrong));
+    let web = raw.web.as_ref().and_then(|it| entrance(&name, it, names, wrong));
+    if let (Some(web), None) = (&raw.web, &raw.clients) {
+        wrong.push(web.span(), Fault::WebWithoutClients { server: name.to_string() });
+    }
     check_reach(&name, sip.span(), (*sip.get_ref()).into(), sockets, names, wrong);
     let server = Server {
         sip: sip.get_ref().address,
         transport: sip.get_ref().transport,
         planes: clients.map_or(Planes::SIP, |_| Planes::SIP.with(Plane::Client)),
         clients,
+        web,
         capacity: capacity?,
         version,
         site: raw.site.as_deref().map(Arc::from),
@@ -263,13 +272,12 @@ fn server(
 }
 
 /// Where it serves clients.
-fn clients(
+fn entrance(
     server: &str,
-    raw: &RawServer,
+    written: &Spanned<Address>,
     names: &Names,
     wrong: &mut Complaints<'_>,
 ) -> Option<SocketAddr> {
-    let written = raw.clients.as_ref()?;
     let address = written.get_ref().0;
     if address.port() == 0 || address.ip().is_unspecified() {
         wrong.push(written.span(), Fault::PortZero { address });

@@ -164,15 +164,30 @@ pub enum Fault {
          UCServers"
     )]
     SipByTls,
+    /// SIP by HTTP.
+    #[error(
+        "phones do not come by HTTP; write one of \"udp\", \"tcp\", or plane = \"client\" for the WebService"
+    )]
+    SipByHttp,
+    /// A WebService of which nobody could tell whether it is well.
+    #[error(
+        "server `{server}` has `web` and no `clients`, where the door asks whether it serves clients; write both"
+    )]
+    WebWithoutClients { server: String },
+    /// Warning: a listener behind which there is nothing.
+    #[error("no server has `web`, so nobody can be served here; add it to [[servers]]")]
+    NobodysWeb,
     /// Clients by datagrams.
-    #[error("clients of UCServers come by streams; write one of \"tcp\", \"tls\"")]
+    #[error(
+        "clients of UCServers come by streams; write one of \"tcp\", \"tls\", \"http\", \"https\""
+    )]
     ClientsByUdp,
     /// Clients find their listener by themselves.
     #[error("nobody is told where a listener with plane = \"client\" is; remove `advertise`")]
     ClientsAdvertised,
     /// TLS without anything to show.
     #[error(
-        "transport = \"tls\" needs a certificate; add a [[certificates]] with chain and key, or write \"tcp\""
+        "TLS needs a certificate; add a [[certificates]] with chain and key, or write \"tcp\" or \"http\""
     )]
     NoCertificate,
     /// Warning: certificates nobody is shown.

@@ -83,6 +83,7 @@ pub(super) struct RawServer {
     pub(super) name: Option<Spanned<String>>,
     pub(super) sip: Option<Spanned<SipAddress>>,
     pub(super) clients: Option<Spanned<Address>>,
+    pub(super) web: Option<Spanned<Address>>,
     pub(super) capacity: Option<Spanned<u32>>,
     pub(super) version: Option<Spanned<String>>,
     pub(super) site: Option<String>,
@@ -285,7 +286,7 @@ words! {
     /// `upstream.transport`.
     RawTransport { Udp, Tcp }
     /// `listen.transport`.
-    RawListenTransport { Udp, Tcp, Tls }
+    RawListenTransport { Udp, Tcp, Tls, Http, Https }
     /// `listen.plane`.
     RawListenPlane { Sip, Client }
     /// `sip.auth`.

@@ -269,6 +269,7 @@ mod tests {
             sip: "192.0.2.1:5060".parse().unwrap(),
             transport: Transport::Udp,
             clients: None,
+            web: None,
             planes: Planes::SIP,
             capacity: 1,
             version: None,

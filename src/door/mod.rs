@@ -113,8 +113,11 @@ use crate::placement::Shortfall;
 use crate::sip::transaction::Transactions;
 use crate::sip::{ConnectionId, Flow, Transport};
 use crate::timers::Timers;
+use crate::ucws::{Opened, Opening};
 
-pub use clients::{ClientLimits, ClientSettings, ClientStanding, LegacyClients, SessionStatus};
+pub use clients::{
+    ClientLimits, ClientSettings, ClientStanding, LegacyClients, SessionStatus, WebAnswer,
+};
 pub use command::{Command, Done, Refused};
 pub use departure::RebalancePlan;
 pub use explain::{Candidate, Explanation, MovedStatus, PlannedMove, ServerLoad, WhatIf};
@@ -148,6 +151,21 @@ pub enum Input {
         flow: Flow,
         /// The message.
         message: Bytes,
+    },
+    /// Somebody wants a session of the WebService, or one call without, and shows who they are;
+    /// answered once by [`Output::Answer`].
+    Open {
+        /// Stands for the session as long as it lasts; by [`crate::sip::ListenerId::WEB`].
+        flow: Flow,
+        /// What is shown.
+        opening: Box<Opening>,
+    },
+    /// What became of [`Output::Open`].
+    Opened {
+        /// The leg.
+        flow: Flow,
+        /// What its server said.
+        opened: Opened,
     },
     /// A TLS handshake is complete: what comes by this stream from now on is secret.
     Secured {
@@ -212,6 +230,23 @@ pub enum Output {
         flow: Flow,
         /// What.
         bytes: Bytes,
+    },
+    /// Show this to the WebService at the leg's address; answered by [`Input::Opened`], or
+    /// [`Input::Closed`] if that cannot be reached. Messages of the session come and go by the leg.
+    Open {
+        /// The leg.
+        flow: Flow,
+        /// The session of the client it is for.
+        client: Flow,
+        /// What is shown.
+        opening: Arc<Opening>,
+    },
+    /// Answer an [`Input::Open`].
+    Answer {
+        /// Whose.
+        flow: Flow,
+        /// With what.
+        answer: WebAnswer,
     },
     /// Send the answer in the clear, and then speak TLS on this stream; [`Input::Secured`] when that
     /// is so. It must be among the outputs of the very input that asked for it: where anything in
@@ -512,6 +547,8 @@ impl Door {
         match input {
             Input::Sip { flow, message } => return self.on_messages(now, &[(flow, message)]),
             Input::Rose { flow, message } => self.on_rose(now, flow, message),
+            Input::Open { flow, opening } => self.on_open(now, flow, *opening),
+            Input::Opened { flow, opened } => self.on_opened(now, flow, opened),
             Input::Secured { flow } => self.on_secured(flow),
             Input::Closed { flow, refused } => self.on_closed(now, flow, refused),
             Input::Unreachable { remote, transport, refused } => {

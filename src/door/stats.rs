@@ -125,6 +125,8 @@ stats! {
     client_injections,
     /// Connections of clients closed as they came: there is no room for more.
     client_connections_shed,
+    /// Requests for sessions of the WebService, and for calls without one.
+    web_openings,
     /// Client sessions refused: too many of their connection, or in all.
     client_sessions_shed,
     /// Logins of clients that succeeded.

@@ -69,6 +69,20 @@ counters! {
     pushes_of_strangers,
     /// The same that were no document, too long or too many: not taken.
     pushes_unusable,
+    /// Requests to the WebService.
+    web_requests,
+    /// Requests and connections to the WebService refused: by their form, their length, their number.
+    web_refused,
+    /// Requests to the WebService that streamed through to a server.
+    web_streamed,
+    /// Requests to the WebService for which no server was there, or none that answered.
+    web_unanswered,
+    /// Messages for clients of the WebService dropped: they had no WebSocket and too much waited.
+    web_events_dropped,
+    /// WebSockets of clients closed: they did not read what they were sent.
+    web_slow_readers,
+    /// Sessions of the WebService ended: there was no room to tell them what the door had to say.
+    web_shed,
     /// Writes handed to the store.
     records_written,
 }

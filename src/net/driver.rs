@@ -33,8 +33,9 @@ use crate::net::fetch::fetch;
 use crate::net::published::{Handle, Query, Snapshot};
 use crate::net::pushed::Pushed;
 use crate::net::sockets::Sockets;
+use crate::net::web::{ToWeb, Web};
 use crate::now::{Now, Uptime};
-use crate::sip::Flow;
+use crate::sip::{Flow, ListenerId};
 
 /// How often the picture is shown even if nothing changes.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
@@ -206,6 +207,8 @@ pub(super) struct Driver<C> {
     pub(super) health: HealthDocuments,
     /// Health documents that servers send by themselves.
     pub(super) pushed: Option<mpsc::Receiver<Pushed>>,
+    /// The WebService, where it is served.
+    pub(super) web: Option<Web>,
     /// Writes without answer yet.
     pub(super) writes_waiting: usize,
     /// Who waits for an order to be durable, by ticket; each has a write under way.
@@ -288,6 +291,7 @@ impl<C: Core> Driver<C> {
             self.publish_if_changed();
             self.wake_if_due();
             self.sockets.hand_over();
+            self.catch_up();
             let next = self.core.next();
             if next != alarm_at {
                 alarm.as_mut().reset(Clock.instant_of(next.unwrap_or(Uptime::NEVER)));
@@ -305,6 +309,7 @@ impl<C: Core> Driver<C> {
                     self.input(Input::Fetched { server, document });
                 }
                 Some(pushed) = next_push(&mut self.pushed) => self.take_push(pushed),
+                Some(input) = Web::next(&mut self.web) => self.take_web(input),
                 Some(query) = self.asked.recv() => self.answer(query),
                 _ = publish.tick() => self.publish_now = true,
                 () = &mut shutdown => break,
@@ -322,6 +327,29 @@ impl<C: Core> Driver<C> {
             }
             Pushed::Stranger => counters.pushes_of_strangers += 1,
             Pushed::Unusable => counters.pushes_unusable += 1,
+        }
+    }
+
+    /// What the WebService says, as much of it as has come, so that the others have their turn.
+    fn take_web(&mut self, first: Input) {
+        self.input(first);
+        for _ in 1..INPUTS_BETWEEN_DEADLINES {
+            let Some(next) = self.web.as_mut().and_then(Web::take) else { break };
+            self.input(next);
+        }
+    }
+
+    /// Tells the WebService; a flow for which there is no room is over for the core, too.
+    fn tell_web(&mut self, what: ToWeb) {
+        let flow = what.flow();
+        if self.web.as_mut().is_some_and(|web| !web.tell(what)) {
+            self.core.handle(Clock.now(), Input::Closed { flow, refused: false });
+        }
+    }
+
+    fn catch_up(&mut self) {
+        if let Some(web) = &mut self.web {
+            web.catch_up();
         }
     }
 
@@ -413,7 +441,17 @@ impl<C: Core> Driver<C> {
     fn drain(&mut self) {
         while let Some(output) = self.core.poll() {
             match output {
+                Output::Send { flow, bytes } if flow.listener == ListenerId::WEB => {
+                    self.tell_web(ToWeb::Send { flow, bytes });
+                }
                 Output::Send { flow, bytes } => self.sockets.send(flow, bytes),
+                Output::Open { flow, client, opening } => {
+                    self.tell_web(ToWeb::Open { flow, client, opening });
+                }
+                Output::Answer { flow, answer } => self.tell_web(ToWeb::Answer { flow, answer }),
+                Output::Close { flow } if flow.listener == ListenerId::WEB => {
+                    self.tell_web(ToWeb::Close { flow });
+                }
                 Output::StartTls { flow, answer } => {
                     if self.handled != Some(flow) {
                         self.sockets.end_injected(flow);
@@ -490,12 +528,17 @@ impl<C: Core> Driver<C> {
             return;
         }
         let now = Clock.now();
+        let mut net = *self.sockets.counters();
+        if let Some(web) = &self.web {
+            web.count(&mut net);
+        }
         self.handle.publish(Snapshot {
             published: now.uptime,
             status: self.core.status(now),
             stats: self.core.stats(),
-            net: *self.sockets.counters(),
+            net,
             connections: self.sockets.connections(),
+            web_sessions: self.web.as_ref().map_or(0, Web::sessions),
             writes_waiting: self.writes_waiting,
         });
     }

@@ -4,6 +4,7 @@
 //! sockets  UDP with the ICMP error queue, TCP connections with framing    → Arrival
 //! driver   one task: Arrival, store, health, deadline → core → outputs
 //! handle   snapshots and questions for other threads (the admin listener)
+//! web      a thread of its own: HTTP and WebSockets                       → Input
 //! ```
 //!
 //! [`Sockets`] alone knows no core: the simulated UCServer stands on the same ones.
@@ -33,6 +34,7 @@ mod slab;
 mod sockets;
 mod tcp;
 mod udp;
+mod web;
 pub mod websocket;
 
 use std::collections::HashMap;
@@ -58,6 +60,7 @@ pub use limits::{Limits, UcsapLimits};
 pub use published::{Handle, Snapshot, USERS_PAGE_LIMIT, Unanswered};
 pub use pushed::Settings as PushSettings;
 pub use sockets::{BindError, Listen, Sockets};
+pub use web::{WebLimits, WebListen, WebSettings};
 
 /// What the shell is told at start.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +75,8 @@ pub struct Settings {
     pub health_urls: Vec<Option<Arc<str>>>,
     /// Where servers send documents by themselves; `None`: nowhere.
     pub health_push: Option<PushSettings>,
+    /// The WebService.
+    pub web: WebSettings,
 }
 
 /// Open sockets that nobody serves yet: see [`Net::run`].
@@ -80,6 +85,8 @@ pub struct Net {
     sockets: Sockets,
     health_urls: Vec<Option<Arc<str>>>,
     health_push: Option<(TcpListener, PushSettings)>,
+    web: Option<web::Web>,
+    web_addresses: Vec<SocketAddr>,
     handle: Handle,
     asked: mpsc::Receiver<published::Query>,
 }
@@ -90,7 +97,7 @@ impl Net {
     /// # Errors
     /// Says which listener, where, and what to do.
     pub fn bind(settings: Settings) -> Result<Self, BindError> {
-        let Settings { listeners, limits, certificates, health_urls, health_push } = settings;
+        let Settings { listeners, limits, certificates, health_urls, health_push, web } = settings;
         raise_descriptor_limit(limits.connections);
         let sockets = Sockets::bind_with(&listeners, limits, certificates.as_ref())?;
         let push = |settings: PushSettings| {
@@ -105,7 +112,16 @@ impl Net {
         };
         let health_push = health_push.map(push).transpose()?;
         let (handle, asked) = Handle::new();
-        Ok(Self { sockets, health_urls, health_push, handle, asked })
+        let opened = web::open(&web)?;
+        let web_addresses =
+            opened.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect();
+        let web = start_web(opened, web, certificates.as_ref(), handle.clone())?;
+        Ok(Self { sockets, health_urls, health_push, web, web_addresses, handle, asked })
+    }
+
+    /// Where the WebService listens, in the order of its listeners.
+    pub fn web_addresses(&self) -> &[SocketAddr] {
+        &self.web_addresses
     }
 
     /// For whoever watches the running door.
@@ -127,7 +143,7 @@ impl Net {
         observers: Observers,
         shutdown: impl Future<Output = ()>,
     ) -> Stopped {
-        let Self { sockets, health_urls, health_push, handle, asked } = self;
+        let Self { sockets, health_urls, health_push, web, handle, asked, .. } = self;
         let pushed = health_push.map(|(listener, settings)| pushed::start(listener, settings));
         let health = driver::HealthDocuments::new(health_urls);
         let driver = driver::Driver {
@@ -139,6 +155,7 @@ impl Net {
             asked,
             health,
             pushed,
+            web,
             writes_waiting: 0,
             ordered: HashMap::new(),
             behind: false,
@@ -149,6 +166,22 @@ impl Net {
         };
         driver.run(shutdown).await
     }
+}
+
+/// The WebService, if it is to be served anywhere.
+fn start_web(
+    opened: web::Opened,
+    settings: WebSettings,
+    certificates: Option<&Arc<Certificates>>,
+    handle: Handle,
+) -> Result<Option<web::Web>, BindError> {
+    let Some((_, first)) = opened.first() else { return Ok(None) };
+    let (listener, address) = (Arc::clone(&first.name), first.address);
+    let failed = |source| BindError { listener, transport: "http", address, source };
+    let secrets = certificates.map(|it| it.config()).transpose();
+    let secrets = secrets.map_err(io::Error::other);
+    let started = secrets.and_then(|secrets| web::start(opened, settings, secrets, handle));
+    started.map(Some).map_err(failed)
 }
 
 /// Ends at the first SIGTERM or SIGINT.

@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub net: Counters,
     /// Stream connections there are.
     pub connections: usize,
+    /// Sessions of the WebService.
+    pub web_sessions: u64,
     /// Writes the store has not answered yet.
     pub writes_waiting: usize,
 }

@@ -41,6 +41,8 @@ pub struct ListenerId(pub u16);
 impl ListenerId {
     /// None of them: a connection that the core made under a name of its own.
     pub const NONE: Self = Self(u16::MAX);
+    /// The WebService: what comes in or goes out by HTTP.
+    pub const WEB: Self = Self(u16::MAX - 1);
 }
 
 /// One stream connection; never reused while the process lives.

@@ -78,6 +78,8 @@ impl Station {
                     }
                     Output::Close { .. }
                     | Output::StartTls { .. }
+                    | Output::Open { .. }
+                    | Output::Answer { .. }
                     | Output::Fetch(_)
                     | Output::Ordered { .. }
                     | Output::Event(_)
@@ -119,6 +121,7 @@ pub(crate) fn settings() -> Settings {
         sip: SERVER,
         transport: Transport::Udp,
         clients: None,
+        web: None,
         planes: Planes::SIP,
         capacity: 1000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),

@@ -15,13 +15,13 @@ const REGISTRY: &str = "rust-lang/crates.io-index";
 fn what_is_linked_into_the_program_is_what_deny_toml_admits() {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--offline", "--target", "x86_64-unknown-linux-gnu"])
-        .args(["--edges", "no-dev", "--no-dedupe", "--prefix", "none", "--format", "{p}|{l}"])
+        .args(["--edges", "no-dev", "--no-dedupe", "--prefix", "depth", "--format", "|{p}|{l}"])
         .current_dir(root())
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
-    let shipped: BTreeSet<Package<'_>> = tree.lines().filter_map(Package::read).collect();
+    let shipped = Package::read_all(&tree);
     assert!(shipped.iter().any(|package| package.name == "bytes"), "nothing was judged");
     refuse(Policy::read(&read(&root().join("deny.toml"))).judge(&shipped));
 }
@@ -37,13 +37,25 @@ struct Package<'t> {
     name: &'t str,
     version: &'t str,
     licence: &'t str,
+    /// Who wants it.
+    by: &'t str,
 }
 
 impl<'t> Package<'t> {
-    fn read(line: &'t str) -> Option<Self> {
-        let (package, licence) = line.split_once('|')?;
-        let mut words = package.split(' ');
-        Some(Self { name: words.next()?, version: words.next()?, licence })
+    /// Reads a tree of which each line begins with how deep it lies.
+    fn read_all(tree: &'t str) -> BTreeSet<Self> {
+        let mut above: Vec<&str> = Vec::new();
+        let read = |line: &'t str| {
+            let (depth, rest) = line.split_once('|')?;
+            let (package, licence) = rest.split_once('|')?;
+            let mut words = package.split(' ');
+            let (name, version) = (words.next()?, words.next()?);
+            above.truncate(depth.parse().ok()?);
+            let by = above.last().copied().unwrap_or_default();
+            above.push(name);
+            Some(Self { name, version, licence, by })
+        };
+        tree.lines().filter_map(read).collect()
     }
 }
 
@@ -58,6 +70,8 @@ struct Policy {
     licences: BTreeSet<String>,
     /// Crate → why not.
     banned: BTreeMap<String, String>,
+    /// Banned crate, and one by which it may come in all the same.
+    through: BTreeSet<(String, String)>,
     /// Crates of which there may be several versions.
     several: BTreeSet<String>,
 }
@@ -76,7 +90,14 @@ impl Policy {
             let entries = list("bans", key);
             entries.into_iter().map(move |entry| (text(&entry, "crate"), text(&entry, "reason")))
         };
+        let through = list("bans", "deny").into_iter().flat_map(|entry| {
+            let wrappers = entry.get("wrappers").and_then(toml::Value::as_array).cloned();
+            let name = text(&entry, "crate");
+            let named = move |by: toml::Value| Some((name.clone(), by.as_str()?.into()));
+            wrappers.unwrap_or_default().into_iter().filter_map(named)
+        });
         let policy = Self {
+            through: through.collect(),
             licences: list("licenses", "allow")
                 .iter()
                 .map(|id| id.as_str().unwrap_or_default().into())
@@ -91,9 +112,10 @@ impl Policy {
     fn judge(&self, packages: &BTreeSet<Package<'_>>) -> Vec<String> {
         let mut complaints = Vec::new();
         let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for &Package { name, version, licence } in packages {
+        for &Package { name, version, licence, by } in packages {
             versions.entry(name).or_default().insert(version);
-            if let Some(why) = self.banned.get(name) {
+            let through = self.through.contains(&(name.into(), by.into()));
+            if let Some(why) = self.banned.get(name).filter(|_| !through) {
                 complaints.push(format!("{name} is linked in: {why}"));
             }
             if !self.admits(licence) {
@@ -123,18 +145,21 @@ impl Policy {
 fn a_banned_crate_a_licence_and_a_second_version_are_refused() {
     let policy = Policy::read(
         "[licenses]\nallow = [\"MIT\", \"Unicode-3.0\"]\n[bans]\nskip = [{ crate = \"two\" }]\n\
-         deny = [{ crate = \"bad\", reason = \"it is bad\" }]\n",
+         deny = [{ crate = \"bad\", reason = \"it is bad\", wrappers = [\"kept\"] }]\n",
     );
-    let judge = |tree: &str| policy.judge(&tree.lines().filter_map(Package::read).collect());
-    let good = "good v1.0.0 (proc-macro)|(MIT/Apache-2.0) AND Unicode-3.0";
+    let judge = |tree: &str| policy.judge(&Package::read_all(tree));
+    let good = "0|good v1.0.0 (proc-macro)|(MIT/Apache-2.0) AND Unicode-3.0";
     assert_eq!(judge(good), Vec::<String>::new());
-    assert_eq!(judge("two v1.0.0|MIT\ntwo v2.0.0|MIT\n\n"), Vec::<String>::new());
+    assert_eq!(judge("0|two v1.0.0|MIT\n1|two v2.0.0|MIT\n\n"), Vec::<String>::new());
+    assert_eq!(judge("0|x v1.0.0|MIT\n1|kept v1.0.0|MIT\n2|bad v1.0.0|MIT"), Vec::<String>::new());
     for (bad, why) in [
-        ("bad v1.0.0|MIT", "it is bad"),
-        ("x v1.0.0|GPL-3.0-only", "does not allow"),
-        ("x v1.0.0|MIT AND Apache-2.0", "does not allow"),
-        ("x v1.0.0|", "does not allow"),
-        ("good v2.0.0|MIT", "2 times"),
+        ("0|bad v1.0.0|MIT", "it is bad"),
+        ("0|kept v1.0.0|MIT\n1|x v1.0.0|MIT\n2|bad v1.0.0|MIT", "it is bad"),
+        ("0|kept v1.0.0|MIT\n1|x v1.0.0|MIT\n1|bad v1.0.0|MIT\n0|bad v1.0.0|MIT", "it is bad"),
+        ("0|x v1.0.0|GPL-3.0-only", "does not allow"),
+        ("0|x v1.0.0|MIT AND Apache-2.0", "does not allow"),
+        ("0|x v1.0.0|", "does not allow"),
+        ("0|good v2.0.0|MIT", "2 times"),
     ] {
         let complaints = judge(&format!("{good}\n{bad}\n"));
         assert_eq!(complaints.len(), 1, "{complaints:?}");

@@ -292,16 +292,21 @@ fn ntlm(user: &str) -> Vec<u8> {
     message
 }
 
+/// What a client shows one after the other.
+pub(crate) fn ntlm_steps(user: &str) -> [Vec<u8>; 2] {
+    [b"NTLMSSP\0\x01\0\0\0\0\0\0\0".to_vec(), ntlm(user)]
+}
+
 /// Logs in by NTLM; what came of its last step.
 pub(crate) fn log_in_by_ntlm(desk: &mut Desk, client: &mut Client, user: &str) -> LoginOutcome {
-    let first = b"NTLMSSP\0\x01\0\0\0\0\0\0\0";
+    let [first, last] = ntlm_steps(user);
     let outcome = |answer: &Message| {
         assert_eq!(answer.kind(), Kind::Result, "{answer:?}");
         LoginOutcome::read(&answer.body().unwrap()).unwrap()
     };
-    let answer = desk.invoke(client, Operation::LOGIN, &Credentials::ntlm(first));
+    let answer = desk.invoke(client, Operation::LOGIN, &Credentials::ntlm(&first));
     assert!(matches!(outcome(&answer), LoginOutcome::NextStep));
-    let answer = desk.invoke(client, Operation::LOGIN, &Credentials::ntlm(&ntlm(user)));
+    let answer = desk.invoke(client, Operation::LOGIN, &Credentials::ntlm(&last));
     outcome(&answer)
 }
 

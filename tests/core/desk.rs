@@ -2,6 +2,7 @@
 //! network between them. Whatever is sent arrives at once; time passes only when told to.
 
 pub(crate) mod clients;
+pub(crate) mod web;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -56,6 +57,7 @@ pub(crate) struct Desk {
     pub(crate) tamper: Option<Tamper>,
     /// The client plane.
     pub(crate) clients: ClientSide,
+    pub(crate) web: web::WebSide,
     records: VecDeque<Record>,
     /// What is on its way to the door, in order.
     queue: VecDeque<Input>,
@@ -104,6 +106,7 @@ pub(crate) fn plan(servers: usize) -> Plan {
     settings.sip.trusted_networks.push("2001:db8::/32".parse().unwrap());
     for (index, server) in settings.servers.iter_mut().enumerate() {
         server.clients = Some(clients::entrance(index));
+        server.web = Some(web::web_entrance(index));
         server.planes = Planes::SIP.with(Plane::Client);
     }
     let servers = (0..servers)
@@ -153,6 +156,7 @@ impl Plan {
             script: None,
             tamper: None,
             clients: ClientSide::default(),
+            web: web::WebSide::default(),
             records: VecDeque::new(),
             queue: VecDeque::new(),
             busy: false,
@@ -425,7 +429,13 @@ impl Desk {
             Output::Send { flow, bytes } if flow.connection.is_own() => {
                 self.reach_entrance(flow, bytes);
             }
-            Output::Send { flow, bytes } if flow.listener == clients::CLIENTS => {
+            Output::Open { flow, opening, .. } => {
+                self.reach_web_service(flow, (*opening).clone());
+            }
+            Output::Answer { flow, answer } => self.door_answers(flow, answer),
+            Output::Send { flow, bytes }
+                if [clients::CLIENTS, ListenerId::WEB].contains(&flow.listener) =>
+            {
                 let message = frontdoor::ucsap::Message::parse(bytes).unwrap();
                 self.clients.inbox.push((flow.connection, message));
             }

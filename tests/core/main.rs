@@ -41,4 +41,5 @@ mod simulation;
 mod telephone_systems;
 mod torture;
 mod upstream_rules;
+mod web;
 mod world;

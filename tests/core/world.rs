@@ -203,6 +203,7 @@ pub(crate) fn settings(servers: usize, capacity: u32) -> Settings {
         sip: server_addr(index),
         transport: Transport::Udp,
         clients: None,
+        web: None,
         planes: Planes::SIP,
         capacity,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
@@ -634,7 +635,7 @@ impl World {
                 Output::Event(event) => self.events.push((self.now.uptime, event)),
                 Output::Report(report) => self.file(*report),
                 Output::Close { flow } => self.door_closes(flow),
-                Output::StartTls { .. } => {}
+                Output::StartTls { .. } | Output::Open { .. } | Output::Answer { .. } => {}
             }
         }
     }

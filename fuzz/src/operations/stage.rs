@@ -342,6 +342,8 @@ impl Stage {
                 | Output::StartTls { .. }
                 | Output::Ordered { .. }
                 | Output::Event(_)
+                | Output::Open { .. }
+                | Output::Answer { .. }
                 | Output::Report(_) => {}
             }
         }
@@ -511,6 +513,7 @@ fn server(index: usize) -> Server {
         sip: server_addr(index),
         transport: Transport::Udp,
         clients: None,
+        web: None,
         planes: Planes::SIP,
         capacity: 100,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),

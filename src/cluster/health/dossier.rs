@@ -216,6 +216,7 @@ mod tests {
             sip: "10.0.0.1:5060".parse().unwrap(),
             transport: Transport::Udp,
             clients: None,
+            web: None,
             planes: Planes::SIP,
             capacity: 1_000,
             version: None,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::cluster::{Plane, ServerId};
-use crate::door::clients::session::{Negotiated, Session, Stage};
+use crate::door::clients::session::{Entrance, Negotiated, Session, Stage};
 use crate::door::clients::{Connection, Security};
 use crate::door::slots::SlotId;
 use crate::door::{Door, Output};
 use crate::now::Now;
 use crate::placement;
-use crate::sip::Flow;
+use crate::sip::{Flow, ListenerId};
 use crate::ucsap::login::detail;
 use crate::ucsap::negotiate::{self, Identity, Negotiation};
 use crate::ucsap::{Class, Envelope, Kind, Message, Operation, Piece, Problem, Style};
@@ -83,7 +83,7 @@ impl Door {
         true
     }
 
-    fn client_connection(&mut self, flow: Flow) -> Option<SlotId> {
+    pub(super) fn client_connection(&mut self, flow: Flow) -> Option<SlotId> {
         if let Some(id) = self.clients.by_connection.get(&flow.connection) {
             return Some(*id);
         }
@@ -104,8 +104,12 @@ impl Door {
     }
 
     fn session_of(&mut self, connection: SlotId, message: &Message) -> Option<SlotId> {
-        let name = message.session();
         let known = self.clients.connections.get(connection)?;
+        if known.flow.listener == ListenerId::WEB {
+            // The session was opened before, and whatever its messages call it, it is the only one.
+            return known.sessions.first().map(|(_, id)| *id);
+        }
+        let name = message.session();
         let is_it = |(other, _): &&(Option<Arc<str>>, SlotId)| other.as_deref() == name.as_deref();
         if let Some((_, id)) = known.sessions.iter().find(is_it) {
             return Some(*id);
@@ -147,8 +151,13 @@ impl Door {
                 self.tell_error(id, message, detail::ALREADY_AUTHENTICATED, words);
             }
             Operation::LOGOFF => {
+                let (connection, entrance) = (session.connection, session.entrance);
                 self.pass_event_on(id, message);
-                self.end_session(id);
+                match entrance {
+                    Entrance::Native => self.end_session(id),
+                    // Nothing else can be said there.
+                    Entrance::Web => self.close_client(connection),
+                }
             }
             // Whatever id an event has, nobody answers it.
             operation if message.is_event() || operation.class() == Class::Event => {
@@ -221,7 +230,7 @@ impl Door {
         session.stage = Stage::Negotiating;
         let Some(negotiated) = &session.negotiated else { return };
         let (device, tried) = (negotiated.client.device.clone(), negotiated.tried);
-        match self.server_for_stranger(&device, usize::from(tried)) {
+        match self.server_for_stranger(&device, usize::from(tried), Entrance::Native) {
             Some(server) => self.open_leg(now, id, server, false),
             None => self.tell_busy_to_negotiation(id),
         }
@@ -230,7 +239,12 @@ impl Door {
     /// The server a client is shown before it is known whose it is: that of its device's last user,
     /// else the best, else any; after `tried` in vain the next. Those whose entrance for clients is
     /// known to answer go first.
-    fn server_for_stranger(&self, device: &str, tried: usize) -> Option<ServerId> {
+    pub(super) fn server_for_stranger(
+        &self,
+        device: &str,
+        tried: usize,
+        entrance: Entrance,
+    ) -> Option<ServerId> {
         let view = self.view();
         let known = self.clients.devices.users.get(device);
         let current = known.and_then(|user| self.current(*user));
@@ -244,7 +258,7 @@ impl Door {
         }
         candidates.dedup();
         candidates.retain(|server| {
-            let has_entrance = self.settings.servers[server.index()].clients.is_some();
+            let has_entrance = self.entrance_of(*server, entrance).is_some();
             has_entrance && view.server(*server).serves_its_users()
         });
         candidates.sort_by_key(|server| !view.server(*server).is_alive_on(Plane::Client));

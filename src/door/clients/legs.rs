@@ -1,10 +1,12 @@
 //! Legs: the door's own connections to servers, one for each session.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 
 use crate::cluster::health::Observation;
 use crate::cluster::{Plane, ServerId};
-use crate::door::clients::session::{Leg, Pending, Stage, Which};
+use crate::door::clients::session::{Entrance, Leg, Pending, Stage, Way, Which};
 use crate::door::slots::SlotId;
 use crate::door::{Door, Output};
 use crate::now::Now;
@@ -13,7 +15,7 @@ use crate::ucsap::{Envelope, Operation, Piece};
 
 impl Door {
     /// Begins another leg of a session at `server`: it is asked who it is, with the client's own
-    /// words.
+    /// words; a WebService is shown at once who the user is.
     pub(super) fn open_leg(&mut self, now: Now, id: SlotId, server: ServerId, paced: bool) {
         let until = now.uptime + self.settings.clients.leg_patience;
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
@@ -22,23 +24,32 @@ impl Door {
         };
         self.clients.legs_made += 1;
         let number = self.clients.legs_made;
-        let mut leg = Leg::new(number, server, paced, until);
-        let invoke = leg.ask(Pending::Negotiate);
-        let before = session.next.replace(leg);
+        let entrance = session.entrance;
+        let before = session.next.replace(Leg::new(Way { number, server, entrance }, paced, until));
         self.clients.legs.insert(number, id);
         if let Some(before) = before {
             self.leave_leg(before);
         }
         self.stats.legs_opened += 1;
-        self.ask_on_leg(id, (number, server), invoke, Operation::NEGOTIATE, argument);
+        match entrance {
+            Entrance::Web => self.show_login(id, Which::Next),
+            Entrance::Native => self.negotiate_on_leg(id, argument),
+        }
         self.wake_session(id);
+    }
+
+    fn negotiate_on_leg(&mut self, id: SlotId, argument: Vec<u8>) {
+        let session = self.clients.sessions.get_mut(id);
+        let Some(leg) = session.and_then(|session| session.next.as_mut()) else { return };
+        let (invoke, way) = (leg.ask(Pending::Negotiate), leg.way());
+        self.ask_on_leg(id, way, invoke, Operation::NEGOTIATE, argument);
     }
 
     /// Writes an invoke of the door's own on a leg, with an argument as the client sent it.
     pub(super) fn ask_on_leg(
         &mut self,
         id: SlotId,
-        (number, server): (u64, ServerId),
+        way: Way,
         invoke: i64,
         operation: Operation,
         argument: Vec<u8>,
@@ -46,12 +57,12 @@ impl Door {
         let argument = Piece::AsSent(argument);
         let write = |envelope: &Envelope<'_>| envelope.invoke(invoke, operation, &argument);
         if let Some(bytes) = self.write_for(id, write) {
-            self.send_on_leg(number, server, bytes);
+            self.send_on_leg(way, bytes);
         }
     }
 
-    pub(super) fn send_on_leg(&mut self, number: u64, server: ServerId, bytes: Bytes) {
-        if let Some(flow) = self.flow_of_leg(number, server) {
+    pub(super) fn send_on_leg(&mut self, way: Way, bytes: Bytes) {
+        if let Some(flow) = self.flow_of_leg(way) {
             self.send_rose(flow, bytes);
         }
     }
@@ -61,10 +72,23 @@ impl Door {
         self.outputs.push_back(Output::Send { flow, bytes });
     }
 
-    pub(super) fn flow_of_leg(&self, number: u64, server: ServerId) -> Option<Flow> {
-        let remote = self.settings.servers.get(server.index())?.clients?;
-        let connection = ConnectionId::own(number);
-        Some(Flow { listener: ListenerId::NONE, transport: Transport::Tcp, remote, connection })
+    /// Where a server is spoken to, if it has that entrance.
+    pub(super) fn entrance_of(&self, server: ServerId, entrance: Entrance) -> Option<SocketAddr> {
+        let server = self.settings.servers.get(server.index())?;
+        match entrance {
+            Entrance::Native => server.clients,
+            Entrance::Web => server.web,
+        }
+    }
+
+    pub(super) fn flow_of_leg(&self, way: Way) -> Option<Flow> {
+        let remote = self.entrance_of(way.server, way.entrance)?;
+        let listener = match way.entrance {
+            Entrance::Native => ListenerId::NONE,
+            Entrance::Web => ListenerId::WEB,
+        };
+        let connection = ConnectionId::own(way.number);
+        Some(Flow { listener, transport: Transport::Tcp, remote, connection })
     }
 
     /// Hangs up.
@@ -74,7 +98,7 @@ impl Door {
             self.clients.lanes[leg.server.index()].pacer.unheard();
             self.clients.freed.push(leg.server);
         }
-        if let Some(flow) = self.flow_of_leg(leg.number, leg.server) {
+        if let Some(flow) = self.flow_of_leg(leg.way()) {
             self.outputs.push_back(Output::Close { flow });
         }
     }
@@ -85,15 +109,15 @@ impl Door {
             envelope.event(Operation::LOGOFF, &Piece::Sequence(Vec::new()))
         };
         if let Some(bytes) = self.write_for(id, goodbye) {
-            self.send_on_leg(leg.number, leg.server, bytes);
+            self.send_on_leg(leg.way(), bytes);
         }
         self.leave_leg(leg);
     }
 
     /// A server says something on a leg that cannot be used any further.
     pub(super) fn lose_leg(&mut self, now: Now, number: u64) {
-        if let Some((_, server)) = self.clients.server_of_leg(number)
-            && let Some(flow) = self.flow_of_leg(number, server)
+        if let Some((_, way)) = self.clients.way_of_leg(number)
+            && let Some(flow) = self.flow_of_leg(way)
         {
             self.outputs.push_back(Output::Close { flow });
         }
@@ -103,7 +127,7 @@ impl Door {
     /// Health hears of a leg that its server's host refused, and that of one that was lost later,
     /// which need not be more than one session's end, it had better look.
     pub(super) fn observe_lost_leg(&mut self, now: Now, number: u64, refused: bool) {
-        let Some((id, server)) = self.clients.server_of_leg(number) else { return };
+        let Some((id, Way { server, .. })) = self.clients.way_of_leg(number) else { return };
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some((_, leg)) = session.leg_mut(number) else { return };
         let seen =

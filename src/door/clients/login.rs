@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::cluster::{ServerId, Version};
 use crate::decision::{self, Outcome, Plane, decide};
 use crate::directory::{Aor, User, UserId};
-use crate::door::clients::session::{Leg, Login, Pending, Stage, Which};
+use crate::door::clients::session::{
+    Entrance, Leg, Login, LoginAnswer, Pending, Shown, Stage, Which,
+};
 use crate::door::clients::settings::LegacyClients;
 use crate::door::ledger::Continuation;
 use crate::door::redirect::FOLLOWED_MAX;
@@ -44,7 +46,10 @@ impl Door {
             return self.tell_problem(id, message, Problem::ResourceLimitation);
         }
         let until = now.uptime + self.settings.clients.patience;
-        let login = Login::new(argument.octets_as_sent(), invoke, &shown, until);
+        self.begin_login(now, id, Login::new(argument.octets_as_sent(), invoke, &shown, until));
+    }
+
+    pub(super) fn begin_login(&mut self, now: Now, id: SlotId, login: Login) {
         let claimed = login.claimed.as_deref().and_then(|name| self.user_with_login(name));
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.login = Some(login);
@@ -134,6 +139,8 @@ impl Door {
                 None if login.can_be_replayed || login.asks_only => {
                     self.log_in_at_the_best(now, id, "")
                 }
+                // By the WebService nobody was shown to it before.
+                None if session.entrance == Entrance::Web => self.log_in_somewhere(now, id),
                 None => self.refuse_login(id, Refusal::Again),
             };
         };
@@ -158,6 +165,17 @@ impl Door {
         }
     }
 
+    /// Asks a server that may know who it is: that of the client's device, else the best.
+    fn log_in_somewhere(&mut self, now: Now, id: SlotId) {
+        let session = self.clients.sessions.get(id);
+        let negotiated = session.and_then(|session| session.negotiated.as_ref());
+        let device = negotiated.map(|it| it.client.device.clone()).unwrap_or_default();
+        match self.server_for_stranger(&device, 0, Entrance::Web) {
+            Some(server) => self.log_in_at(now, id, server),
+            None => self.refuse_login(id, Refusal::Busy),
+        }
+    }
+
     fn log_in_at_the_best(&mut self, now: Now, id: SlotId, name: &str) {
         let policy = &self.settings.decision.placement;
         match placement::place_stranger(name, &self.view(), &self.directory, policy) {
@@ -174,13 +192,15 @@ impl Door {
 
     /// Hands a login to a server: by the leg that is there, or by another one.
     fn log_in_at(&mut self, now: Now, id: SlotId, server: ServerId) {
-        if self.settings.servers[server.index()].clients.is_none() {
-            let words = "the server of this user has no address for clients";
+        let Some(session) = self.clients.sessions.get(id) else { return };
+        if self.entrance_of(server, session.entrance).is_none() {
+            let words = "the server of this user has no address for such clients";
             return self.refuse_login(id, Refusal::For(detail::INTERNAL, words));
         }
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.stage = Stage::LoggingIn;
         let is_there = session.leg.as_ref().is_some_and(|leg| leg.server == server);
+        let is_first = session.entrance == Entrance::Web && session.leg.is_none();
         let Some(login) = &mut session.login else { return };
         let (is_let_in, user) = (login.answer.is_some(), session.user);
         if is_there && is_let_in && user.is_some() {
@@ -189,7 +209,7 @@ impl Door {
             self.look_at_answer_again(now, id);
         } else if is_there {
             self.show_login(id, Which::Leg);
-        } else if login.can_be_replayed || login.asks_only {
+        } else if login.can_be_replayed || login.asks_only || is_first {
             // Whoever was let in elsewhere is let in there, or not.
             login.answer = None;
             self.open_leg(now, id, server, false);
@@ -205,18 +225,21 @@ impl Door {
     /// Shows a server what the client has shown.
     pub(super) fn show_login(&mut self, id: SlotId, which: Which) {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
-        let Some(argument) = session.login.as_ref().map(|login| login.argument.clone()) else {
-            return;
-        };
+        let Some(shown) = session.login.as_ref().map(|login| login.shown.clone()) else { return };
+        let connection = session.connection;
         let leg = match which {
             Which::Leg => session.leg.as_mut(),
             Which::Next => session.next.as_mut(),
             Which::Old => None,
         };
         let Some(leg) = leg else { return };
-        let invoke = leg.ask(Pending::Login);
-        let at = (leg.number, leg.server);
-        self.ask_on_leg(id, at, invoke, Operation::LOGIN, argument.reveal().clone());
+        let (invoke, way) = (leg.ask(Pending::Login), leg.way());
+        match shown {
+            Shown::Argument(argument) => {
+                self.ask_on_leg(id, way, invoke, Operation::LOGIN, argument.reveal().clone());
+            }
+            Shown::Web(opening) => self.open_by_web(connection, way, opening),
+        }
     }
 
     /// A server has answered a login of a client that waits for it.
@@ -228,31 +251,50 @@ impl Door {
         message: &Message,
     ) {
         let outcome = match (message.kind(), message.body()) {
-            (Kind::Result, Some(body)) => LoginOutcome::read(&body),
-            _ => return self.pass_refusal_on(id, which, message),
+            (Kind::Result, Some(body)) => LoginOutcome::read(&body).ok(),
+            _ => None,
         };
+        let answer = LoginAnswer::Rose(message.detached());
+        self.go_on_logging_in(now, id, which, outcome, answer);
+    }
+
+    /// The same, whichever way it was answered.
+    pub(super) fn go_on_logging_in(
+        &mut self,
+        now: Now,
+        id: SlotId,
+        which: Which,
+        outcome: Option<LoginOutcome>,
+        answer: LoginAnswer,
+    ) {
         match outcome {
-            Ok(LoginOutcome::Succeeded { user, .. }) => {
+            Some(LoginOutcome::Succeeded { user, .. }) => {
                 self.take_next_leg(id, which);
-                self.logged_in(now, id, message, user);
+                self.logged_in(now, id, answer, user);
             }
-            Ok(LoginOutcome::Redirect(to)) => self.redirect_login(now, id, which, &to),
-            Ok(LoginOutcome::Methods | LoginOutcome::NextStep | LoginOutcome::Busy { .. })
-            | Err(_) => {
-                self.pass_refusal_on(id, which, message);
-            }
+            Some(LoginOutcome::Redirect(to)) => self.redirect_login(now, id, which, &to),
+            Some(LoginOutcome::Methods | LoginOutcome::NextStep | LoginOutcome::Busy { .. })
+            | None => self.pass_refusal_on(id, which, answer),
         }
     }
 
     /// What is no success is the client's to read; it may try again on the same connection.
-    fn pass_refusal_on(&mut self, id: SlotId, which: Which, message: &Message) {
+    fn pass_refusal_on(&mut self, id: SlotId, which: Which, answer: LoginAnswer) {
         self.take_next_leg(id, which);
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.stage = Stage::Negotiated;
         let (login, owner) = (session.login.take(), session.user.take());
         self.clients.forget_owner(id, owner);
         if let Some(login) = login {
-            self.tell(id, message.with_id(login.id).bytes().clone());
+            self.tell_login(id, login.id, answer, false);
+        }
+    }
+
+    /// Tells a client what a server said to its login; `is_in`: somebody is logged in now.
+    fn tell_login(&mut self, id: SlotId, invoke: i64, answer: LoginAnswer, is_in: bool) {
+        match answer {
+            LoginAnswer::Rose(message) => self.tell(id, message.with_id(invoke).bytes().clone()),
+            LoginAnswer::Web(answer) => self.tell_by_web(id, answer, is_in),
         }
     }
 
@@ -268,11 +310,11 @@ impl Door {
     }
 
     /// A server has let somebody in: is it theirs?
-    fn logged_in(&mut self, now: Now, id: SlotId, message: &Message, told: Option<String>) {
+    fn logged_in(&mut self, now: Now, id: SlotId, answer: LoginAnswer, told: Option<String>) {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some(login) = &mut session.login else { return };
-        let name = told.or_else(|| login.claimed.clone());
-        login.answer = Some(message.detached());
+        let name = told.clone().or_else(|| login.claimed.clone());
+        login.answer = Some((answer, told));
         let (claimed, replayable) = (login.claimed.clone(), login.can_be_replayed);
         let at = session.leg.as_ref().map(|leg| leg.server);
         let known = [name.as_deref(), claimed.as_deref()]
@@ -299,10 +341,8 @@ impl Door {
     fn look_at_answer_again(&mut self, now: Now, id: SlotId) {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let answer = session.login.as_mut().and_then(|login| login.answer.take());
-        let Some(answer) = answer else { return };
-        let outcome = answer.body().and_then(|body| LoginOutcome::read(&body).ok());
-        if let Some(LoginOutcome::Succeeded { user, .. }) = outcome {
-            self.logged_in(now, id, &answer, user);
+        if let Some((answer, told)) = answer {
+            self.logged_in(now, id, answer, told);
         }
     }
 
@@ -394,8 +434,8 @@ impl Door {
         login.redirects = 0;
         let (answer, invoke) = (login.answer.take(), login.id);
         self.stats.client_logins += 1;
-        if let Some(answer) = answer {
-            self.tell(id, answer.with_id(invoke).bytes().clone());
+        if let Some((answer, _)) = answer {
+            self.tell_login(id, invoke, answer, true);
         }
         if let Some(user) = user {
             self.redirects.arrived(user);
@@ -472,6 +512,7 @@ impl Door {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.stage = Stage::Negotiated;
         session.failures = 0;
+        let session_is_web = session.entrance == Entrance::Web;
         let (owner, next) = (session.user.take(), session.next.take());
         let Some(login) = session.login.take() else { return };
         // A server that has let somebody in, or is about to, would not look at the next login.
@@ -482,6 +523,7 @@ impl Door {
         }
         self.stats.client_logins_refused += 1;
         match how {
+            how if session_is_web => self.refuse_by_web(id, how, &login),
             Refusal::Busy => {
                 let seconds = self.retry_seconds();
                 self.tell_result(id, login.id, &login::busy(seconds));
@@ -532,7 +574,12 @@ impl Door {
     fn is_legacy(&self, id: SlotId) -> bool {
         let session = self.clients.sessions.get(id);
         let negotiated = session.and_then(|session| session.negotiated.as_ref());
-        let version = negotiated.and_then(|it| it.client.version.parse::<Version>().ok());
+        let said = negotiated.map_or("", |it| &*it.client.version);
+        if said.is_empty() && session.is_some_and(|it| it.entrance == Entrance::Web) {
+            // Its pages come from the server, and are as old.
+            return false;
+        }
+        let version = said.parse::<Version>().ok();
         version.is_none_or(|version| version < Version::FIRST_WITH_DISTRIBUTION)
     }
 }

@@ -17,6 +17,7 @@
 //! | `moves` | a server is gone, or the user is elsewhere: another leg, the same session |
 //! | `restore` | what the client had is made anew there, and what the last server owes answered |
 //! | `due` | what time brings |
+//! | `web` | sessions of the WebService: shown and answered otherwise, carried alike |
 //! | `probe` | whether servers serve clients |
 //! | `session`, `wishes` | what is known of a session, and what its client wants for good |
 //! | `settings` | what the plane is told at start |
@@ -32,6 +33,7 @@ mod relay;
 mod restore;
 mod session;
 mod settings;
+mod web;
 mod wishes;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -42,13 +44,14 @@ use smallvec::SmallVec;
 use crate::cluster::ServerId;
 use crate::directory::UserId;
 use crate::door::clients::probe::Probes;
-use crate::door::clients::session::Session;
+use crate::door::clients::session::{Session, Way};
 use crate::door::pacer::Pacer;
 use crate::door::slots::{SlotId, Slots};
 use crate::sip::{ConnectionId, Flow};
 
 pub use picture::{ClientStanding, SessionStatus};
 pub use settings::{ClientLimits, ClientSettings, LegacyClients};
+pub use web::WebAnswer;
 
 /// All clients.
 #[derive(Debug)]
@@ -179,12 +182,12 @@ impl Clients {
         self.closed.push_back(connection);
     }
 
-    fn server_of_leg(&self, number: u64) -> Option<(SlotId, ServerId)> {
+    fn way_of_leg(&self, number: u64) -> Option<(SlotId, Way)> {
         let id = *self.legs.get(&number)?;
         let session = self.sessions.get(id)?;
         let old = session.old.as_ref().map(|(leg, _)| leg);
         let three = [session.leg.as_ref(), session.next.as_ref(), old];
         let leg = three.into_iter().flatten().find(|leg| leg.number == number)?;
-        Some((id, leg.server))
+        Some((id, leg.way()))
     }
 }

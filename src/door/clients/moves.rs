@@ -145,7 +145,7 @@ impl Door {
 
     fn move_session(&mut self, now: Now, id: SlotId, server: ServerId) {
         let Some(session) = self.clients.sessions.get(id) else { return };
-        let has_address = self.settings.servers[server.index()].clients.is_some();
+        let has_address = self.entrance_of(server, session.entrance).is_some();
         let home = session.user.and_then(|user| self.directory.get(user).home);
         let can_move = session.can_move() && has_address;
         let stays = self.stays_at_home(id) && home != Some(server);
@@ -272,6 +272,11 @@ impl Door {
             (Kind::Result, Some(body)) => LoginOutcome::read(&body).ok(),
             _ => None,
         };
+        self.go_on_anew(now, id, outcome);
+    }
+
+    /// The same, whichever way it was answered.
+    pub(super) fn go_on_anew(&mut self, now: Now, id: SlotId, outcome: Option<LoginOutcome>) {
         match outcome {
             Some(LoginOutcome::Succeeded { .. }) => self.stand_on_next_leg(now, id),
             Some(LoginOutcome::Busy { .. }) => self.next_leg_failed(now, id),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::cluster::health::Observation;
 use crate::cluster::{Plane, ServerId};
+use crate::door::clients::session::{Entrance, Way};
 use crate::door::{Door, Output};
 use crate::now::{Now, Uptime};
 use crate::sip::Flow;
@@ -61,13 +62,14 @@ impl Door {
         probe.last += 1;
         probe.asked.push_back((probe.last, now.uptime));
         let id = probe.last;
-        if let Some(flow) = stale.and_then(|number| self.flow_of_leg(number, server)) {
+        let way = |number| Way { number, server, entrance: Entrance::Native };
+        if let Some(flow) = stale.and_then(|number| self.flow_of_leg(way(number))) {
             self.outputs.push_back(Output::Close { flow });
         }
         let envelope = Envelope { encoding: Encoding::Ber, style: Style::Plain, session: None };
         let nothing = Piece::Sequence(Vec::new());
         let question: Bytes = envelope.invoke(id, Operation::CHECK_CONNECTION, &nothing);
-        self.send_on_leg(number, server, question);
+        self.send_on_leg(way(number), question);
     }
 
     /// Takes what a server says on a connection that is no session's: the answer to a probe, or

@@ -44,10 +44,10 @@ impl Door {
         let Some(theirs) = leg.pass_on(invoke, operation, asked, tries) else {
             return self.tell_problem(id, message, Problem::DuplicateInvocation);
         };
-        let (number, server) = (leg.number, leg.server);
+        let way = leg.way();
         let bytes = passed.as_ref().unwrap_or(message).with_id(theirs).bytes().clone();
         self.stats.client_invokes += 1;
-        self.send_on_leg(number, server, bytes);
+        self.send_on_leg(way, bytes);
     }
 
     /// Nobody can be asked at the moment: it waits, but not for long.
@@ -70,8 +70,8 @@ impl Door {
     pub(super) fn pass_event_on(&mut self, id: SlotId, message: &Message) {
         let Some(session) = self.clients.sessions.get(id) else { return };
         let Some(leg) = &session.leg else { return };
-        let (number, server) = (leg.number, leg.server);
-        self.send_on_leg(number, server, message.bytes().clone());
+        let way = leg.way();
+        self.send_on_leg(way, message.bytes().clone());
     }
 
     /// A server says something on a leg.

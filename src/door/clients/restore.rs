@@ -62,16 +62,16 @@ impl Door {
             return;
         };
         let invoke = leg.ask(Pending::Wish(number));
-        let at = (leg.number, leg.server);
+        let way = leg.way();
         let (operation, argument, leftover) =
             (wish.operation, wish.argument.clone(), wish.leftover());
         let after = leftover.map(|leftover| (leg.ask(Pending::Leftover), leftover));
-        self.ask_on_leg(id, at, invoke, operation, argument);
+        self.ask_on_leg(id, way, invoke, operation, argument);
         if let Some((invoke, (operation, argument))) = after
             && let Some(bytes) =
                 self.write_for(id, |envelope| envelope.invoke(invoke, operation, &argument))
         {
-            self.send_on_leg(at.0, at.1, bytes);
+            self.send_on_leg(way, bytes);
         }
     }
 
@@ -159,11 +159,11 @@ impl Door {
         let Some((cross_ref, _)) = granted else { return };
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some((_, leg)) = session.leg_mut(number) else { return };
-        let (invoke, server) = (leg.ask(Pending::Leftover), leg.server);
+        let (invoke, way) = (leg.ask(Pending::Leftover), leg.way());
         let argument = cti::for_monitor(&cross_ref);
         if let Some(bytes) = self.write_for(id, |envelope| envelope.invoke(invoke, stop, &argument))
         {
-            self.send_on_leg(number, server, bytes);
+            self.send_on_leg(way, bytes);
         }
     }
 

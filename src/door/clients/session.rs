@@ -22,17 +22,28 @@ use crate::private::Private;
 use crate::ucsap::login::Credentials;
 use crate::ucsap::negotiate::Negotiation;
 use crate::ucsap::{Class, Encoding, Message, Operation};
+use crate::ucws::{Answer, Opening, Purpose};
 
 /// Ids of the door's own invokes begin here and go down, away from those that clients use first.
 const OWN_IDS_FROM: i64 = 99_998;
 /// More than a session may have that are not answered.
 const OWN_IDS_DOWN_TO: i64 = 50_000;
 
+/// By which of its two entrances a server is spoken to: the one by which the client came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// UCSAP by TCP.
+    Native,
+    /// The WebService.
+    Web,
+}
+
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// The client's connection.
     pub(crate) connection: SlotId,
+    pub(crate) entrance: Entrance,
     /// What the client calls it, where it has several.
     pub(crate) name: Option<Arc<str>>,
     /// In which the client speaks; its servers are spoken to in the same.
@@ -113,8 +124,7 @@ pub(crate) struct Negotiated {
 /// What a client has shown.
 #[derive(Debug)]
 pub(crate) struct Login {
-    /// Its argument, as it was sent.
-    pub(crate) argument: Private<Vec<u8>>,
+    pub(crate) shown: Shown,
     /// The client's invoke, until it is answered.
     pub(crate) id: i64,
     /// Who it says they are.
@@ -122,18 +132,50 @@ pub(crate) struct Login {
     pub(crate) can_be_replayed: bool,
     /// A client that asks only how it may log in.
     pub(crate) asks_only: bool,
-    /// The server's answer, while the user is being recorded.
-    pub(crate) answer: Option<Message>,
+    /// The server's answer, while the user is being recorded, and whom it named.
+    pub(crate) answer: Option<(LoginAnswer, Option<String>)>,
     /// How often servers sent it elsewhere (D9).
     pub(crate) redirects: u8,
     /// Until when it may wait.
     pub(crate) until: Uptime,
 }
 
+/// What is kept of that, to be shown again.
+#[derive(Clone, Debug)]
+pub(crate) enum Shown {
+    /// The argument of a login, as it was sent.
+    Argument(Private<Vec<u8>>),
+    /// A request to the WebService.
+    Web(Arc<Opening>),
+}
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+pub(crate) enum LoginAnswer {
+    Rose(Message),
+    Web(Answer),
+}
+
 impl Login {
     pub(crate) fn new(argument: &[u8], id: i64, shown: &Credentials, until: Uptime) -> Self {
+        let kept = Shown::Argument(Private::new(argument.to_vec()));
+        Self::with(kept, id, shown, until)
+    }
+
+    /// One by the WebService. A call without a session is made twice only where that is the same.
+    pub(crate) fn by_web(opening: Opening, until: Uptime) -> Self {
+        let opening = Arc::new(opening);
+        let mut login =
+            Self::with(Shown::Web(Arc::clone(&opening)), 0, &opening.credentials, until);
+        if let Purpose::Call(operation) = opening.purpose {
+            login.can_be_replayed &= operation.class() == Class::Read;
+        }
+        login
+    }
+
+    fn with(kept: Shown, id: i64, shown: &Credentials, until: Uptime) -> Self {
         Self {
-            argument: Private::new(argument.to_vec()),
+            shown: kept,
             id,
             claimed: shown.claimed_user(),
             can_be_replayed: shown.can_be_replayed(),
@@ -150,6 +192,7 @@ impl Login {
 pub(crate) struct Leg {
     pub(crate) number: u64,
     pub(crate) server: ServerId,
+    entrance: Entrance,
     pub(crate) pending: BTreeMap<i64, Pending>,
     /// The id of the door's own that comes next, if it is free.
     next_id: i64,
@@ -157,6 +200,14 @@ pub(crate) struct Leg {
     pub(crate) paced: bool,
     /// Until when it has to be ready.
     pub(crate) until: Uptime,
+}
+
+/// Where a leg leads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) number: u64,
+    pub(crate) server: ServerId,
+    pub(crate) entrance: Entrance,
 }
 
 /// An invoke that a server has not answered yet.
@@ -185,13 +236,30 @@ pub(crate) enum Pending {
 }
 
 impl Leg {
-    pub(crate) const fn new(number: u64, server: ServerId, paced: bool, until: Uptime) -> Self {
-        Self { number, server, pending: BTreeMap::new(), next_id: OWN_IDS_FROM, paced, until }
+    pub(crate) const fn new(way: Way, paced: bool, until: Uptime) -> Self {
+        let Way { number, server, entrance } = way;
+        Self {
+            number,
+            server,
+            entrance,
+            pending: BTreeMap::new(),
+            next_id: OWN_IDS_FROM,
+            paced,
+            until,
+        }
+    }
+
+    pub(crate) const fn way(&self) -> Way {
+        Way { number: self.number, server: self.server, entrance: self.entrance }
     }
 
     /// Whether its server has said nothing yet.
     pub(crate) fn is_new(&self) -> bool {
-        self.pending.values().any(|pending| matches!(pending, Pending::Negotiate))
+        let is_first = |pending: &Pending| match self.entrance {
+            Entrance::Native => matches!(pending, Pending::Negotiate),
+            Entrance::Web => matches!(pending, Pending::Login),
+        };
+        self.pending.values().any(is_first)
     }
 
     /// Whether its server has been shown a login that it has not answered.
@@ -252,6 +320,7 @@ impl Session {
     pub(crate) fn new(connection: SlotId, name: Option<Arc<str>>, encoding: Encoding) -> Self {
         Self {
             connection,
+            entrance: Entrance::Native,
             name,
             encoding,
             stage: Stage::New,
@@ -273,6 +342,11 @@ impl Session {
             closes_at: None,
             wakes_at: Uptime::NEVER,
         }
+    }
+
+    /// One of the WebService, where JSON is spoken, and each session has a connection of its own.
+    pub(crate) fn by_web(connection: SlotId) -> Self {
+        Self { entrance: Entrance::Web, ..Self::new(connection, None, Encoding::Json) }
     }
 
     /// Whether it goes on at another server, as far as is known.

@@ -12,6 +12,7 @@ use frontdoor::ucsap::{Encoding, Envelope, Kind, Message, Operation, Piece, Styl
 use frontdoor::ucserver::{self, ClientSettings, Mood, ToClient};
 
 use crate::desk::Desk;
+use crate::desk::web::web_entrance;
 pub(crate) use crate::world::entrance;
 
 /// A client, and what it remembers.
@@ -42,9 +43,15 @@ pub(crate) enum Fault {
 /// Where clients connect to; the core asks nothing of this listener.
 pub(crate) const CLIENTS: ListenerId = ListenerId(7);
 
+/// Connections of clients of the WebService.
+const WEB_FROM: u64 = 1 << 62;
+
 fn client_flow(connection: ConnectionId) -> Flow {
-    let remote = SocketAddr::from(([198, 51, 100, 9], 40_000));
-    Flow { listener: CLIENTS, transport: Transport::Tcp, remote, connection }
+    let (listener, remote) = match connection.0 {
+        WEB_FROM.. => (ListenerId::WEB, SocketAddr::from(([198, 51, 100, 10], 50_000))),
+        _ => (CLIENTS, SocketAddr::from(([198, 51, 100, 9], 40_000))),
+    };
+    Flow { listener, transport: Transport::Tcp, remote, connection }
 }
 
 impl Client {
@@ -57,6 +64,16 @@ impl Client {
         };
         let connection = ConnectionId(1_000 + number);
         Self { connection, encoding, session: None, negotiation, next_id: 1 }
+    }
+
+    /// One of the WebService.
+    pub(crate) fn by_web(number: u64) -> Self {
+        let connection = ConnectionId(WEB_FROM + number);
+        Self { connection, ..Self::new(number, Encoding::Json) }
+    }
+
+    pub(crate) fn flow(&self) -> Flow {
+        client_flow(self.connection)
     }
 
     pub(crate) fn envelope(&self) -> Envelope<'static> {
@@ -185,8 +202,9 @@ impl Desk {
     /// What the door sends on a leg.
     pub(super) fn reach_entrance(&mut self, flow: Flow, message: Bytes) {
         let number = flow.connection.own_number().expect("it is a leg");
-        let server = (0..self.servers.len()).find(|&server| entrance(server) == flow.remote);
-        let server = server.expect("a leg leads to a server");
+        let is_it =
+            |server: &usize| [entrance(*server), web_entrance(*server)].contains(&flow.remote);
+        let server = (0..self.servers.len()).find(is_it).expect("a leg leads to a server");
         if self.clients.ended.contains(&number) {
             return;
         }
@@ -266,6 +284,9 @@ impl Desk {
     fn carry_to_leg(&mut self, what: ToClient) {
         match what {
             ToClient::Send { connection, bytes } => {
+                if self.web_service_hears(connection, &bytes) {
+                    return;
+                }
                 if let Some((_, flow)) = self.clients.legs.get(&connection) {
                     let input = Input::Rose { flow: *flow, message: bytes };
                     self.reach_door(input);

@@ -264,6 +264,7 @@ fn server(place: usize, usage: HealthDocumentUse) -> Server {
         sip: "192.0.2.1:5060".parse().unwrap(),
         transport: Transport::Udp,
         clients: None,
+        web: None,
         planes: Planes::SIP,
         capacity: 1_000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),

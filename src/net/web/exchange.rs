@@ -1,0 +1,248 @@
+//! Requests and answers as the core knows them ⇄ those of the HTTP library; and what one hop adds and
+//! takes away.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request as HttpRequest, Response, StatusCode, Uri, http};
+use tokio::time::{Sleep, sleep, timeout};
+
+use crate::ucws::{Answer, Request, call};
+
+/// Whatever can be wrong with a body.
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+/// The body of what is sent.
+pub(super) type Body = UnsyncBoxBody<Bytes, BodyError>;
+
+/// A body that is there.
+pub(super) fn whole(octets: impl Into<Bytes>) -> Body {
+    Full::new(octets.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Why a body was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoBody {
+    TooLong,
+    TooSlow,
+    Broken,
+}
+
+/// Takes a whole body.
+pub(super) async fn collect<B>(body: B, octets: usize, patience: Duration) -> Result<Bytes, NoBody>
+where
+    B: HttpBody,
+    B::Data: Send,
+    B::Error: Into<BodyError>,
+{
+    match timeout(patience, Limited::new(body, octets).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLong),
+        Ok(Err(_)) => Err(NoBody::Broken),
+        Err(_) => Err(NoBody::TooSlow),
+    }
+}
+
+/// Headers that are of one hop alone (RFC 9110 §7.6.1).
+const HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::CONTENT_LENGTH,
+];
+
+/// What says where a request came from: ours, in place of what anybody wrote there.
+const FORWARDED: [&str; 4] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct From {
+    pub(super) remote: SocketAddr,
+    pub(super) is_secure: bool,
+}
+
+impl From {
+    pub(super) const fn scheme(&self) -> &'static str {
+        if self.is_secure { "https" } else { "http" }
+    }
+}
+
+/// Takes away what is of one hop alone.
+pub(super) fn strip_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Says where a request came from (RFC 7239, and what was in use before).
+pub(super) fn tell_origin(headers: &mut HeaderMap, from: From) {
+    for name in FORWARDED {
+        headers.remove(name);
+    }
+    let host = headers.get(header::HOST).cloned();
+    let (address, scheme) = (from.remote.ip(), from.scheme());
+    let quoted = if address.is_ipv6() { format!("\"[{address}]\"") } else { address.to_string() };
+    let mut forwarded = format!("for={quoted};proto={scheme}");
+    if let Some(host) = host.as_ref().and_then(|host| host.to_str().ok()) {
+        let is_token = |octet: u8| octet.is_ascii_alphanumeric() || b".-:[]".contains(&octet);
+        if host.bytes().all(is_token) {
+            forwarded.push_str(&format!(";host=\"{host}\""));
+        }
+    }
+    let mut set = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    };
+    set("forwarded", &forwarded);
+    set("x-forwarded-for", &address.to_string());
+    set("x-forwarded-proto", scheme);
+    if let Some(host) = host {
+        headers.insert("x-forwarded-host", host);
+    }
+}
+
+/// A request as the core keeps it: for servers, without what is of this hop alone.
+pub(super) fn request_of(head: &http::request::Parts, body: Bytes, from: From) -> Request {
+    let mut headers = head.headers.clone();
+    strip_hop(&mut headers);
+    tell_origin(&mut headers, from);
+    let written = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.as_str().to_owned(), value.as_bytes().to_vec())
+    };
+    Request {
+        method: head.method.as_str().to_owned(),
+        target: head.uri.path_and_query().map_or("/", |it| it.as_str()).to_owned(),
+        headers: headers.iter().map(written).collect(),
+        body: body.to_vec(),
+    }
+}
+
+/// The request for a server.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn for_server(
+    request: &Request,
+    server: SocketAddr,
+) -> Result<HttpRequest<Body>, http::Error> {
+    let uri: Uri = format!("http://{server}{}", request.target).parse()?;
+    let method = Method::from_bytes(request.method.as_bytes())?;
+    let mut built = HttpRequest::builder().method(method).uri(uri);
+    for (name, value) in &request.headers {
+        built = built.header(name.as_str(), value.as_slice());
+    }
+    built.body(whole(request.body.clone()))
+}
+
+/// A call to a server: as the client made it, with the argument the core wants it to have.
+pub(super) fn call_for_server(request: &Request, argument: Vec<u8>) -> Request {
+    let mut call = request.clone();
+    let is_as_sent =
+        argument == call.body || (call.body.is_empty() && argument == call::of_query(request));
+    if !is_as_sent {
+        call.method = "POST".to_owned();
+        call.body = argument;
+        call.headers.retain(|(name, _)| name != "content-type");
+        call.headers.push(("content-type".to_owned(), b"application/json;charset=utf-8".to_vec()));
+    }
+    call
+}
+
+/// Takes a server's answer.
+pub(super) async fn answer_of<B>(
+    response: Response<B>,
+    octets: usize,
+    patience: Duration,
+) -> Result<Answer, NoBody>
+where
+    B: HttpBody,
+    B::Data: Send,
+    B::Error: Into<BodyError>,
+{
+    let (mut head, body) = response.into_parts();
+    strip_hop(&mut head.headers);
+    let headers = head.headers.iter();
+    let headers =
+        headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
+    let (status, headers) = (head.status.as_u16(), headers.collect());
+    Ok(Answer { status, headers, body: collect(body, octets, patience).await? })
+}
+
+/// An answer for a client.
+pub(super) fn response_of(answer: Answer) -> Response<Body> {
+    let mut response = Response::new(whole(answer.body));
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in answer.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+/// A body of which the next octets may take so long, and no longer.
+pub(super) struct Patient<B> {
+    body: B,
+    patience: Duration,
+    until: Pin<Box<Sleep>>,
+}
+
+impl<B> Patient<B> {
+    pub(super) fn new(body: B, patience: Duration) -> Self {
+        Self { body, patience, until: Box::pin(sleep(patience)) }
+    }
+}
+
+impl<B> HttpBody for Patient<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                let patience = self.patience;
+                self.until.set(sleep(patience));
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Poll::Pending => match self.until.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(Some(Err("the next octets took too long".into()))),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
