@@ -79,7 +79,7 @@ enum Command {
     /// Plays a failover on this machine: simulated servers, simulated phones, a real door
     Demo(demo::DemoArgs),
     /// Runs one simulated UCServer
-    Ucserver(ucserver::UcserverArgs),
+    Ucserver(Box<ucserver::UcserverArgs>),
     /// Phones and servers for measurements on this machine
     Load(load::LoadArgs),
 }
@@ -162,7 +162,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Load(args) => load::run(args),
         Command::Ucserver(args) => {
-            ucserver::run(args).map(|()| ExitCode::SUCCESS).map_err(CliError::from)
+            ucserver::run(*args).map(|()| ExitCode::SUCCESS).map_err(CliError::from)
         }
     };
     done.unwrap_or_else(|error| {

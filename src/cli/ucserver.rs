@@ -29,6 +29,10 @@ pub(super) struct UcserverArgs {
     /// every user X, with the password pw-X and one line.
     #[arg(long, value_name = "ADDR")]
     pub(super) clients: Option<SocketAddr>,
+    /// Where it serves clients over HTTP and WebSocket (WebService); port 0 for any; without it,
+    /// nowhere. It knows the same users.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) web: Option<SocketAddr>,
     /// A user who belongs to another server, and where clients find that, as in
     /// anna=127.0.0.1:7223, or anna=unknown; may be repeated. Matters in the mood `strict_home`.
     #[arg(long, value_name = "USER=ADDR", value_parser = client_home)]
@@ -149,6 +153,7 @@ pub(super) fn run(args: UcserverArgs) -> Result<(), UcserverError> {
     let listen = Listen {
         sip: args.sip,
         clients: args.clients,
+        web: args.web,
         health: args.health,
         push_to: args.push_to,
         until_stdin_ends: args.until_stdin_ends,

@@ -3,6 +3,7 @@
 //! ```text
 //! UDP, TCP ─► wire ───┐                      ┌─► wire ─► UDP, TCP
 //! UCSAP    ─► clients ┤                      ├─► clients ─► UCSAP
+//! HTTP     ─► web ────┤                      ├─► web ─► HTTP, WebSocket
 //! GET      ─► http ───┼─► loop ─► UcServer ──┼─► http: the health document
 //! stdin    ─► control ┘                      └─► control ─► stdout, JSON lines
 //! ```
@@ -14,6 +15,7 @@ mod clients;
 mod control;
 mod http;
 mod push;
+mod web;
 mod wire;
 
 use std::io;
@@ -30,6 +32,7 @@ use crate::ucserver::mood::Mood;
 use crate::ucserver::run::clients::ClientWire;
 use crate::ucserver::run::control::{Command, Control, Told};
 use crate::ucserver::run::http::Question;
+use crate::ucserver::run::web::WebWire;
 use crate::ucserver::run::wire::{Arrived, Wire};
 use crate::ucserver::server::{Input, Output, UcServer};
 use crate::ucserver::settings::Settings;
@@ -47,6 +50,8 @@ pub struct Listen {
     pub sip: SocketAddr,
     /// UCSAP over TCP; `None`: not served. Port 0: any.
     pub clients: Option<SocketAddr>,
+    /// The WebService over HTTP; `None`: not served. Port 0: any.
+    pub web: Option<SocketAddr>,
     /// The health document over HTTP; `None`: not served. Port 0: any.
     pub health: Option<SocketAddr>,
     /// Where the health document is sent every two seconds; `None`: nowhere.
@@ -94,25 +99,41 @@ async fn serve(
     let client_connections = settings.clients.limits.connections;
     let open_clients = |address| ClientWire::open(address, client_connections);
     let clients = listen.clients.map(open_clients).transpose()?;
+    let open_web = |address| WebWire::open(address, &settings.name, client_connections, seed);
+    let web = listen.web.map(open_web).transpose()?;
     settings.address = wire.sip();
     settings.wall = wall()?;
     // From here on the same ports, even if any would have done.
-    let client_address = clients.as_ref().map(ClientWire::address);
-    let listen =
-        Listen { sip: wire.sip(), health: wire.health(), clients: client_address, ..listen };
+    let listen = Listen {
+        sip: wire.sip(),
+        health: wire.health(),
+        clients: clients.as_ref().map(ClientWire::address),
+        web: web.as_ref().map(WebWire::address),
+        ..listen
+    };
     let (control, mut commands) = Control::start();
     let server = UcServer::new(settings, uptime()?, seed);
-    control.ready(&server, &wire, client_address);
+    control.ready(&server, &wire, &listen);
     let (wire, told) = (Some(wire), Told::default());
-    let mut looped =
-        Loop { server, listen, questions, wire, clients, client_connections, control, told };
+    let mut looped = Loop {
+        server,
+        listen,
+        questions,
+        wire,
+        clients,
+        web,
+        client_connections,
+        seed,
+        control,
+        told,
+    };
     if mood != Mood::Healthy {
         looped.set_mood(mood)?;
     }
     let (mut tell_at, mut stdin_open) = (None, true);
     let mut push_at = interval(push::EVERY);
     loop {
-        looped.send_outputs();
+        looped.send_outputs()?;
         looped.tell_round();
         if tell_at.is_none() && looped.has_news() {
             tell_at = Some(Instant::now() + TELL_EVERY);
@@ -121,6 +142,7 @@ async fn serve(
         tokio::select! {
             arrival = Wire::next(looped.wire.as_mut()) => looped.on_arrival(arrival)?,
             () = ClientWire::wait(looped.clients.as_mut()) => looped.on_clients()?,
+            () = WebWire::wait(looped.web.as_mut()) => looped.on_web()?,
             Some(question) = asked.recv() => looped.on_question(question)?,
             command = commands.recv(), if stdin_open => match command {
                 Some(command) => looped.on_command(command)?,
@@ -148,7 +170,11 @@ struct Loop {
     wire: Option<Wire>,
     /// `None` while dead, and where clients are not served.
     clients: Option<ClientWire>,
+    /// The same.
+    web: Option<WebWire>,
     client_connections: usize,
+    /// What chance begins with.
+    seed: u64,
     control: Control,
     told: Told,
 }
@@ -176,7 +202,7 @@ impl Loop {
         for _ in 0..wire::BATCH {
             let Some((flow, message)) = self.wire.as_mut().and_then(Wire::datagram) else { break };
             self.server.handle(uptime()?, Input::Sip { flow, message });
-            self.send_outputs();
+            self.send_outputs()?;
         }
         Ok(())
     }
@@ -185,9 +211,18 @@ impl Loop {
         let inputs = self.clients.as_mut().map(ClientWire::take);
         for input in inputs.into_iter().flatten() {
             self.server.handle(uptime()?, input);
-            self.send_outputs();
+            self.send_outputs()?;
         }
         Ok(())
+    }
+
+    fn on_web(&mut self) -> Result<(), RunError> {
+        let now = uptime()?;
+        let is_silent = self.server.is_silent(now);
+        if let Some(web) = &mut self.web {
+            web.round(now, is_silent);
+        }
+        self.send_outputs()
     }
 
     fn on_question(&mut self, question: Question) -> Result<(), RunError> {
@@ -221,7 +256,10 @@ impl Loop {
             }
             Command::Stats => self.control.stats(&self.server, self.wire.as_ref()),
             Command::Bindings => self.control.bindings(&self.server),
-            Command::Clients => self.control.clients(self.server.clients(), self.server.journal()),
+            Command::Clients => {
+                let web = self.web.as_ref().map(WebWire::counts).unwrap_or_default();
+                self.control.clients(self.server.clients(), self.server.journal(), web);
+            }
             Command::Calls => self.control.calls(self.server.clients()),
             Command::Ring { line, number } => {
                 let rung = self.server.ring(now, &line, &number);
@@ -251,10 +289,12 @@ impl Loop {
 
     fn set_mood(&mut self, mood: Mood) -> Result<(), RunError> {
         if mood == Mood::Dead {
-            (self.wire, self.clients) = (None, None);
+            (self.wire, self.clients, self.web) = (None, None, None);
         } else if self.wire.is_none() {
             match self.open() {
-                Ok((wire, clients)) => (self.wire, self.clients) = (Some(wire), clients),
+                Ok((wire, clients, web)) => {
+                    (self.wire, self.clients, self.web) = (Some(wire), clients, web);
+                }
                 Err(why) => {
                     self.control.error(&why.to_string());
                     return Ok(());
@@ -262,25 +302,52 @@ impl Loop {
             }
         }
         self.server.set_mood(uptime()?, mood);
+        if let (Mood::Amnesia, Some(web)) = (mood, &mut self.web) {
+            web.restart();
+        }
+        // Whoever has a WebSocket stops reading at once, or reads again.
+        self.on_web()?;
         self.control.mood(mood, self.server.boot_id());
         Ok(())
     }
 
     /// Opens all sockets, or none.
-    fn open(&self) -> Result<(Wire, Option<ClientWire>), RunError> {
+    fn open(&self) -> Result<(Wire, Option<ClientWire>, Option<WebWire>), RunError> {
         let wire = Wire::open(self.listen, self.questions.clone())?;
         let open_clients = |address| ClientWire::open(address, self.client_connections);
-        Ok((wire, self.listen.clients.map(open_clients).transpose()?))
+        let clients = self.listen.clients.map(open_clients).transpose()?;
+        // Another life, other names for sessions.
+        let seed = self.seed ^ uptime()?.as_nanos();
+        let (name, connections) = (self.server.name(), self.client_connections);
+        let open_web = |address| WebWire::open(address, name, connections, seed);
+        Ok((wire, clients, self.listen.web.map(open_web).transpose()?))
     }
 
-    fn send_outputs(&mut self) {
-        while let Some(output) = self.server.poll() {
-            match (output, &mut self.wire, &mut self.clients) {
-                (Output::Send { flow, bytes }, Some(wire), _) => wire.send(flow, bytes),
-                (Output::Client(what), _, Some(clients)) => clients.act(what),
+    fn send_outputs(&mut self) -> Result<(), RunError> {
+        loop {
+            while let Some(output) = self.server.poll() {
                 // A dead one has no sockets.
-                (Output::Send { .. }, None, _) | (Output::Client(_), _, None) => {}
+                match output {
+                    Output::Send { flow, bytes } => {
+                        if let Some(wire) = &mut self.wire {
+                            wire.send(flow, bytes);
+                        }
+                    }
+                    Output::Client(what) if WebWire::is_of_web(&what) => {
+                        if let Some(web) = &mut self.web {
+                            web.act(uptime()?, what);
+                        }
+                    }
+                    Output::Client(what) => {
+                        if let Some(clients) = &mut self.clients {
+                            clients.act(what);
+                        }
+                    }
+                }
             }
+            // What the WebService makes of it, or has to say of its own.
+            let Some(input) = self.web.as_mut().and_then(WebWire::input) else { return Ok(()) };
+            self.server.handle(uptime()?, input);
         }
     }
 

@@ -48,6 +48,7 @@ pub use calls::CallRefused;
 pub use settings::{ClientHome, ClientLimits, ClientSettings, ClientUser};
 pub use views::{CallView, ClientsView, LoginView, MonitorView, SubscriptionView};
 
+pub(in crate::ucserver) use dispatch::is_never_answered;
 pub(in crate::ucserver) use settings::fnv;
 
 /// What goes to clients.
@@ -182,7 +183,7 @@ impl Clients {
         if let Some(session) = entry.sessions.get_mut(&at.session) {
             session.encoding = message.encoding();
         }
-        if message.is_event() || dispatch::is_never_answered(message.operation()) {
+        if message.is_event() || is_never_answered(message.operation()) {
             return self.on_event(around, &at, &message);
         }
         let begun = entry.begin(id, around.settings.clients.limits.invokes);

@@ -135,7 +135,7 @@ impl ClientWire {
 }
 
 /// Each connection is a descriptor.
-fn raise_descriptor_limit(connections: usize) {
+pub(super) fn raise_descriptor_limit(connections: usize) {
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(DESCRIPTORS);
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < wanted

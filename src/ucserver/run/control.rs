@@ -2,7 +2,7 @@
 //!
 //! | on stdin | on stdout |
 //! |---|---|
-//! | | `{"ready":{"name","sip","clients","health","boot_id","pid","udp_buffer_bytes"}}` once |
+//! | | `{"ready":{"name","sip","clients","web","health","boot_id","pid","udp_buffer_bytes"}}` once |
 //! | `{"mood":"hung"}` ([`Mood::from_name`]) | `{"mood":{"is","boot_id"}}` |
 //! | `{"ping":{"aor","contact"}}` | one of the two below |
 //! | | `{"reached":[{"aor","contact","at_nanos","since_registered_nanos"}…]}` |
@@ -40,6 +40,8 @@ use crate::ucserver::clients::{CallView, ClientHome, ClientsView};
 use crate::ucserver::journal::{Counters, Event, Journal};
 use crate::ucserver::mood::Mood;
 use crate::ucserver::outbound::PingAllResult;
+use crate::ucserver::run::Listen;
+use crate::ucserver::run::web::WebCounts;
 use crate::ucserver::run::wire::Wire;
 use crate::ucserver::server::UcServer;
 
@@ -126,12 +128,14 @@ impl Control {
         (control, receiver)
     }
 
-    pub(super) fn ready(&self, server: &UcServer, wire: &Wire, clients: Option<SocketAddr>) {
+    pub(super) fn ready(&self, server: &UcServer, wire: &Wire, listen: &Listen) {
+        let written = |address: Option<SocketAddr>| address.map(|address| address.to_string());
         self.say(&json!({"ready": {
             "name": server.name(),
             "sip": wire.sip().to_string(),
-            "clients": clients.map(|address| address.to_string()),
-            "health": wire.health().map(|address| address.to_string()),
+            "clients": written(listen.clients),
+            "web": written(listen.web),
+            "health": written(listen.health),
             "boot_id": server.boot_id(),
             "pid": std::process::id(),
             "udp_buffer_bytes": wire.udp_buffer_bytes(),
@@ -164,7 +168,7 @@ impl Control {
     }
 
     /// How many of everything there are.
-    pub(super) fn clients(&self, clients: ClientsView<'_>, journal: &Journal) {
+    pub(super) fn clients(&self, clients: ClientsView<'_>, journal: &Journal, web: WebCounts) {
         let mut subscriptions: BTreeMap<i64, u64> = BTreeMap::new();
         for subscription in clients.subscriptions() {
             *subscriptions.entry(subscription.operation.0).or_default() += 1;
@@ -191,6 +195,9 @@ impl Control {
             "unreadable": counters.unreadable,
             "stray": counters.stray,
             "keep_alives": counters.keep_alives,
+            "web_sessions": web.sessions,
+            "web_sockets": web.sockets,
+            "web_events_dropped": web.events_dropped,
         }}));
     }
 

@@ -306,7 +306,7 @@ async fn close(wished: Flow, opened: Flow, arrivals: &mpsc::Sender<Arrived>) {
     }
 }
 
-fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A server that restarts gets its port back while old connections linger.
     socket.set_reuse_address(true)?;
@@ -340,6 +340,7 @@ mod tests {
         let listen = Listen {
             sip: ANY,
             clients: None,
+            web: None,
             health: None,
             push_to: None,
             until_stdin_ends: false,
