@@ -31,6 +31,7 @@ mod passthrough;
 mod pushes;
 mod schema;
 mod simulated_clients;
+mod simulated_web;
 mod sipp;
 mod sipsak;
 mod sockets;

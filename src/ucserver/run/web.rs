@@ -27,6 +27,8 @@ mod request;
 mod routes;
 mod sessions;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::future::pending;
 use std::net::SocketAddr;

@@ -20,6 +20,7 @@ mod relay;
 mod server;
 mod sipp;
 mod sipsak;
+mod web;
 mod wiretap;
 
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub(crate) use relay::Relay;
 pub(crate) use server::Server;
 pub(crate) use sipp::{Sipp, users_csv};
 pub(crate) use sipsak::sipsak;
+pub(crate) use web::{Line, Web};
 pub(crate) use wiretap::{Recording, Wiretap};
 
 /// How long anything may take that is no promise of the product.

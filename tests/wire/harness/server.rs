@@ -28,6 +28,8 @@ pub(crate) struct Server {
     pub(crate) sip: SocketAddr,
     /// Where it speaks UCSAP, if it does.
     pub(crate) clients: Option<SocketAddr>,
+    /// Where its WebService is, if it has one.
+    pub(crate) web: Option<SocketAddr>,
     process: Process,
     commands: ChildStdin,
     news: Receiver<Value>,
@@ -56,10 +58,15 @@ impl Server {
     }
 
     fn launch(name: &str, sip: SocketAddr, mut command: Command, arguments: &[&str]) -> Self {
+        // Who serves clients serves them over HTTP, too.
+        let any = SocketAddr::new(sip.ip(), 0).to_string();
+        let is_wanted = arguments.contains(&"--clients") && !arguments.contains(&"--web");
+        let web = is_wanted.then_some(["--web", &any]).into_iter().flatten();
         command
             .args(["ucserver", "--until-stdin-ends", "--name", name])
             .args(["--sip", &sip.to_string()])
             .args(arguments)
+            .args(web)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut process = Process::start(&mut command);
@@ -68,12 +75,13 @@ impl Server {
         let reached = Reached::default();
         let seen = Arc::clone(&reached);
         std::thread::spawn(move || listen(stdout, &seen, &tell));
-        let clients = None;
-        let mut server =
-            Self { name: name.to_owned(), sip, clients, process, commands, news, reached };
+        let (name, clients, web) = (name.to_owned(), None, None);
+        let mut server = Self { name, sip, clients, web, process, commands, news, reached };
         let ready = server.next("ready", PATIENCE);
-        server.sip = ready["sip"].as_str().unwrap().parse().unwrap();
-        server.clients = ready["clients"].as_str().map(|address| address.parse().unwrap());
+        let address = |key: &str| ready[key].as_str().map(|address| address.parse().unwrap());
+        server.sip = address("sip").unwrap();
+        server.clients = address("clients");
+        server.web = address("web");
         server
     }
 
