@@ -75,10 +75,17 @@ pub fn init(settings: &Settings) -> Result<(), SetupError> {
 /// # Errors
 /// The filter cannot be read.
 pub fn filter(text: &str) -> Result<EnvFilter, SetupError> {
-    EnvFilter::builder()
-        .parse(text)
-        .map_err(|source| SetupError::Filter { filter: text.to_owned(), source })
+    let wrong = |source| SetupError::Filter { filter: text.to_owned(), source };
+    let mut filter = EnvFilter::builder().parse(text).map_err(wrong)?;
+    for library in TALKATIVE {
+        filter = filter.add_directive(format!("{library}=off").parse().map_err(wrong)?);
+    }
+    Ok(filter)
 }
+
+/// Libraries that log what passes through them, names of sessions and calls included: however much of
+/// the log is wanted, not that.
+const TALKATIVE: [&str; 2] = ["tungstenite", "tokio_tungstenite"];
 
 /// Lines of one kind that may come at once.
 const BURST: u32 = 20;

@@ -614,10 +614,20 @@ fn the_defaults_in_the_shipped_file_are_the_defaults() {
     let switched_on: String = switched_on
         .lines()
         .filter(|line| {
-            !["site", "line_groups", "realm", "health_url", "rate_max", "file", "push", "clients"]
-                .iter()
-                .chain(&["chain", "key"])
-                .any(|k| line.starts_with(&format!("{k} = ")))
+            ![
+                "site",
+                "line_groups",
+                "realm",
+                "health_url",
+                "rate_max",
+                "file",
+                "push",
+                "clients",
+                "web",
+            ]
+            .iter()
+            .chain(&["chain", "key"])
+            .any(|k| line.starts_with(&format!("{k} = ")))
                 && *line != "[[certificates]]"
         })
         .map(|line| format!("{line}\n"))

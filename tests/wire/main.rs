@@ -40,3 +40,4 @@ mod streams;
 mod support;
 mod tls;
 mod ucsap;
+mod web;

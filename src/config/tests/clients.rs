@@ -12,6 +12,16 @@ fn planes_and_transports_that_do_not_go_together_are_refused() {
             "4:13: SIP is not spoken by TLS here; write one of \"udp\", \"tcp\", or plane = \"client\" for clients of UCServers",
         ),
         (
+            "transport = \"udp\"\n",
+            "transport = \"https\"\n",
+            "4:13: phones do not come by HTTP; write one of \"udp\", \"tcp\", or plane = \"client\" for the WebService",
+        ),
+        (
+            "capacity = ",
+            "web = \"10.0.0.1:7224\"\ncapacity = ",
+            "13:7: server `ucs1` has `web` and no `clients`, where the door asks whether it serves clients; write both",
+        ),
+        (
             "name = \"servers\"\ntransport = \"udp\"\n",
             "name = \"servers\"\ntransport = \"tls\"\n",
             "8:13: `tls` is not possible here; write one of \"udp\", \"tcp\"",
@@ -69,12 +79,12 @@ fn a_listener_for_clients_that_could_not_be_is_refused() {
         (
             "transport = \"udp\"\naddress = \"127.0.0.1:7222\"",
             "",
-            "9:13: clients of UCServers come by streams; write one of \"tcp\", \"tls\"",
+            "9:13: clients of UCServers come by streams; write one of \"tcp\", \"tls\", \"http\", \"https\"",
         ),
         (
             "transport = \"tls\"\naddress = \"127.0.0.1:7222\"",
             "",
-            "9:13: transport = \"tls\" needs a certificate; add a [[certificates]] with chain and key, or write \"tcp\"",
+            "9:13: TLS needs a certificate; add a [[certificates]] with chain and key, or write \"tcp\" or \"http\"",
         ),
         (
             "transport = \"tls\"\naddress = \"127.0.0.1:7222\"",
@@ -132,4 +142,40 @@ fn a_listener_for_clients_that_could_not_be_is_refused() {
           add one, or remove the certificate"
         ]
     );
+}
+
+#[test]
+fn the_web_service_has_listeners_of_its_own_and_numbers_after_all_others() {
+    let native = "transport = \"tcp\"\naddress = \"0.0.0.0:7222\"";
+    let web = |transport: &str, port: u16| {
+        format!(
+            "[[listen]]\nname = \"{transport}\"\nplane = \"client\"\ntransport = \"{transport}\"\n\
+             address = \"0.0.0.0:{port}\"\n"
+        )
+    };
+    let certificates = "[[certificates]]\nchain = \"a\"\nkey = \"b\"\n";
+    let behind = [web("http", 7224), web("https", 7225), certificates.to_owned()].concat();
+    let text = with_clients(native, &behind);
+    let served = text.replacen(
+        "capacity",
+        "clients = \"10.0.0.1:7222\"\nweb = \"10.0.0.1:7224\"\ncapacity",
+        1,
+    );
+    assert_eq!(
+        warnings(&text),
+        [
+            "door.toml:11:1: no server has `web`, so nobody can be served here; add it to [[servers]]",
+            "door.toml:16:1: no server has `web`, so nobody can be served here; add it to [[servers]]"
+        ]
+    );
+    let config = Config::parse(Path::new("door.toml"), &served).unwrap();
+    assert_eq!(config.warnings, []);
+    let net = config.net_settings();
+    assert_eq!(net.listeners.len(), config.sockets.len() + 1);
+    let listeners: Vec<_> =
+        net.web.listeners.iter().map(|it| (&*it.name, it.address.port(), it.is_secure)).collect();
+    assert_eq!(listeners, [("http", 7224, false), ("https", 7225, true)]);
+    assert_eq!(net.web.servers[0].1, Some("10.0.0.1:7224".parse().unwrap()));
+    let secret = with_clients("transport = \"https\"\naddress = \"0.0.0.0:7225\"", "");
+    assert!(refusal(&secret).contains("TLS needs a certificate"), "{}", refusal(&secret));
 }

@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -205,11 +207,18 @@ pub(super) struct Patient<B> {
     body: B,
     patience: Duration,
     until: Pin<Box<Sleep>>,
+    /// Whether it was whole so far.
+    is_broken: Arc<AtomicBool>,
 }
 
 impl<B> Patient<B> {
     pub(super) fn new(body: B, patience: Duration) -> Self {
-        Self { body, patience, until: Box::pin(sleep(patience)) }
+        Self { body, patience, until: Box::pin(sleep(patience)), is_broken: Arc::default() }
+    }
+
+    /// Whose fault it is if this cannot be sent: set once the body has failed.
+    pub(super) fn fault(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_broken)
     }
 }
 
@@ -229,10 +238,16 @@ where
             Poll::Ready(frame) => {
                 let patience = self.patience;
                 self.until.set(sleep(patience));
+                if matches!(frame, Some(Err(_))) {
+                    self.is_broken.store(true, Ordering::Relaxed);
+                }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Poll::Pending => match self.until.as_mut().poll(context) {
-                Poll::Ready(()) => Poll::Ready(Some(Err("the next octets took too long".into()))),
+                Poll::Ready(()) => {
+                    self.is_broken.store(true, Ordering::Relaxed);
+                    Poll::Ready(Some(Err("the next octets took too long".into())))
+                }
                 Poll::Pending => Poll::Pending,
             },
         }

@@ -86,12 +86,9 @@ pub(super) async fn serve(
     let most = (limits.connections, limits.connections_per_source);
     let (places, acceptor) = (Rc::new(Places::default()), secrets.map(TlsAcceptor::from));
     loop {
-        let (stream, remote) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(_) => {
-                sleep(ACCEPT_REST).await;
-                continue;
-            }
+        let Ok((stream, remote)) = listener.accept().await else {
+            sleep(ACCEPT_REST).await;
+            continue;
         };
         let Some(place) = places.take(source_of(remote.ip()), most) else {
             Counts::one(&gateway.counts.refused);

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -12,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 use tokio::time::timeout;
 
+use crate::door::PlaneStatus;
 use crate::net::web::exchange::{
     Body, From, Patient, request_of, response_of, strip_hop, tell_origin, whole,
 };
@@ -21,7 +23,7 @@ use crate::sip::source_of;
 use crate::ucws::words;
 
 /// States in which a server is asked for what any server has.
-const SERVING: [&str; 5] = ["up", "degraded", "ramp", "probation", "drain"];
+const SERVING: [&str; 6] = ["up", "degraded", "partial", "probation", "ramp", "drain"];
 
 impl Gateway {
     /// Passes a request on to a server, and its answer back, as they come.
@@ -39,13 +41,17 @@ impl Gateway {
         };
         Counts::one(&self.counts.streamed);
         let turns = is_asked_for(request.headers()).then(|| hyper::upgrade::on(&mut request));
-        let Some(request) = self.rewritten(request, server, from, turns.is_some()) else {
+        let Some((request, fault)) = self.rewritten(request, server, from, turns.is_some()) else {
             return self.refuse(StatusCode::BAD_REQUEST, "this cannot be passed on");
         };
         let limits = self.settings.limits;
         let mut response = match timeout(limits.answer_patience, self.client.request(request)).await
         {
             Ok(Ok(response)) => response,
+            Ok(Err(_)) if fault.load(Ordering::Relaxed) => {
+                return self
+                    .refuse(StatusCode::BAD_REQUEST, "the body cannot be read, or took too long");
+            }
             Ok(Err(_)) | Err(_) => {
                 Counts::one(&self.counts.unanswered);
                 return response_of(words::not_connected("the server does not answer", Some(1)));
@@ -74,14 +80,14 @@ impl Gateway {
         Response::from_parts(head, body.boxed_unsync())
     }
 
-    /// The request as a server gets it.
+    /// The request as a server gets it, and whether its body has failed.
     fn rewritten(
         &self,
         request: HttpRequest<Incoming>,
         server: SocketAddr,
         from: From,
         turns: bool,
-    ) -> Option<HttpRequest<Body>> {
+    ) -> Option<(HttpRequest<Body>, Arc<AtomicBool>)> {
         let (mut head, body) = request.into_parts();
         let target = head.uri.path_and_query().map_or("/", |it| it.as_str());
         head.uri = format!("http://{server}{target}").parse::<Uri>().ok()?;
@@ -92,7 +98,8 @@ impl Gateway {
         }
         tell_origin(&mut head.headers, from);
         let body = Patient::new(body, self.settings.limits.body_patience);
-        Some(HttpRequest::from_parts(head, body.boxed_unsync()))
+        let fault = body.fault();
+        Some((HttpRequest::from_parts(head, body.boxed_unsync()), fault))
     }
 
     /// A server that serves: that of the session a request names, else the same one for the same source.
@@ -112,7 +119,11 @@ impl Gateway {
         let serves = |name: &Arc<str>| {
             let status = snapshot.as_ref().map(|snapshot| &snapshot.status);
             let known = status.and_then(|it| it.servers.iter().find(|it| it.name == *name));
-            known.is_some_and(|server| SERVING.contains(&&*server.state))
+            let is_dead =
+                |plane: &PlaneStatus| &*plane.plane == "client" && &*plane.state == "dead";
+            known.is_some_and(|server| {
+                SERVING.contains(&&*server.state) && !server.planes.iter().any(is_dead)
+            })
         };
         let source = source_of(source);
         let weight = |name: &str| {

@@ -22,6 +22,14 @@ const PAGE: usize = 1_000;
 /// The `[sip]` table of most tests: whoever is on the loopback is believed.
 const TRUSTED: &str = "auth = \"none\"\ntrusted_networks = [\"127.0.0.0/8\", \"::1\"]\n";
 
+/// A server, as the configuration names it.
+struct Peer {
+    name: String,
+    sip: String,
+    clients: Option<SocketAddr>,
+    web: Option<SocketAddr>,
+}
+
 /// What a door is started with.
 pub(crate) struct Setup {
     program: String,
@@ -29,8 +37,7 @@ pub(crate) struct Setup {
     capacity: u32,
     documents: &'static str,
     phones: IpAddr,
-    /// Name, address for SIP, address for clients.
-    servers: Vec<(String, String, Option<SocketAddr>)>,
+    servers: Vec<Peer>,
     upstream: Vec<(&'static str, IpAddr)>,
     tables: Vec<(&'static str, String)>,
 }
@@ -74,8 +81,8 @@ impl Setup {
         from: IpAddr,
     ) -> &mut Self {
         self.peer(&server.name, server.sip, transport, from);
-        if let Some((.., clients)) = self.servers.last_mut() {
-            *clients = server.clients;
+        if let Some(peer) = self.servers.last_mut() {
+            (peer.clients, peer.web) = (server.clients, server.web);
         }
         self
     }
@@ -92,7 +99,8 @@ impl Setup {
         transport: &'static str,
         from: IpAddr,
     ) -> &mut Self {
-        self.servers.push((name.to_owned(), format!("{transport}:{sip}"), None));
+        let (name, sip) = (name.to_owned(), format!("{transport}:{sip}"));
+        self.servers.push(Peer { name, sip, clients: None, web: None });
         let same =
             |(other, ip): &&(&str, IpAddr)| *other == transport && ip.is_ipv4() == from.is_ipv4();
         if self.upstream.iter().find(same).is_none() {
@@ -155,20 +163,27 @@ impl Setup {
     pub(crate) fn start_in(&self, namespace: Option<&Namespace>) -> Door {
         let directory = tempfile::tempdir().unwrap();
         let (phones, admin) = (free(self.phones), free(LOCALHOST));
-        let has_clients = self.servers.iter().any(|(.., clients)| clients.is_some());
-        let clients = has_clients.then(|| free(LOCALHOST));
+        let is_any = |entrance: fn(&Peer) -> Option<SocketAddr>| {
+            self.servers.iter().any(|peer| entrance(peer).is_some()).then(|| free(LOCALHOST))
+        };
+        let (clients, web) = (is_any(|peer| peer.clients), is_any(|peer| peer.web));
         let config = directory.path().join("frontdoor.toml");
-        std::fs::write(&config, self.text(phones, clients, admin)).unwrap();
+        std::fs::write(&config, self.text(phones, (clients, web), admin)).unwrap();
         let log = directory.path().join("door.log");
         File::create(&log).unwrap();
         let program = self.program.clone();
         let mut door =
-            Door { program, process: None, directory, config, log, phones, clients, admin };
+            Door { program, process: None, directory, config, log, phones, clients, web, admin };
         door.restart_in(namespace);
         door
     }
 
-    fn text(&self, phones: SocketAddr, clients: Option<SocketAddr>, admin: SocketAddr) -> String {
+    fn text(
+        &self,
+        phones: SocketAddr,
+        (clients, web): (Option<SocketAddr>, Option<SocketAddr>),
+        admin: SocketAddr,
+    ) -> String {
         let mut text = String::new();
         for transport in ["udp", "tcp"] {
             listener(&mut text, "listen", &format!("phones-{transport}"), transport, phones);
@@ -177,10 +192,14 @@ impl Setup {
             listener(&mut text, "listen", "clients", "tcp", clients);
             text.push_str("plane = \"client\"\n");
         }
+        if let Some(web) = web {
+            listener(&mut text, "listen", "web", "http", web);
+            text.push_str("plane = \"client\"\n");
+        }
         for (number, (transport, ip)) in self.upstream.iter().enumerate() {
             listener(&mut text, "upstream", &format!("servers-{number}"), transport, free(*ip));
         }
-        for (name, sip, clients) in &self.servers {
+        for Peer { name, sip, clients, web } in &self.servers {
             write!(
                 text,
                 "[[servers]]\nname = \"{name}\"\nsip = \"{sip}\"\ncapacity = {}\n\
@@ -190,6 +209,9 @@ impl Setup {
             .unwrap();
             if let Some(clients) = clients {
                 writeln!(text, "clients = \"{clients}\"").unwrap();
+            }
+            if let Some(web) = web {
+                writeln!(text, "web = \"{web}\"").unwrap();
             }
         }
         writeln!(text, "[admin]\naddress = \"{admin}\"").unwrap();
@@ -221,6 +243,8 @@ pub(crate) struct Door {
     pub(crate) phones: SocketAddr,
     /// Where clients log in, if servers serve them.
     pub(crate) clients: Option<SocketAddr>,
+    /// Its WebService, if servers have one.
+    pub(crate) web: Option<SocketAddr>,
     pub(crate) admin: SocketAddr,
 }
 
