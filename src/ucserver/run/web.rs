@@ -1,10 +1,10 @@
 //! The WebService: HTTP calls and WebSockets of clients ⇄ connections of the machine.
 //!
 //! ```text
-//! HTTP ─► listener ─► routes ─► Asked ─► sessions ─► Input ─► UcServer
-//!                       │  ▲                │ ▲                  │
-//!                    answer └─── replies ───┘ └──── ToClient ────┘
-//! WebSocket ◄─────────► socket ◄─ ToSocket ─┘
+//! HTTP ─► connection ─► routes ─► Asked ─► sessions ─► Input ─► UcServer
+//!                         │  ▲                │ ▲                  │
+//!                      answer └─── replies ───┘ └──── ToClient ────┘
+//! WebSocket ◄───────────► socket ◄─ ToSocket ─┘
 //! ```
 //!
 //! | path | what is there |
@@ -21,7 +21,7 @@
 //! `sessions`, in the loop. A server that is silent takes connections and requests and answers none.
 
 mod answer;
-mod listener;
+mod connection;
 mod pages;
 mod request;
 mod routes;
@@ -35,7 +35,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -44,9 +44,9 @@ use crate::now::Uptime;
 use crate::ucserver::ToClient;
 use crate::ucserver::run::RunError;
 use crate::ucserver::run::clients::raise_descriptor_limit;
-use crate::ucserver::run::web::listener::Desk;
+use crate::ucserver::run::web::connection::Desk;
 use crate::ucserver::run::web::sessions::{Asked, NUMBERS, Sessions};
-use crate::ucserver::run::wire::listen_tcp;
+use crate::ucserver::run::wire::{accept, listen_tcp};
 use crate::ucserver::server::Input;
 
 pub(super) use sessions::WebCounts;
@@ -63,7 +63,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// The entrance: its socket, its connections and its sessions.
 pub(super) struct WebWire {
     address: SocketAddr,
-    listener: Arc<TcpListener>,
+    listener: TcpListener,
     desk: Desk,
     connections: usize,
     asked: mpsc::Receiver<Asked>,
@@ -71,8 +71,11 @@ pub(super) struct WebWire {
     silent: watch::Sender<bool>,
     sessions: Sessions,
     tick: Interval,
-    /// Dropping it ends them.
+    /// It has ticked.
+    is_due: bool,
+    /// Dropping it ends the connections.
     tasks: JoinSet<()>,
+    last_connection: u64,
 }
 
 impl WebWire {
@@ -86,13 +89,13 @@ impl WebWire {
         // Streams of clients may be as many.
         raise_descriptor_limit(connections.saturating_mul(2));
         let failed = |source| RunError::Bind { what: "the WebService", address, source };
-        let listener = Arc::new(listen_tcp(address).map_err(failed)?);
+        let listener = listen_tcp(address).map_err(failed)?;
         let address = listener.local_addr()?;
         let (asks, asked) = mpsc::channel(QUEUE);
         let (silent, is_silent) = watch::channel(false);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut wire = Self {
+        Ok(Self {
             address,
             listener,
             desk: Desk { name: Arc::from(name), asks, is_silent },
@@ -102,10 +105,10 @@ impl WebWire {
             silent,
             sessions: Sessions::new(seed),
             tick,
+            is_due: false,
             tasks: JoinSet::new(),
-        };
-        wire.serve();
-        Ok(wire)
+            last_connection: 0,
+        })
     }
 
     pub(super) const fn address(&self) -> SocketAddr {
@@ -122,10 +125,12 @@ impl WebWire {
 
     /// Waits until there is something to do; for ever if there is no socket.
     pub(super) async fn wait(wire: Option<&mut Self>) {
-        let Some(Self { asked, arrived, tick, .. }) = wire else { return pending().await };
+        let Some(wire) = wire else { return pending().await };
         tokio::select! {
-            _ = asked.recv_many(arrived, BATCH) => {}
-            _ = tick.tick() => {}
+            _ = wire.asked.recv_many(&mut wire.arrived, BATCH) => {}
+            _ = wire.tick.tick() => wire.is_due = true,
+            (stream, _) = accept(&wire.listener) => wire.adopt(stream),
+            Some(_) = wire.tasks.join_next() => {}
         }
     }
 
@@ -135,7 +140,10 @@ impl WebWire {
         for asked in std::mem::take(&mut self.arrived) {
             self.sessions.handle(now, asked, is_silent);
         }
-        self.sessions.tick(now, is_silent);
+        // It looks at every session.
+        if std::mem::take(&mut self.is_due) {
+            self.sessions.tick(now, is_silent);
+        }
     }
 
     /// Does what the machine wants done.
@@ -154,15 +162,17 @@ impl WebWire {
         self.sessions.forget();
         while self.asked.try_recv().is_ok() {}
         self.arrived.clear();
-        self.serve();
     }
 
     pub(super) fn counts(&self) -> WebCounts {
         self.sessions.counts()
     }
 
-    fn serve(&mut self) {
-        let listener = Arc::clone(&self.listener);
-        self.tasks.spawn(listener::serve(listener, self.desk.clone(), self.connections));
+    /// Serves a new connection, or closes it if there are too many.
+    fn adopt(&mut self, stream: TcpStream) {
+        if self.tasks.len() < self.connections {
+            self.last_connection += 1;
+            self.tasks.spawn(connection::converse(stream, self.desk.clone(), self.last_connection));
+        }
     }
 }

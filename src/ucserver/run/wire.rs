@@ -207,7 +207,7 @@ impl Wire {
     }
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         if let Ok(accepted) = listener.accept().await {
             return accepted;

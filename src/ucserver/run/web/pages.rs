@@ -21,7 +21,7 @@ use hyper::{Method, Request as HttpRequest, Response, StatusCode};
 
 use crate::net::websocket::{self, Message};
 use crate::ucserver::run::web::answer::{self, Body, boxed, full};
-use crate::ucserver::run::web::listener::{Connection, Desk};
+use crate::ucserver::run::web::connection::{Connection, Desk};
 use crate::ucserver::run::web::request::Request;
 
 /// Octets of the biggest page.

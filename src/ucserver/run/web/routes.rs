@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::ucsap::Piece;
 use crate::ucsap::login::detail;
 use crate::ucserver::run::web::answer::{self, Body, Dress, Reply};
-use crate::ucserver::run::web::listener::{Connection, Desk};
+use crate::ucserver::run::web::connection::{Connection, Desk};
 use crate::ucserver::run::web::pages;
 use crate::ucserver::run::web::request::{How, Request, is_operation};
 use crate::ucserver::run::web::sessions::{Asked, Called, Failure, LoggedIn, Login, Rounds};

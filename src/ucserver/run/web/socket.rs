@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::net::websocket::{self, Accepted, CloseCode, CloseFrame, Error, Message, Utf8Bytes};
 use crate::ucserver::run::web::answer::{Body, Dress, Reply, boxed, full};
-use crate::ucserver::run::web::listener::{Connection, Desk};
+use crate::ucserver::run::web::connection::{Connection, Desk};
 use crate::ucserver::run::web::request::Request;
 use crate::ucserver::run::web::sessions::{Asked, SOCKET_QUEUE, ToSocket, code};
 

@@ -1,4 +1,4 @@
-//! HTTP connections: accepted, served, and what becomes of one that turns into a WebSocket.
+//! An HTTP connection: served, and what becomes of one that turns into a WebSocket.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -8,10 +8,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
 
 use crate::ucserver::run::web::routes;
 use crate::ucserver::run::web::sessions::Asked;
@@ -21,9 +19,6 @@ const HEAD_OCTETS: usize = 64 * 1024;
 
 /// How long a head may take, the wait for it included.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long accepting rests after a failure.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// What every request is answered from.
 #[derive(Clone)]
@@ -57,26 +52,8 @@ impl Desk {
     }
 }
 
-/// Serves until dropped. More connections are closed as they come.
-pub(super) async fn serve(listener: Arc<TcpListener>, desk: Desk, most: usize) {
-    let mut connections = JoinSet::new();
-    let mut number = 0;
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() < most => {
-                    number += 1;
-                    connections.spawn(converse(stream, desk.clone(), number));
-                }
-                Ok(_) => {}
-                Err(_) => sleep(ACCEPT_REST).await,
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-async fn converse(stream: TcpStream, desk: Desk, number: u64) {
+/// Serves one connection to its end.
+pub(super) async fn converse(stream: TcpStream, desk: Desk, number: u64) {
     // Without it answers are late, and nothing else.
     let _ = stream.set_nodelay(true);
     let (becomes, mut became) = mpsc::channel(1);
