@@ -97,10 +97,15 @@ fn exchange(request: &Request) -> Option<String> {
 /// adds by itself.
 fn credentials(request: &Request) -> Result<Credentials, Unusable> {
     let token = request.header("x-uctoken").map(str::to_owned);
-    if let Some(token) = token.or_else(|| request.parameter("token")) {
+    let (token, user) = (token.or_else(|| request.parameter("token")), request.parameter("user"));
+    if token.is_some() && user.is_some() {
+        // Nobody knows which of them a server would take.
+        return Err(Unusable("there are a token and a user"));
+    }
+    if let Some(token) = token {
         return Ok(Credentials::Bearer(Private::new(token)));
     }
-    if let Some(user) = request.parameter("user") {
+    if let Some(user) = user {
         let user = Zeroizing::new(user);
         let password = Zeroizing::new(request.parameter("pass").unwrap_or_default());
         return Ok(Credentials::Basic(Private::new(format!("{}:{}", *user, *password))));
@@ -206,6 +211,7 @@ mod tests {
             assert!(opening("/c", headers, "").is_err(), "{headers:?}");
         }
         assert!(opening("/c", &[], "{").is_err());
+        assert!(opening("/c?user=a&token=b", &[], "").is_err());
     }
 
     #[test]

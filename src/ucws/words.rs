@@ -54,7 +54,10 @@ pub fn no_session() -> Answer {
     const INVALID_SESSION_ID: u8 = 8;
     let reject = json!({"invokeProblem": INVALID_SESSION_ID});
     let details = "there is no such session: create one";
-    answer(400, &json!({"reject": {"invokedID": 0, "reject": reject, "details": details}}))
+    answer(
+        400,
+        &json!({"reject": {"invokedID": {"invokednull": 0}, "reject": reject, "details": details}}),
+    )
 }
 
 /// A request that cannot be understood.

@@ -10,7 +10,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use hyper_util::client::legacy;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 
 use crate::door::Input;
@@ -161,14 +161,26 @@ impl Leg {
         orders: &mut mpsc::Receiver<Order>,
     ) -> Result<(), Lost> {
         let mut calls = tokio::task::JoinSet::new();
+        let every = self.gateway.settings.limits.ping;
+        let mut ping = interval_at(Instant::now() + every, every);
+        let mut heard = Instant::now();
         let ended = loop {
             tokio::select! {
+                // Servers end sessions that say nothing, and a way that is cut says nothing either.
+                _ = ping.tick() => {
+                    let alive = heard.elapsed() < every * 2;
+                    let asked = timeout(GOODBYE, socket.send(Message::Ping(Bytes::new()))).await;
+                    if !alive || !matches!(asked, Ok(Ok(()))) {
+                        break Err(Lost { refused: false });
+                    }
+                }
                 said = socket.next() => match said {
                     Some(Ok(Message::Text(text))) => {
+                        heard = Instant::now();
                         let message = renamed(text.into(), &self.id, &self.session.id);
                         self.gateway.say(Input::Rose { flow: self.flow, message }).await;
                     }
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => heard = Instant::now(),
                     Some(Ok(Message::Binary(_) | Message::Close(_) | Message::Frame(_)))
                     | Some(Err(_))
                     | None => break Err(Lost { refused: false }),
