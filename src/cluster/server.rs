@@ -35,6 +35,9 @@ pub struct Server {
     pub clients: Option<SocketAddr>,
     /// Where its WebService is, by plain HTTP; `None`: nowhere.
     pub web: Option<SocketAddr>,
+    /// An address of the door that stands for it: what clients are told who have to go elsewhere, as
+    /// `host:port` or `host`.
+    pub public: Option<Arc<str>>,
     /// The planes it serves; each is probed by itself (H1, H4).
     pub planes: Planes,
     /// How many users it can serve.

@@ -54,6 +54,7 @@ pub(super) fn check(path: &Path, text: &str) -> Result<Config, Problems> {
     let certificates = client_sockets::certificates(&raw, &beside, &mut wrong, &mut warnings);
     let client_sockets = client_sockets::sockets(&raw, &mut names, &mut wrong);
     client_sockets::warn_about_web(&raw, &mut warnings);
+    client_sockets::check_redirects(&raw, &mut wrong, &mut warnings);
     let imported = raw.users.file.as_ref().map(|file| (file.span(), beside(file.get_ref())));
     let users = match &imported {
         Some((span, file)) => users::read(file, span, &raw.servers, &mut wrong),

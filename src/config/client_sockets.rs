@@ -9,7 +9,8 @@ use toml::Spanned;
 use crate::config::certificates::CertificateFiles;
 use crate::config::pool::{Names, is_for_clients};
 use crate::config::problem::{Complaints, Fault};
-use crate::config::raw::{Raw, RawListen, RawListenTransport};
+use crate::config::raw::{Raw, RawClientFailover, RawListen, RawListenTransport};
+use crate::config::reading::nearest;
 use crate::net::Security;
 use crate::sip::Transport;
 
@@ -24,6 +25,8 @@ pub struct ClientSocket {
     pub security: Security,
     /// Where it is bound.
     pub address: SocketAddr,
+    /// The server it stands for.
+    pub stands_for: Option<Arc<str>>,
 }
 
 /// By what clients come.
@@ -47,6 +50,40 @@ pub(super) fn sockets(
         clients.filter_map(|one| socket(one, are_certified, names, wrong)).collect();
     sockets.sort_by_key(|socket| socket.speaks == ClientProtocol::Http);
     sockets
+}
+
+/// Listeners that stand for servers, and whether clients can be sent to them.
+pub(super) fn check_redirects(
+    raw: &Raw,
+    wrong: &mut Complaints<'_>,
+    warnings: &mut Complaints<'_>,
+) {
+    let names: Vec<String> = raw
+        .servers
+        .iter()
+        .filter_map(|server| Some(server.get_ref().name.as_ref()?.get_ref().clone()))
+        .collect();
+    for listen in &raw.listen {
+        let listen = listen.get_ref();
+        let Some(server) = &listen.stands_for else { continue };
+        let transport = listen.transport.as_ref().map(Spanned::get_ref);
+        let can = matches!(transport, Some(RawListenTransport::Tcp | RawListenTransport::Tls));
+        if !is_for_clients(listen) || !can {
+            wrong.push(server.span(), Fault::CannotStand);
+        } else if !names.contains(server.get_ref()) {
+            let name = server.get_ref().clone();
+            let near = nearest(&name, &names);
+            wrong.push(server.span(), Fault::StandsForNobody { name, near });
+        }
+    }
+    let redirects = raw.clients.client_failover.as_ref();
+    let is_redirect =
+        |how: &&Spanned<RawClientFailover>| *how.get_ref() == RawClientFailover::Redirect;
+    if let Some(how) = redirects.filter(is_redirect)
+        && raw.servers.iter().all(|server| server.get_ref().public.is_none())
+    {
+        warnings.push(how.span(), Fault::NowhereToRedirect);
+    }
 }
 
 /// A WebService stands for those of servers.
@@ -105,7 +142,8 @@ fn socket(
     };
     names.bind_fixed("listen", Transport::Tcp, bound, wrong)?;
     let (speaks, security) = spoken?;
-    Some(ClientSocket { name: name?, speaks, security, address: bound.get_ref().0 })
+    let stands_for = raw.stands_for.as_ref().map(|server| Arc::from(server.get_ref().as_str()));
+    Some(ClientSocket { name: name?, speaks, security, address: bound.get_ref().0, stands_for })
 }
 
 /// The files of every certificate.

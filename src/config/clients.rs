@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use toml::Spanned;
+
 use crate::config::check::{in_range, number_in};
 use crate::config::problem::Complaints;
-use crate::config::raw::{RawClients, RawLegacyClients};
-use crate::door::{self, LegacyClients};
+use crate::config::raw::{RawClientFailover, RawClients, RawLegacyClients};
+use crate::door::{self, ClientFailover, LegacyClients};
 
 const SHORTEST: Duration = Duration::from_millis(100);
 const PATIENCE_MAX: Duration = Duration::from_secs(300);
@@ -40,6 +42,11 @@ pub(super) fn settings(raw: &RawClients, wrong: &mut Complaints<'_>) -> door::Cl
         leg_patience: defaults.leg_patience,
         restore_patience: defaults.restore_patience,
         start_tls: defaults.start_tls,
+        stands_for: defaults.stands_for,
+        failover: match raw.client_failover.as_ref().map(Spanned::get_ref) {
+            Some(RawClientFailover::Redirect) => ClientFailover::Redirect,
+            Some(RawClientFailover::Carry) | None => ClientFailover::Carry,
+        },
         legacy: match raw.legacy_clients {
             Some(RawLegacyClients::Block) => LegacyClients::Block,
             Some(RawLegacyClients::HomeOnly) => LegacyClients::HomeOnly,

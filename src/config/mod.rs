@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use crate::admin;
 use crate::cluster::health;
-use crate::cluster::{HealthDocumentUse, Server};
+use crate::cluster::{HealthDocumentUse, Server, ServerId};
 use crate::config::certificates::CertificateFiles;
 use crate::decision;
 use crate::directory::import::Imported;
@@ -195,9 +195,15 @@ impl Config {
         });
         // Their numbers follow those of the core's own listeners.
         let numbers = (self.sockets.len()..).map(|number| ListenerId(number as u16));
-        let offered = numbers.zip(&self.client_sockets);
-        let offered = offered.filter(|(_, socket)| socket.security == net::Security::StartTls);
-        let start_tls = offered.map(|(number, _)| number).collect();
+        let numbered: Vec<_> = numbers.zip(&self.client_sockets).collect();
+        let offered = numbered.iter().filter(|(_, it)| it.security == net::Security::StartTls);
+        let start_tls = offered.map(|(number, _)| *number).collect();
+        let stands_for = numbered.iter().filter_map(|(number, socket)| {
+            let name = socket.stands_for.as_ref()?;
+            let place = self.servers.iter().position(|server| server.name == *name)?;
+            Some((*number, ServerId(u16::try_from(place).ok()?)))
+        });
+        let stands_for = stands_for.collect();
         door::Settings {
             servers: self.servers.clone(),
             listeners: listeners.collect(),
@@ -205,7 +211,7 @@ impl Config {
             health: self.health.clone(),
             decision: self.decision.clone(),
             recovery: self.recovery.clone(),
-            clients: door::ClientSettings { start_tls, ..self.clients.clone() },
+            clients: door::ClientSettings { start_tls, stands_for, ..self.clients.clone() },
             pace: self.pace,
             telephone_systems: self.telephone_systems.clone(),
             unknown_users: self.unknown_users,

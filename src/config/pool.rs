@@ -253,6 +253,7 @@ fn server(
         planes: clients.map_or(Planes::SIP, |_| Planes::SIP.with(Plane::Client)),
         clients,
         web,
+        public: public(raw, wrong),
         capacity: capacity?,
         version,
         site: raw.site.as_deref().map(Arc::from),
@@ -269,6 +270,18 @@ fn server(
     };
     warn_about_version(&server, raw, &header, warnings);
     Some(server)
+}
+
+/// The address of the door that stands for it.
+fn public(raw: &RawServer, wrong: &mut Complaints<'_>) -> Option<Arc<str>> {
+    let written = raw.public.as_ref()?;
+    let text = written.get_ref();
+    let is_host = !text.is_empty() && !text.contains([':', '/', ' ']);
+    if !is_host && !is_host_and_port(text) {
+        wrong.push(written.span(), Fault::Advertise { text: text.clone() });
+        return None;
+    }
+    Some(text.as_str().into())
 }
 
 /// Where it serves clients.

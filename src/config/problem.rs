@@ -174,6 +174,19 @@ pub enum Fault {
         "server `{server}` has `web` and no `clients`, where the door asks whether it serves clients; write both"
     )]
     WebWithoutClients { server: String },
+    /// A listener that stands for nobody.
+    #[error("`{name}` is no server; write the name of a [[servers]]{}", Hint(near, &None))]
+    StandsForNobody { name: String, near: Option<String> },
+    /// A listener that cannot stand for a server.
+    #[error(
+        "only a listener with plane = \"client\" and transport \"tcp\" or \"tls\" stands for a server; remove `stands_for`"
+    )]
+    CannotStand,
+    /// Warning: nobody can be sent anywhere.
+    #[error(
+        "no server has `public`, so nobody is told to go elsewhere; add it to [[servers]], or write \"carry\""
+    )]
+    NowhereToRedirect,
     /// Warning: a listener behind which there is nothing.
     #[error("no server has `web`, so nobody can be served here; add it to [[servers]]")]
     NobodysWeb,

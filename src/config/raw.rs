@@ -56,6 +56,7 @@ pub(super) struct RawListen {
     pub(super) transport: Option<Spanned<RawListenTransport>>,
     pub(super) address: Option<Spanned<Address>>,
     pub(super) advertise: Option<Spanned<String>>,
+    pub(super) stands_for: Option<Spanned<String>>,
 }
 
 /// One `[[certificates]]`.
@@ -84,6 +85,7 @@ pub(super) struct RawServer {
     pub(super) sip: Option<Spanned<SipAddress>>,
     pub(super) clients: Option<Spanned<Address>>,
     pub(super) web: Option<Spanned<Address>>,
+    pub(super) public: Option<Spanned<String>>,
     pub(super) capacity: Option<Spanned<u32>>,
     pub(super) version: Option<Spanned<String>>,
     pub(super) site: Option<String>,
@@ -158,6 +160,7 @@ pub(super) struct RawRecovery {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawClients {
     pub(super) legacy_clients: Option<RawLegacyClients>,
+    pub(super) client_failover: Option<Spanned<RawClientFailover>>,
     pub(super) patience: Option<Spanned<Span>>,
     pub(super) gap_patience: Option<Spanned<Span>>,
     pub(super) gap_max: Option<Spanned<Span>>,
@@ -287,6 +290,8 @@ words! {
     RawTransport { Udp, Tcp }
     /// `listen.transport`.
     RawListenTransport { Udp, Tcp, Tls, Http, Https }
+    /// `clients.client_failover`.
+    RawClientFailover { Carry, Redirect }
     /// `listen.plane`.
     RawListenPlane { Sip, Client }
     /// `sip.auth`.

@@ -116,7 +116,8 @@ use crate::timers::Timers;
 use crate::ucws::{Opened, Opening};
 
 pub use clients::{
-    ClientLimits, ClientSettings, ClientStanding, LegacyClients, SessionStatus, WebAnswer,
+    ClientFailover, ClientLimits, ClientSettings, ClientStanding, LegacyClients, SessionStatus,
+    WebAnswer,
 };
 pub use command::{Command, Done, Refused};
 pub use departure::RebalancePlan;
@@ -171,6 +172,8 @@ pub enum Input {
     Secured {
         /// Which.
         flow: Flow,
+        /// The name that the client asked for (SNI).
+        name: Option<Arc<str>>,
     },
     /// A stream ended or was never made.
     Closed {
@@ -549,7 +552,7 @@ impl Door {
             Input::Rose { flow, message } => self.on_rose(now, flow, message),
             Input::Open { flow, opening } => self.on_open(now, flow, *opening),
             Input::Opened { flow, opened } => self.on_opened(now, flow, opened),
-            Input::Secured { flow } => self.on_secured(flow),
+            Input::Secured { flow, name } => self.on_secured(flow, name.as_deref()),
             Input::Closed { flow, refused } => self.on_closed(now, flow, refused),
             Input::Unreachable { remote, transport, refused } => {
                 self.on_unreachable(now, remote, transport, refused);

@@ -129,6 +129,8 @@ stats! {
     web_openings,
     /// Client sessions refused: too many of their connection, or in all.
     client_sessions_shed,
+    /// Logins of clients that were told the address that stands for their user's server.
+    client_logins_redirected,
     /// Logins of clients that succeeded.
     client_logins,
     /// Logins and negotiations of clients that the door refused.

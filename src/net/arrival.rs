@@ -1,6 +1,7 @@
 //! What comes out of the sockets.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -32,6 +33,8 @@ pub enum Arrival {
     Secured {
         /// Which.
         flow: Flow,
+        /// The name that the peer asked for (SNI).
+        name: Option<Arc<str>>,
     },
     /// A stream ended or was never made.
     Closed {

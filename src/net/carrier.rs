@@ -20,7 +20,7 @@ const DECRYPTED: usize = 4 * 1024;
 /// What came by TLS.
 pub(super) enum Received<'o> {
     /// The handshake is complete: everything from here on is secret.
-    Secured,
+    Secured { name: Option<&'o str> },
     /// Octets that the peer has encrypted.
     Octets(&'o [u8]),
 }
@@ -101,7 +101,7 @@ impl Carrier {
             }
             if !tls.is_told && !tls.connection.is_handshaking() {
                 tls.is_told = true;
-                take(Received::Secured)?;
+                take(Received::Secured { name: tls.connection.server_name() })?;
             }
             let mut decrypted = [0; DECRYPTED];
             loop {

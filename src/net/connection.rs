@@ -257,10 +257,10 @@ impl Connection {
         };
         let goes_on = self.carrier.decrypt(landed, |received| match received {
             Received::Octets(octets) => cutter.take(octets, turn),
-            Received::Secured => {
+            Received::Secured { name } => {
                 *cutter.patience = Patience::with_first(turn.now + limits.first_message);
                 turn.counters.handshakes += 1;
-                turn.into.push(Arrival::Secured { flow });
+                turn.into.push(Arrival::Secured { flow, name: name.map(Arc::from) });
                 Ok(())
             }
         })?;

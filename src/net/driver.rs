@@ -370,7 +370,7 @@ impl<C: Core> Driver<C> {
                     self.take_rose(flow, message);
                     continue;
                 }
-                Arrival::Secured { flow } => Input::Secured { flow },
+                Arrival::Secured { flow, name } => Input::Secured { flow, name },
                 Arrival::Closed { flow, refused } => Input::Closed { flow, refused },
                 Arrival::Unreachable { remote, transport, refused } => {
                     Input::Unreachable { remote, transport, refused }

@@ -122,6 +122,7 @@ pub(crate) fn settings() -> Settings {
         transport: Transport::Udp,
         clients: None,
         web: None,
+        public: None,
         planes: Planes::SIP,
         capacity: 1000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),

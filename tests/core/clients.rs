@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use frontdoor::cluster::Version;
-use frontdoor::door::{Command, LegacyClients, SessionStatus, UnknownUsers};
+use frontdoor::cluster::{ServerId, Version};
+use frontdoor::door::{ClientFailover, Command, LegacyClients, SessionStatus, UnknownUsers};
 use frontdoor::sip::ConnectionId;
 use frontdoor::ucsap::login::{Credentials, LoginOutcome, detail};
 use frontdoor::ucsap::{Encoding, Kind, Member, Message, Operation, Piece, cti};
@@ -546,4 +546,101 @@ fn tls_is_begun_once_before_anything_is_said_and_nothing_comes_between() {
     let (mut late, _) = desk.client_of(3, Encoding::Ber, "bert");
     let refused = desk.invoke(&mut late, Operation::START_TLS, &nothing());
     assert_eq!(error_detail(&refused), detail::INTERNAL, "what was shown in the clear is known");
+}
+
+/// A pool whose servers have addresses of the door that stand for them.
+fn redirecting(servers: usize) -> Plan {
+    let mut plan = pool(servers);
+    plan.settings.clients.failover = ClientFailover::Redirect;
+    for server in &mut plan.settings.servers {
+        server.public = Some(format!("{}.example.com:7222", server.name).into());
+    }
+    plan
+}
+
+fn public(server: usize) -> String {
+    format!("ucs{}.example.com:7222", server + 1)
+}
+
+/// Comes by TLS, by a name, and logs in.
+fn log_in_by(desk: &mut Desk, client: &mut Client, name: &str, user: &str) -> LoginOutcome {
+    desk.handshake_for(client, name);
+    desk.negotiate(client);
+    desk.log_in(client, user)
+}
+
+#[test]
+fn whoever_means_another_server_is_told_the_address_that_stands_for_theirs() {
+    let mut desk = redirecting(3).open();
+    let (first, _) = desk.client_of(9, Encoding::Ber, "anna");
+    desk.client_hangs_up(&first);
+    let home = desk.current("anna");
+    let other = (home + 1) % 3;
+    let mut client = Client::new(1, Encoding::Json);
+    let outcome =
+        log_in_by(&mut desk, &mut client, &format!("UCS{}.Example.com", other + 1), "anna");
+    let LoginOutcome::Redirect(to) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(to, public(home));
+    assert_eq!((desk.logins(home).len(), desk.sessions("anna").len()), (0, 0));
+    let mut client = Client::new(2, Encoding::Json);
+    let outcome =
+        log_in_by(&mut desk, &mut client, &format!("ucs{}.example.com", home + 1), "anna");
+    assert!(matches!(outcome, LoginOutcome::Succeeded { .. }), "{outcome:?}");
+    // Whoever means no server, or speaks of one that nobody knows, is served.
+    let mut client = Client::new(3, Encoding::Ber);
+    let outcome = log_in_by(&mut desk, &mut client, "door.example.com", "anna");
+    assert!(matches!(outcome, LoginOutcome::Succeeded { .. }), "{outcome:?}");
+    // Old clients do not know what a redirect is.
+    let mut client = Client::new(4, Encoding::Ber);
+    client.negotiation.version = "8.4".into();
+    let outcome =
+        log_in_by(&mut desk, &mut client, &format!("ucs{}.example.com", other + 1), "anna");
+    assert!(matches!(outcome, LoginOutcome::Succeeded { .. }), "{outcome:?}");
+}
+
+#[test]
+fn a_session_of_whoever_is_redirected_ends_with_its_server_and_is_sent_to_the_next() {
+    let mut plan = redirecting(3);
+    plan.settings.clients.close_spread = Duration::from_secs(2);
+    let mut desk = plan.open();
+    let (first, _) = desk.client_of(9, Encoding::Ber, "anna");
+    desk.client_hangs_up(&first);
+    let home = desk.current("anna");
+    let name = format!("ucs{}.example.com", home + 1);
+    let mut meant = Client::new(1, Encoding::Json);
+    log_in_by(&mut desk, &mut meant, &name, "anna");
+    let (carried, _) = desk.client_of(2, Encoding::Json, "anna");
+    desk.set_mood(home, Mood::Dead);
+    desk.pass(Duration::from_secs(5));
+    let now = other_than(&desk, home, "anna");
+    assert!(desk.closed_at(&meant).is_some() && desk.closed_at(&carried).is_none());
+    let mut again = Client::new(3, Encoding::Json);
+    let outcome = log_in_by(&mut desk, &mut again, &name, "anna");
+    let LoginOutcome::Redirect(to) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(to, public(now));
+    assert_eq!(desk.door.stats().client_logins_redirected, 1);
+}
+
+#[test]
+fn a_listener_may_stand_for_a_server_and_without_a_public_address_everybody_is_carried() {
+    for (has_public, redirected) in [(true, true), (false, false)] {
+        let mut plan = redirecting(2);
+        plan.settings.clients.stands_for = vec![(CLIENTS, ServerId(0))];
+        if !has_public {
+            plan.settings.servers.iter_mut().for_each(|server| server.public = None);
+        }
+        let mut desk = plan.open();
+        // Somebody of the other server, who has been there by the WebService.
+        let is_there = |desk: &mut Desk, user: &&str| {
+            let client = desk.web_client_of(9, user);
+            desk.client_hangs_up(&client);
+            desk.current(user) == 1
+        };
+        let users = ["anna", "bert", "cleo", "dora", "emil", "fred"];
+        let user = users.into_iter().find(|user| is_there(&mut desk, user)).unwrap();
+        let mut client = Client::new(1, Encoding::Ber);
+        desk.negotiate(&mut client);
+        let outcome = desk.log_in(&mut client, user);
+        assert_eq!(matches!(outcome, LoginOutcome::Redirect(_)), redirected, "{outcome:?}");
+    }
 }

@@ -69,7 +69,7 @@ fn client<T: Send + 'static>(
 
 async fn secured(ours: &mut Ours) -> Flow {
     arrival(ours, "a handshake", |it| match it {
-        Arrival::Secured { flow } => Some(*flow),
+        Arrival::Secured { flow, .. } => Some(*flow),
         Arrival::Rose { .. } => panic!("nothing comes before the handshake"),
         _ => None,
     })

@@ -179,3 +179,28 @@ fn the_web_service_has_listeners_of_its_own_and_numbers_after_all_others() {
     let secret = with_clients("transport = \"https\"\naddress = \"0.0.0.0:7225\"", "");
     assert!(refusal(&secret).contains("TLS needs a certificate"), "{}", refusal(&secret));
 }
+
+#[test]
+fn listeners_stand_for_servers_that_are_there_and_redirects_lead_somewhere() {
+    let native = "transport = \"tcp\"\naddress = \"0.0.0.0:7222\"";
+    let standing = |name: &str| with_clients(&format!("{native}\nstands_for = \"{name}\""), "");
+    let config = Config::parse(Path::new("door.toml"), &standing("ucs2")).unwrap();
+    let clients = config.door_settings(Private::new([0; 32]), 1).clients;
+    let listener = ListenerId(config.sockets.len() as u16);
+    assert_eq!(clients.stands_for, [(listener, ServerId(1))]);
+    assert_eq!(
+        refusal(&standing("usc2")),
+        "door.toml:11:14: `usc2` is no server; write the name of a [[servers]]; did you mean `ucs2`?"
+    );
+    let phones = with("name = \"phones\"\n", "name = \"phones\"\nstands_for = \"ucs1\"\n");
+    assert!(refusal(&phones).contains("remove `stands_for`"), "{}", refusal(&phones));
+    let redirecting = format!("{GOOD}[clients]\nclient_failover = \"redirect\"\n");
+    assert!(warnings(&redirecting)[0].contains("no server has `public`"));
+    let public = redirecting.replacen("capacity", "public = \"a.example:7222\"\ncapacity", 1);
+    assert_eq!(warnings(&public), [""; 0]);
+    let config = Config::parse(Path::new("door.toml"), &public).unwrap();
+    assert_eq!(config.clients.failover, door::ClientFailover::Redirect);
+    assert_eq!(config.servers[0].public.as_deref(), Some("a.example:7222"));
+    let bad = redirecting.replacen("capacity", "public = \"a b\"\ncapacity", 1);
+    assert!(refusal(&bad).contains("`a b` is not `host:port`"), "{}", refusal(&bad));
+}

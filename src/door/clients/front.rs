@@ -92,7 +92,10 @@ impl Door {
             return None;
         }
         let security = Security::AsBegun;
-        let connection = Connection { flow, security, sessions: Vec::new() };
+        let stands_for = &self.settings.clients.stands_for;
+        let reached = stands_for.iter().find(|(listener, _)| *listener == flow.listener);
+        let reached = reached.map(|(_, server)| *server);
+        let connection = Connection { flow, security, reached, sessions: Vec::new() };
         let Ok(id) = self.clients.connections.insert(connection) else {
             self.stats.client_connections_shed += 1;
             self.clients.note_closed(flow.connection);
@@ -189,11 +192,26 @@ impl Door {
         }
     }
 
-    /// The handshake that a client asked for is complete.
-    pub(in crate::door) fn on_secured(&mut self, flow: Flow) {
-        let connection = self.clients.by_connection.get(&flow.connection);
-        if let Some(known) = connection.and_then(|id| self.clients.connections.get_mut(*id)) {
-            known.security = Security::Secured;
+    /// A handshake is complete: one that a client asked for, or one that came first. The name it asked
+    /// for may be one that stands for a server.
+    pub(in crate::door) fn on_secured(&mut self, flow: Flow, name: Option<&str>) {
+        let is_of = |public: &str| {
+            let host = public.rsplit_once(':').map_or(public, |(host, _)| host);
+            name.is_some_and(|name| name.eq_ignore_ascii_case(host))
+        };
+        let servers = self.settings.servers.iter();
+        let mut named = servers.map(|server| server.public.as_deref().is_some_and(is_of));
+        let reached = named.position(|named| named).and_then(|place| u16::try_from(place).ok());
+        let known = self.clients.by_connection.get(&flow.connection).copied();
+        let connection = match reached {
+            Some(_) => known.or_else(|| self.client_connection(flow)),
+            None => known,
+        };
+        let connection = connection.and_then(|id| self.clients.connections.get_mut(id));
+        let Some(connection) = connection else { return };
+        connection.reached = reached.map(ServerId).or(connection.reached);
+        if connection.security == Security::Securing {
+            connection.security = Security::Secured;
         }
     }
 

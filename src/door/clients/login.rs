@@ -9,7 +9,7 @@ use crate::directory::{Aor, User, UserId};
 use crate::door::clients::session::{
     Entrance, Leg, Login, LoginAnswer, Pending, Shown, Stage, Which,
 };
-use crate::door::clients::settings::LegacyClients;
+use crate::door::clients::settings::{ClientFailover, LegacyClients};
 use crate::door::ledger::Continuation;
 use crate::door::redirect::FOLLOWED_MAX;
 use crate::door::slots::SlotId;
@@ -34,6 +34,8 @@ pub(super) enum Refusal {
     Again,
     /// Not at all, and why (`AsnLogonErrorEnum`).
     For(i64, &'static str),
+    /// At the address that stands for this server.
+    Elsewhere(ServerId),
 }
 
 impl Door {
@@ -95,10 +97,14 @@ impl Door {
             return;
         }
         let view = self.view();
-        let asked = decision::Login { plane: Plane::Client, user, reached: None };
+        let reached = self.reached_by(id);
+        let asked = decision::Login { plane: Plane::Client, user, reached };
         let verdict = decide(&asked, &view, &self.directory, &self.settings.decision, now.uptime);
         let home = self.directory.get(user).home;
         match verdict.outcome {
+            Outcome::Forward(server) if self.is_redirected(id, server) => {
+                self.refuse_login(id, Refusal::Elsewhere(server));
+            }
             Outcome::Accept(server) | Outcome::Forward(server) => {
                 if self.stays_at_home(id) && home != Some(server) {
                     return self.refuse_login(id, Refusal::Busy);
@@ -530,6 +536,11 @@ impl Door {
             }
             Refusal::Again => self.tell_result(id, login.id, &login::busy(1)),
             Refusal::For(detail, words) => self.tell_error_to(id, login.id, detail, words),
+            Refusal::Elsewhere(server) => {
+                self.stats.client_logins_redirected += 1;
+                let public = self.settings.servers[server.index()].public.clone();
+                self.tell_result(id, login.id, &login::redirect(&public.unwrap_or_default()));
+            }
         }
         self.start_over_if_bound(id, &login);
     }
@@ -558,6 +569,23 @@ impl Door {
         } else {
             self.refuse_login(id, Refusal::Again);
         }
+    }
+
+    /// The server that the address a client has come by stands for.
+    fn reached_by(&self, id: SlotId) -> Option<ServerId> {
+        let session = self.clients.sessions.get(id)?;
+        self.clients.connections.get(session.connection)?.reached
+    }
+
+    /// Whether a client is told to go where a server's own address is, instead of being carried there
+    /// (D5). The WebService has no word for it, and old clients do not know it.
+    pub(super) fn is_redirected(&self, id: SlotId, server: ServerId) -> bool {
+        let session = self.clients.sessions.get(id);
+        self.settings.clients.failover == ClientFailover::Redirect
+            && session.is_some_and(|session| session.entrance == Entrance::Native)
+            && self.reached_by(id).is_some_and(|reached| reached != server)
+            && self.settings.servers[server.index()].public.is_some()
+            && !self.is_legacy(id)
     }
 
     fn is_procall_web(&self, id: SlotId) -> bool {

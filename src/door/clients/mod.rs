@@ -50,7 +50,7 @@ use crate::door::slots::{SlotId, Slots};
 use crate::sip::{ConnectionId, Flow};
 
 pub use picture::{ClientStanding, SessionStatus};
-pub use settings::{ClientLimits, ClientSettings, LegacyClients};
+pub use settings::{ClientFailover, ClientLimits, ClientSettings, LegacyClients};
 pub use web::WebAnswer;
 
 /// All clients.
@@ -83,6 +83,8 @@ const CLOSED_MAX: usize = 256;
 pub(crate) struct Connection {
     flow: Flow,
     security: Security,
+    /// The server that its address stands for, if any.
+    reached: Option<ServerId>,
     sessions: Vec<(Option<Arc<str>>, SlotId)>,
 }
 

@@ -147,7 +147,7 @@ impl Door {
         let Some(session) = self.clients.sessions.get(id) else { return };
         let has_address = self.entrance_of(server, session.entrance).is_some();
         let home = session.user.and_then(|user| self.directory.get(user).home);
-        let can_move = session.can_move() && has_address;
+        let can_move = session.can_move() && has_address && !self.is_redirected(id, server);
         let stays = self.stays_at_home(id) && home != Some(server);
         if !can_move || stays {
             self.stats.client_sessions_unmovable += 1;

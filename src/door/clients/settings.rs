@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cluster::ServerId;
 use crate::door::Pace;
 use crate::sip::ListenerId;
 
@@ -28,8 +29,12 @@ pub struct ClientSettings {
     pub restore_patience: Duration,
     /// Listeners on which clients may ask for TLS (`asnStartTLS`).
     pub start_tls: Vec<ListenerId>,
+    /// Listeners that stand for one server.
+    pub stands_for: Vec<(ListenerId, ServerId)>,
     /// Clients before 2603.0 (D5).
     pub legacy: LegacyClients,
+    /// Clients from 2603.0 on (D5).
+    pub failover: ClientFailover,
     /// Sessions that are made anew at one server.
     pub pace: Pace,
     /// Bounds.
@@ -46,6 +51,16 @@ pub enum LegacyClients {
     /// They are served where their users are at home, and told to come back later while that is not
     /// there.
     HomeOnly,
+}
+
+/// What becomes of clients from 2603.0 on whose user is served elsewhere than at the server their
+/// address stands for (D5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientFailover {
+    /// They are carried there, and do not notice.
+    Carry,
+    /// They are told the address of the door that stands for the other server, if it has one.
+    Redirect,
 }
 
 /// Bounds of the plane's tables.
@@ -78,7 +93,9 @@ impl Default for ClientSettings {
             leg_patience: Duration::from_secs(10),
             restore_patience: Duration::from_secs(30),
             start_tls: Vec::new(),
+            stands_for: Vec::new(),
             legacy: LegacyClients::Carry,
+            failover: ClientFailover::Carry,
             pace: Pace { window_initial: 64, window_max: 512, rate_max: None },
             limits: ClientLimits::default(),
         }

@@ -134,7 +134,7 @@ impl Door {
             (Refusal::Again, Purpose::Session, Credentials::Kerberos(_)) => {
                 words::show_again("Negotiate")
             }
-            (Refusal::Again, Purpose::Session, _) => {
+            (Refusal::Again | Refusal::Elsewhere(_), ..) => {
                 words::not_connected("try again at once", Some(1))
             }
         };

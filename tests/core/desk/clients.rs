@@ -259,7 +259,13 @@ impl Desk {
     }
 
     pub(crate) fn handshake_is_done(&mut self, client: &Client) {
-        self.reach_door(Input::Secured { flow: client_flow(client.connection) });
+        self.reach_door(Input::Secured { flow: client_flow(client.connection), name: None });
+    }
+
+    /// The same, by the name that the client asked for.
+    pub(crate) fn handshake_for(&mut self, client: &Client, name: &str) {
+        let (flow, name) = (client_flow(client.connection), Some(name.into()));
+        self.reach_door(Input::Secured { flow, name });
     }
 
     /// What a server does to a leg.

@@ -265,6 +265,7 @@ fn server(place: usize, usage: HealthDocumentUse) -> Server {
         transport: Transport::Udp,
         clients: None,
         web: None,
+        public: None,
         planes: Planes::SIP,
         capacity: 1_000,
         version: Some(Version::FIRST_WITH_DISTRIBUTION),
