@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use frontdoor::net::Clock;
@@ -40,6 +40,11 @@ impl Process {
 
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// What goes in and comes out, where that was piped.
+    pub(crate) fn pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>) {
+        (self.0.stdin.take(), self.0.stdout.take())
     }
 
     /// Whether it has ended by itself.
@@ -137,8 +142,8 @@ impl Registrars {
             command.args(["load", "answer", "--at", any, "--at", any, "--at", any]);
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
         })?;
-        let stdin = process.0.stdin.take();
-        let stdout = process.0.stdout.take().ok_or("no output to read")?;
+        let (stdin, stdout) = process.pipes();
+        let stdout = stdout.ok_or("no output to read")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let Listening { listening } = serde_json::from_str(&line)?;

@@ -172,8 +172,10 @@ impl Config {
                     .map(|server| (Arc::clone(&server.name), server.web))
                     .collect(),
                 limits: net::WebLimits {
+                    connections: self.streams.connections,
+                    connections_per_source: self.streams.connections_per_source,
                     sessions: self.clients.limits.sessions,
-                    ..Default::default()
+                    ..net::WebLimits::default()
                 },
             },
             health_urls: self.servers.iter().map(|server| server.health_url.clone()).collect(),

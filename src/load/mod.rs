@@ -31,4 +31,4 @@ pub use histogram::{Histogram, Percentiles};
 pub use plan::{LoadError, Pace, Plan, USERS_MAX, WINDOW_MAX};
 pub use report::{Memory, Report, ServerUsage};
 pub use tcp::allow_files;
-pub use usage::{memory_of, pin_to_core, tree_of};
+pub use usage::{cpu_of, memory_of, pin_to_core, tree_of};

@@ -30,7 +30,7 @@ pub fn tree_of(roots: &[u32]) -> Vec<u32> {
 }
 
 /// CPU time of all their threads that live, to the nanosecond.
-pub(super) fn cpu_of(pids: &[u32]) -> Duration {
+pub fn cpu_of(pids: &[u32]) -> Duration {
     let nanos = pids.iter().flat_map(|&pid| tasks(pid)).filter_map(|task| {
         let text = read(&format!("{task}/schedstat"));
         text.split_ascii_whitespace().next()?.parse::<u64>().ok()

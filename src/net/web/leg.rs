@@ -63,7 +63,7 @@ pub(super) async fn run(
 ) {
     let mut leg = Leg { gateway, flow, session, id: String::new() };
     let lost = leg.live(opening, &mut orders).await.err();
-    leg.say_goodbye().await;
+    Box::pin(leg.say_goodbye()).await;
     if let Some(Lost { refused }) = lost {
         leg.gateway.legs.borrow_mut().remove(&number);
         leg.gateway.say(Input::Closed { flow, refused }).await;
@@ -78,7 +78,8 @@ impl Leg {
     ) -> Result<(), Lost> {
         loop {
             let created = tokio::select! {
-                created = self.create(&opening) => created?,
+                // What this takes is given back before the session begins to live.
+                created = Box::pin(self.create(&opening)) => created?,
                 // Nobody wants it any more, before it was there. Nothing else is said so early.
                 None = orders.recv() => return Ok(()),
             };

@@ -342,3 +342,129 @@ pub(super) fn renamed(octets: Bytes, from: &str, to: &str) -> Bytes {
     changed.extend_from_slice(octets.get(copied..).unwrap_or_default());
     changed.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::net::published::Handle;
+    use crate::net::web::{WebLimits, WebSettings};
+
+    fn gateway(limits: WebLimits) -> (Rc<Gateway>, mpsc::Receiver<Input>) {
+        let (inputs, said) = mpsc::channel(64);
+        let settings = WebSettings { limits, ..WebSettings::default() };
+        let counts = Arc::new(Counts::default());
+        (Rc::new(Gateway::new(settings, inputs, Handle::new().0, counts)), said)
+    }
+
+    fn new_session(gateway: &Gateway, exchange: Option<&str>) -> Option<Rc<Session>> {
+        let remote = SocketAddr::from(([127, 0, 0, 1], 4711));
+        gateway.session_to_open(remote, exchange.map(Into::into))
+    }
+
+    fn event(number: u32) -> Bytes {
+        format!("{{\"invoke\":{{\"invokeID\":99999,\"operationID\":{number}}}}}").into()
+    }
+
+    fn count(gateway: &Gateway, of: fn(&Counts) -> &std::sync::atomic::AtomicU64) -> u64 {
+        of(&gateway.counts).load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn what_nobody_takes_waits_up_to_a_limit_and_then_the_oldest_goes() {
+        let octets = event(10).len() + 2;
+        let (gateway, _said) = gateway(WebLimits { queue: 3 * octets, ..WebLimits::default() });
+        let session = new_session(&gateway, None).unwrap();
+        (10..15).for_each(|number| session.hear(&gateway, event(number)));
+        let taker = session.take_over();
+        for number in 12..15 {
+            let taken = session.next_event(taker).await.unwrap();
+            assert!(String::from_utf8_lossy(&taken).contains(&format!(":{number}")), "{taken:?}");
+        }
+        assert_eq!(count(&gateway, |it| &it.events_dropped), 2);
+        // Whoever has a WebSocket and does not read it loses that, before anything is lost for it.
+        (20..24).for_each(|number| session.hear(&gateway, event(number)));
+        assert_eq!(session.next_event(taker).await, None);
+        assert_eq!(count(&gateway, |it| &it.slow_readers), 1);
+    }
+
+    #[tokio::test]
+    async fn the_last_web_socket_takes_everything() {
+        let (gateway, _said) = gateway(WebLimits::default());
+        let session = new_session(&gateway, None).unwrap();
+        let first = session.take_over();
+        session.hear(&gateway, event(1));
+        let second = session.take_over();
+        assert_eq!(session.next_event(first).await, None);
+        assert!(session.next_event(second).await.is_some());
+        session.let_go(first);
+        assert!(session.events.borrow().is_taken, "the first is nothing any more");
+        gateway.forget(&session);
+        assert_eq!(session.next_event(second).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_that_nobody_uses_end_and_their_names_are_nobodys() {
+        let limits = WebLimits {
+            sessions: 3,
+            idle: Duration::from_secs(60),
+            step_patience: Duration::from_secs(10),
+            ..WebLimits::default()
+        };
+        let (gateway, mut said) = gateway(limits);
+        let unused = new_session(&gateway, None).unwrap();
+        let used = new_session(&gateway, None).unwrap();
+        let resting = new_session(&gateway, Some("epid")).unwrap();
+        assert!(new_session(&gateway, None).is_none(), "there is no room");
+        assert!(gateway.rest(&resting) && unused.id != used.id && unused.id.len() == 32);
+        let again = new_session(&gateway, Some("epid")).unwrap();
+        assert!(Rc::ptr_eq(&again, &resting), "the next step finds it");
+        gateway.rest(&resting);
+        gateway.let_in(&unused);
+        gateway.let_in(&used);
+        let taker = used.take_over();
+        let local = LocalSet::new();
+        local.spawn_local(sweep(Rc::clone(&gateway)));
+        let watch = async {
+            let mut ended = Vec::new();
+            for _ in 0..2 {
+                let Some(Input::Closed { flow, .. }) = said.recv().await else { break };
+                ended.push((flow.connection, Instant::now()));
+            }
+            ended
+        };
+        let began = Instant::now();
+        let ended = local.run_until(watch).await;
+        let order: Vec<ConnectionId> = ended.iter().map(|(connection, _)| *connection).collect();
+        assert_eq!(order, [resting.flow.connection, unused.flow.connection]);
+        assert!(ended[0].1 - began >= limits.step_patience && ended[1].1 - began >= limits.idle);
+        assert!(gateway.session_named(&unused.id).is_none());
+        assert!(gateway.session_named(&used.id).is_some());
+        used.let_go(taker);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_session_that_ends_hears_so() {
+        let (gateway, _said) = gateway(WebLimits::default());
+        let session = new_session(&gateway, None).unwrap();
+        let opening = session.wait_for_answer();
+        let (id, answer) = session.begin_call(Rc::default(), 1).unwrap();
+        assert!(session.begin_call(Rc::default(), 1).is_none(), "one at a time here");
+        assert_eq!(id, call::IDS_FROM);
+        gateway.forget(&session);
+        assert!(opening.await.is_err() && answer.await.is_err());
+    }
+
+    #[test]
+    fn names_are_changed_wherever_they_stand() {
+        for (text, changed) in [("x", "x"), ("aa", "bbbb"), ("-aa-aa", "-bbbb-bbbb"), ("", "")] {
+            let octets = Bytes::copy_from_slice(text.as_bytes());
+            assert_eq!(renamed(octets, "aa", "bbbb"), changed.as_bytes(), "{text}");
+        }
+        assert_eq!(&renamed(Bytes::from_static(b"x"), "", "y")[..], b"x");
+    }
+}
