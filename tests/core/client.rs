@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use frontdoor::door::WebAnswer;
 use frontdoor::now::Uptime;
 use frontdoor::ucsap::login::{Credentials, LoginOutcome};
 use frontdoor::ucsap::negotiate::{Negotiated, Negotiation};
 use frontdoor::ucsap::{Encoding, Envelope, Kind, Member, Message, Operation, Piece, Style, cti};
 use frontdoor::ucserver::ClientSettings;
+use frontdoor::ucws::{Opening, Purpose};
+
+use crate::desk::web::with_password;
 
 /// Beyond this it takes its connection for dead.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -32,6 +36,8 @@ pub(crate) enum Deed {
     /// A new connection; what was on the old one is over.
     Connect,
     Send(Bytes),
+    /// It asks the WebService for a session.
+    Open(Box<Opening>),
     /// It closes its connection.
     HangUp,
 }
@@ -42,6 +48,8 @@ pub(crate) struct Client {
     pub(crate) user: String,
     pub(crate) device: String,
     encoding: Encoding,
+    /// It comes by the WebService.
+    pub(crate) by_web: bool,
     /// The number of its connection, while there is one.
     pub(crate) connection: Option<u64>,
     ids: i64,
@@ -78,6 +86,7 @@ impl Client {
             user: user.into(),
             device: format!("pc-{number}"),
             encoding: if number.is_multiple_of(2) { Encoding::Ber } else { Encoding::Json },
+            by_web: number % 4 == 3,
             connection: None,
             ids: 0,
             pending: BTreeMap::new(),
@@ -128,6 +137,9 @@ impl Client {
         self.watches = None;
         self.next = None;
         self.alive_at = Some(now + KEEP_ALIVE);
+        if self.by_web {
+            return self.open(now);
+        }
         let negotiation = Negotiation {
             device: self.device.clone(),
             version: "2603.0".into(),
@@ -135,6 +147,23 @@ impl Client {
             former: None,
         };
         self.ask(now, Operation::NEGOTIATE, &negotiation.piece("PC"))
+    }
+
+    fn open(&mut self, now: Uptime) -> Deed {
+        let request = with_password(&self.user, &self.device);
+        let opening = Opening::read(request, Purpose::Session).expect("it can be read");
+        self.pending.insert(0, (Operation::LOGIN, now));
+        Deed::Open(Box::new(opening))
+    }
+
+    /// The WebService has given it a session, or not.
+    pub(crate) fn opened(&mut self, now: Uptime, answer: &WebAnswer) -> Option<Deed> {
+        self.pending.remove(&0).expect("nothing is answered twice, or unasked");
+        match answer {
+            WebAnswer::In(_) => self.next = Some((now, Next::Watch)),
+            WebAnswer::Out(_) => return Some(Deed::HangUp),
+        }
+        None
     }
 
     /// Its connection is gone, and with it what was on it.

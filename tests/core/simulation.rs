@@ -21,6 +21,7 @@ use frontdoor::recovery;
 use frontdoor::ucserver::Mood;
 
 use crate::client::Client;
+use crate::desk::web::web_entrance;
 use crate::phone::Act;
 use crate::world::{Weather, World, entrance, settings};
 
@@ -76,8 +77,10 @@ fn nobody_acknowledged_is_lost_whatever_happens() {
     assert_eq!(total.failed, 0, "replay the seeds above with FRONTDOOR_SEED");
     if seeds.count() >= ENOUGH {
         // What never happens proves nothing.
-        let Tally { relocations, returned, stopped, departed, looks, sessions_moved, .. } = total;
-        let happened = [relocations, returned, stopped, departed, looks, sessions_moved];
+        let Tally { relocations, returned, stopped, departed, looks, .. } = total;
+        let Tally { sessions_moved, web_openings, .. } = total;
+        let happened =
+            [relocations, returned, stopped, departed, looks, sessions_moved, web_openings];
         assert!(!happened.contains(&0), "{total:?}");
     }
 }
@@ -94,6 +97,7 @@ struct Tally {
     departed: u64,
     /// Client sessions that went on on another leg.
     sessions_moved: u64,
+    web_openings: u64,
     /// Looks at everybody in the midst of a storm.
     looks: u64,
 }
@@ -109,6 +113,7 @@ impl std::iter::Sum for Tally {
             stopped: all.stopped + one.stopped,
             departed: all.departed + one.departed,
             sessions_moved: all.sessions_moved + one.sessions_moved,
+            web_openings: all.web_openings + one.web_openings,
             looks: all.looks + one.looks,
         })
     }
@@ -156,6 +161,7 @@ fn plot(seed: u64, rng: &mut fastrand::Rng) -> Plot {
     if with_clients {
         for (place, server) in settings.servers.iter_mut().enumerate() {
             server.clients = Some(entrance(place));
+            server.web = Some(web_entrance(place));
             server.planes = Planes::SIP.with(Plane::Client);
         }
     }
@@ -309,6 +315,7 @@ impl Tally {
         self.stopped += stats.returns_stopped;
         self.departed += stats.departed;
         self.sessions_moved += stats.client_sessions_moved;
+        self.web_openings += stats.web_openings;
     }
 }
 

@@ -75,13 +75,13 @@ fn a_wrong_password_is_the_servers_to_refuse_and_nothing_stays() {
     let mut desk = pool(2).open();
     let client = Client::by_web(1);
     let wrong = STANDARD.encode("anna:guess");
-    let request = with_authorization(&format!("Basic {wrong}"));
+    let request = with_authorization(&format!("Basic {wrong}"), "browser");
     desk.open(&client, request, Purpose::Session);
     assert_eq!(refused(&mut desk, &client).status, 400);
     desk.client_hangs_up(&client);
     assert_eq!((0..2).map(|server| desk.logins(server).len()).sum::<usize>(), 0);
     // The same session may show something else.
-    desk.open(&client, with_password("anna"), Purpose::Session);
+    desk.open(&client, with_password("anna", "browser"), Purpose::Session);
     assert!(matches!(desk.answer_by_web(&client), Some(WebAnswer::In(_))));
 }
 
@@ -91,12 +91,12 @@ fn whoever_is_not_served_hears_it_in_the_words_of_the_web_service() {
     plan.settings.unknown_users = UnknownUsers::Reject;
     let mut desk = plan.open();
     let client = Client::by_web(1);
-    desk.open(&client, with_password("nobody"), Purpose::Session);
+    desk.open(&client, with_password("nobody", "browser"), Purpose::Session);
     let answer = refused(&mut desk, &client);
     assert_eq!((answer.status, error_of(&answer)), (400, 101));
     // ProCall Web is assigned to servers by hand.
     let mut desk = pool(2).open();
-    let mut request = with_password("anna");
+    let mut request = with_password("anna", "browser");
     request.target = "/ws/client/createsession?clientappid=15".into();
     desk.open(&client, request, Purpose::Session);
     let answer = refused(&mut desk, &client);
@@ -108,7 +108,7 @@ fn whoever_is_not_served_hears_it_in_the_words_of_the_web_service() {
     desk.set_mood(0, Mood::Dead);
     desk.set_mood(1, Mood::Dead);
     desk.pass(Duration::from_secs(5));
-    desk.open(&client, with_password("anna"), Purpose::Session);
+    desk.open(&client, with_password("anna", "browser"), Purpose::Session);
     desk.pass(Duration::from_secs(30));
     let answer = refused(&mut desk, &client);
     assert_eq!((answer.status, error_of(&answer)), (502, 119));
@@ -130,7 +130,7 @@ fn steps_of_one_login_go_to_one_server_and_what_it_reveals_counts() {
         assert!(rounds < 4, "it is known by now where anna belongs");
         for step in ntlm_steps("anna") {
             let line = format!("NTLM {}", STANDARD.encode(step));
-            desk.open(&client, with_authorization(&line), Purpose::Session);
+            desk.open(&client, with_authorization(&line, "browser"), Purpose::Session);
             match desk.answer_by_web(&client) {
                 Some(WebAnswer::In(_)) => break 'login,
                 Some(WebAnswer::Out(answer)) => assert_eq!(answer.status, 401),
@@ -155,12 +155,12 @@ fn a_ticket_that_names_nobody_leads_home_the_second_time() {
         let ticket = STANDARD.encode(user);
         let client = Client::by_web(1);
         let line = format!("Negotiate {ticket}");
-        desk.open(&client, with_authorization(&line), Purpose::Session);
+        desk.open(&client, with_authorization(&line, "browser"), Purpose::Session);
         let mut answer = desk.answer_by_web(&client);
         if let Some(WebAnswer::Out(again)) = &answer {
             assert_eq!(again.status, 401);
             assert_eq!(again.header("www-authenticate").next(), Some("Negotiate"));
-            desk.open(&client, with_authorization(&line), Purpose::Session);
+            desk.open(&client, with_authorization(&line, "browser"), Purpose::Session);
             answer = desk.answer_by_web(&client);
         }
         assert!(matches!(answer, Some(WebAnswer::In(_))), "{user}: {answer:?}");
@@ -177,7 +177,7 @@ fn a_call_without_a_session_goes_where_its_user_is_and_is_made_once() {
     let home = desk.current("anna");
     let client = Client::by_web(1);
     desk.web.shown.clear();
-    desk.open(&client, with_password("anna"), Purpose::Call(Operation::MAKE_CALL));
+    desk.open(&client, with_password("anna", "browser"), Purpose::Call(Operation::MAKE_CALL));
     assert_eq!(refused(&mut desk, &client).status, 200);
     assert_eq!(desk.web.shown, [home]);
     desk.client_hangs_up(&client);
@@ -193,7 +193,7 @@ fn a_call_without_a_session_goes_where_its_user_is_and_is_made_once() {
         desk.clients.faults.insert(home, Fault::Late);
         desk.web.shown.clear();
         let client = Client::by_web(1);
-        desk.open(&client, with_password("anna"), Purpose::Call(what));
+        desk.open(&client, with_password("anna", "browser"), Purpose::Call(what));
         assert!(desk.answer_by_web(&client).is_none());
         // Not even its end is heard of.
         desk.set_mood(home, Mood::Dead);
@@ -208,7 +208,7 @@ fn a_session_is_created_once_and_ends_with_its_client() {
     let mut desk = pool(2).open();
     let client = desk.web_client_of(1, "anna");
     let home = desk.current("anna");
-    desk.open(&client, with_password("bert"), Purpose::Session);
+    desk.open(&client, with_password("bert", "browser"), Purpose::Session);
     assert_eq!(refused(&mut desk, &client).status, 400);
     assert_eq!(desk.logins(home), ["anna"]);
     // What its messages call it makes no session more: a server is asked, and knows no such one.
@@ -239,7 +239,7 @@ fn pages_of_servers_are_not_too_old_but_clients_that_say_they_are_are() {
     let silent = desk.web_client_of(1, "anna");
     assert!(desk.closed_at(&silent).is_none());
     let client = Client::by_web(2);
-    let mut request = with_password("bert");
+    let mut request = with_password("bert", "browser");
     request.body = r#"{"negotiate":{"u8sClientVersion":"8.1"}}"#.into();
     desk.open(&client, request, Purpose::Session);
     let answer = refused(&mut desk, &client);
@@ -253,7 +253,7 @@ fn sessions_beyond_the_limit_are_refused_and_counted() {
     let mut desk = plan.open();
     let first = desk.web_client_of(1, "anna");
     let second = Client::by_web(2);
-    desk.open(&second, with_password("bert"), Purpose::Session);
+    desk.open(&second, with_password("bert", "browser"), Purpose::Session);
     assert_eq!(refused(&mut desk, &second).status, 502);
     assert_eq!(desk.door.stats().client_sessions_shed, 1);
     desk.client_hangs_up(&first);

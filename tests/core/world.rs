@@ -636,7 +636,9 @@ impl World {
                 Output::Event(event) => self.events.push((self.now.uptime, event)),
                 Output::Report(report) => self.file(*report),
                 Output::Close { flow } => self.door_closes(flow),
-                Output::StartTls { .. } | Output::Open { .. } | Output::Answer { .. } => {}
+                Output::Open { flow, opening, .. } => self.door_opens(flow, opening),
+                Output::Answer { flow, answer } => self.door_answers(flow, answer),
+                Output::StartTls { .. } => {}
             }
         }
     }

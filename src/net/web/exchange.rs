@@ -126,6 +126,8 @@ pub(super) fn tell_origin(headers: &mut HeaderMap, from: From) {
 pub(super) fn request_of(head: &http::request::Parts, body: Bytes, from: From) -> Request {
     let mut headers = head.headers.clone();
     strip_hop(&mut headers);
+    // What is answered is read, and the session in it renamed: it has to come as it is.
+    headers.remove(header::ACCEPT_ENCODING);
     tell_origin(&mut headers, from);
     let written = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), value.as_bytes().to_vec())

@@ -33,20 +33,17 @@ pub(crate) struct WebSide {
 
 const STEP: i64 = 2;
 
-/// A request with user and password.
-pub(crate) fn with_password(user: &str) -> Request {
+/// A request with user and password, of a device.
+pub(crate) fn with_password(user: &str, device: &str) -> Request {
     let pair = STANDARD.encode(format!("{user}:{}", ClientSettings::password_of(user)));
-    with_authorization(&format!("Basic {pair}"))
+    with_authorization(&format!("Basic {pair}"), device)
 }
 
-pub(crate) fn with_authorization(line: &str) -> Request {
+pub(crate) fn with_authorization(line: &str, device: &str) -> Request {
     Request {
         method: "POST".into(),
         target: "/ws/client/createsession?clientappid=9".into(),
-        headers: vec![
-            ("authorization".into(), line.into()),
-            ("x-epid".into(), "pc-of-this-login".into()),
-        ],
+        headers: vec![("authorization".into(), line.into()), ("x-epid".into(), device.into())],
         body: Vec::new(),
     }
 }
@@ -68,7 +65,7 @@ impl Desk {
     /// A client of the WebService that is logged in.
     pub(crate) fn web_client_of(&mut self, number: u64, user: &str) -> Client {
         let client = Client::by_web(number);
-        self.open(&client, with_password(user), Purpose::Session);
+        self.open(&client, with_password(user, "browser"), Purpose::Session);
         let answer = self.answer_by_web(&client);
         assert!(matches!(answer, Some(WebAnswer::In(_))), "{answer:?}");
         client
@@ -89,32 +86,13 @@ impl Desk {
             return self.reach_door(Input::Closed { flow, refused: true });
         }
         let is_first = self.clients.legs.insert(number, (server, flow)).is_none();
-        let login = match &opening.credentials {
-            Credentials::Basic(pair) => {
-                let (user, password) = pair.reveal().split_once(':').unwrap();
-                Credentials::basic(user, password)
-            }
-            Credentials::Bearer(token) => Credentials::bearer(token.reveal()),
-            Credentials::Ntlm(step) => Credentials::ntlm(step.reveal()),
-            Credentials::Kerberos(ticket) => Credentials::kerberos(ticket.reveal()),
-            Credentials::None | Credentials::OpenId | Credentials::Other => {
-                Piece::Sequence(Vec::new())
-            }
-        };
-        let negotiation = opening.client.piece("browser");
+        let said = native(&opening);
         self.web.opening.push((number, flow, opening));
-        if is_first {
-            self.say_on_leg(server, number, 1, Operation::NEGOTIATE, &negotiation);
+        for message in said.into_iter().skip(usize::from(!is_first)) {
+            let input = ucserver::Input::Client { connection: number, message };
+            self.servers[server].handle(self.now.uptime, input);
+            self.drain_server(server);
         }
-        self.say_on_leg(server, number, STEP, Operation::LOGIN, &login);
-    }
-
-    fn say_on_leg(&mut self, at: usize, leg: u64, id: i64, operation: Operation, argument: &Piece) {
-        let envelope = Envelope { encoding: Encoding::Json, style: Style::Plain, session: None };
-        let message = envelope.invoke(id, operation, argument);
-        let input = ucserver::Input::Client { connection: leg, message };
-        self.servers[at].handle(self.now.uptime, input);
-        self.drain_server(at);
     }
 
     /// What a server says where nobody is let in yet is its WebService's to hear: `false` if it is not.
@@ -122,31 +100,59 @@ impl Desk {
         let Some(at) = self.web.opening.iter().position(|(number, ..)| *number == leg) else {
             return false;
         };
-        let message = Message::parse(bytes.clone()).unwrap();
-        if message.id() != Some(STEP) {
-            return true;
+        let (_, flow, opening) = &self.web.opening[at];
+        let flow = *flow;
+        if let Some(opened) = opened(opening, bytes) {
+            self.web.opening.remove(at);
+            self.reach_door(Input::Opened { flow, opened });
         }
-        let (_, flow, opening) = self.web.opening.remove(at);
-        let outcome = match message.kind() {
-            Kind::Result => LoginOutcome::read(&message.body().unwrap()).ok(),
-            Kind::Error | Kind::Reject | Kind::Invoke => None,
-        };
-        let session = format!("{{\"sessionid\":\"{leg:032X}\"}}");
-        let opened = match outcome {
-            Some(LoginOutcome::Succeeded { user, .. }) => match opening.purpose {
-                Purpose::Session => {
-                    let user = user.filter(|_| opening.credentials.claimed_user().is_none());
-                    Opened::Session { answer: Answer::json(200, session), user }
-                }
-                Purpose::Call(_) => Opened::Answered(Answer::json(200, "{\"done\":1}")),
-            },
-            Some(LoginOutcome::Busy { .. }) => Opened::Unavailable(Answer::json(502, "{}")),
-            Some(LoginOutcome::NextStep | LoginOutcome::Methods) => {
-                Opened::Answered(Answer::json(401, "{}").with("www-authenticate", "NTLM TlRM"))
-            }
-            Some(LoginOutcome::Redirect(_)) | None => Opened::Answered(Answer::json(400, "{}")),
-        };
-        self.reach_door(Input::Opened { flow, opened });
         true
     }
+}
+
+/// What a WebService says to its server on behalf of a client: who is talking, and who they are.
+pub(crate) fn native(opening: &Opening) -> [Bytes; 2] {
+    let login = match &opening.credentials {
+        Credentials::Basic(pair) => {
+            let (user, password) = pair.reveal().split_once(':').unwrap();
+            Credentials::basic(user, password)
+        }
+        Credentials::Bearer(token) => Credentials::bearer(token.reveal()),
+        Credentials::Ntlm(step) => Credentials::ntlm(step.reveal()),
+        Credentials::Kerberos(ticket) => Credentials::kerberos(ticket.reveal()),
+        Credentials::None | Credentials::OpenId | Credentials::Other => Piece::Sequence(Vec::new()),
+    };
+    let negotiation = opening.client.piece("browser");
+    let envelope = Envelope { encoding: Encoding::Json, style: Style::Plain, session: None };
+    [
+        envelope.invoke(1, Operation::NEGOTIATE, &negotiation),
+        envelope.invoke(STEP, Operation::LOGIN, &login),
+    ]
+}
+
+/// What a WebService makes of what its server says to that; nothing yet of the negotiation.
+pub(crate) fn opened(opening: &Opening, said: &Bytes) -> Option<Opened> {
+    let message = Message::parse(said.clone()).unwrap();
+    if message.id() != Some(STEP) {
+        return None;
+    }
+    let outcome = match message.kind() {
+        Kind::Result => LoginOutcome::read(&message.body().unwrap()).ok(),
+        Kind::Error | Kind::Reject | Kind::Invoke => None,
+    };
+    let session = r#"{"sessionid":"0123456789ABCDEF0123456789ABCDEF"}"#;
+    Some(match outcome {
+        Some(LoginOutcome::Succeeded { user, .. }) => match opening.purpose {
+            Purpose::Session => {
+                let user = user.filter(|_| opening.credentials.claimed_user().is_none());
+                Opened::Session { answer: Answer::json(200, session), user }
+            }
+            Purpose::Call(_) => Opened::Answered(Answer::json(200, "{\"done\":1}")),
+        },
+        Some(LoginOutcome::Busy { .. }) => Opened::Unavailable(Answer::json(502, "{}")),
+        Some(LoginOutcome::NextStep | LoginOutcome::Methods) => {
+            Opened::Answered(Answer::json(401, "{}").with("www-authenticate", "NTLM TlRM"))
+        }
+        Some(LoginOutcome::Redirect(_)) | None => Opened::Answered(Answer::json(400, "{}")),
+    })
 }

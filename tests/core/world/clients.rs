@@ -3,17 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use frontdoor::door::Input;
+use frontdoor::door::{Input, WebAnswer};
 use frontdoor::now::Uptime;
 use frontdoor::sip::{ConnectionId, Flow, ListenerId, Transport};
 use frontdoor::ucsap::login::{Credentials, LoginOutcome};
 use frontdoor::ucsap::{Kind, Message, Operation};
 use frontdoor::ucserver::{self, ClientHome, ClientSettings, Mood, ToClient};
+use frontdoor::ucws::{Opened, Opening};
 
 use crate::client::{AGAIN, Client, Deed};
+use crate::desk::web::{native, opened, web_entrance};
 use crate::world::{Happening, World};
 
 /// Where clients connect to; the core asks nothing of this listener.
@@ -32,6 +35,14 @@ pub(super) enum OnStream {
     ToServer { leg: Leg, bytes: Bytes },
     /// A server's reaches the door.
     FromServer { leg: Leg, bytes: Bytes },
+    /// The door hears that a client wants a session of the WebService.
+    OpensAtDoor { client: usize, connection: u64, opening: Box<Opening> },
+    /// And the client what came of it.
+    AnswerToClient { connection: u64, answer: WebAnswer },
+    /// A server's WebService is shown the same.
+    OpensAtServer { leg: Leg, opening: Arc<Opening> },
+    /// And the door hears what it says.
+    OpenedAtDoor { leg: Leg, opened: Opened },
     /// The door hears that a client is gone.
     ClientGone { client: usize, connection: u64 },
     /// A client hears that the door has closed its connection, or is gone.
@@ -48,6 +59,7 @@ pub(super) struct Leg {
     life: u32,
     number: u64,
     server: usize,
+    by_web: bool,
 }
 
 impl Leg {
@@ -57,9 +69,12 @@ impl Leg {
     }
 
     fn flow(self) -> Flow {
-        let (listener, transport) = (ListenerId::NONE, Transport::Tcp);
-        let connection = ConnectionId::own(self.number);
-        Flow { listener, transport, remote: entrance(self.server), connection }
+        let (listener, remote) = match self.by_web {
+            true => (ListenerId::WEB, web_entrance(self.server)),
+            false => (ListenerId::NONE, entrance(self.server)),
+        };
+        let (transport, connection) = (Transport::Tcp, ConnectionId::own(self.number));
+        Flow { listener, transport, remote, connection }
     }
 }
 
@@ -69,6 +84,8 @@ pub(super) struct Streams {
     connections: u64,
     /// Legs that stand, by what their servers call them, and who was shown on them.
     legs: BTreeMap<u64, (Leg, Option<String>)>,
+    /// Legs to WebServices whose servers have not let anybody in.
+    opening: BTreeMap<u64, Arc<Opening>>,
     /// Legs that have ended at their server's side.
     ended: BTreeSet<Leg>,
     /// Every number anybody has dialled at a server.
@@ -84,14 +101,15 @@ pub(crate) fn entrance(server: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, server as u8 + 1], 7222))
 }
 
-fn client_flow(client: usize, connection: u64) -> Flow {
-    let remote =
-        SocketAddr::from(([198, 52, (client / 250) as u8, (client % 250) as u8 + 1], 40_000));
-    let connection = ConnectionId(connection);
-    Flow { listener: CLIENTS, transport: Transport::Tcp, remote, connection }
-}
-
 impl World {
+    fn client_flow(&self, client: usize, connection: u64) -> Flow {
+        let remote =
+            SocketAddr::from(([198, 52, (client / 250) as u8, (client % 250) as u8 + 1], 40_000));
+        let listener = if self.clients[client].by_web { ListenerId::WEB } else { CLIENTS };
+        let connection = ConnectionId(connection);
+        Flow { listener, transport: Transport::Tcp, remote, connection }
+    }
+
     /// Adds a client that logs in by itself within a second.
     pub(crate) fn add_client(&mut self, user: &str) -> usize {
         let number = self.clients.len();
@@ -157,6 +175,11 @@ impl World {
                     self.stream(OnStream::ToDoor { client: number, connection, bytes });
                 }
             }
+            Some(Deed::Open(opening)) => {
+                if let Some(connection) = self.clients[number].connection {
+                    self.stream(OnStream::OpensAtDoor { client: number, connection, opening });
+                }
+            }
             Some(Deed::Connect) => self.connect(number),
         }
     }
@@ -194,8 +217,22 @@ impl World {
     pub(super) fn happen_on_stream(&mut self, what: OnStream, current: bool) {
         match what {
             OnStream::ToDoor { client, connection, bytes } if current => {
-                let flow = client_flow(client, connection);
+                let flow = self.client_flow(client, connection);
                 self.tell_door(Input::Rose { flow, message: bytes });
+            }
+            OnStream::OpensAtDoor { client, connection, opening } if current => {
+                let flow = self.client_flow(client, connection);
+                self.tell_door(Input::Open { flow, opening });
+            }
+            OnStream::AnswerToClient { connection, answer } => {
+                let Some(&number) = self.streams.clients.get(&connection) else { return };
+                let deed = self.clients[number].opened(self.now.uptime, &answer);
+                self.do_for(number, deed);
+                self.wake_client(number);
+            }
+            OnStream::OpensAtServer { leg, opening } => self.reach_web_service(leg, opening),
+            OnStream::OpenedAtDoor { leg, opened } if current => {
+                self.tell_door(Input::Opened { flow: leg.flow(), opened });
             }
             OnStream::ToClient { connection, bytes } => {
                 let Some(&number) = self.streams.clients.get(&connection) else { return };
@@ -209,7 +246,7 @@ impl World {
                 self.tell_door(Input::Rose { flow: leg.flow(), message: bytes });
             }
             OnStream::ClientGone { client, connection } if current => {
-                let flow = client_flow(client, connection);
+                let flow = self.client_flow(client, connection);
                 self.tell_door(Input::Closed { flow, refused: false });
             }
             OnStream::DoorGone { connection } => {
@@ -220,6 +257,7 @@ impl World {
             }
             OnStream::LegGone { leg } => {
                 self.streams.ended.insert(leg);
+                self.streams.opening.remove(&leg.connection());
                 if self.streams.legs.remove(&leg.connection()).is_some() {
                     let input = ucserver::Input::ClientClosed { connection: leg.connection() };
                     self.servers[leg.server].handle(self.now.uptime, input);
@@ -230,6 +268,8 @@ impl World {
                 self.tell_door(Input::Closed { flow: leg.flow(), refused });
             }
             OnStream::ToDoor { .. }
+            | OnStream::OpensAtDoor { .. }
+            | OnStream::OpenedAtDoor { .. }
             | OnStream::FromServer { .. }
             | OnStream::ClientGone { .. }
             | OnStream::ServerGone { .. } => {}
@@ -253,8 +293,28 @@ impl World {
 
     fn leg_of(&self, flow: Flow) -> Option<Leg> {
         let number = flow.connection.own_number()?;
-        let server = (0..self.servers.len()).find(|&server| entrance(server) == flow.remote)?;
-        Some(Leg { life: self.life, number, server })
+        let by_web = flow.listener == ListenerId::WEB;
+        let at = if by_web { web_entrance } else { entrance };
+        let server = (0..self.servers.len()).find(|&server| at(server) == flow.remote)?;
+        Some(Leg { life: self.life, number, server, by_web })
+    }
+
+    /// The door shows a server's WebService what a client has shown.
+    pub(super) fn door_opens(&mut self, flow: Flow, opening: Arc<Opening>) {
+        let leg = self.leg_of(flow).expect("a leg leads to a server");
+        self.stream(OnStream::OpensAtServer { leg, opening });
+    }
+
+    pub(super) fn door_answers(&mut self, flow: Flow, answer: WebAnswer) {
+        self.stream(OnStream::AnswerToClient { connection: flow.connection.0, answer });
+    }
+
+    fn reach_web_service(&mut self, leg: Leg, opening: Arc<Opening>) {
+        let said = native(&opening);
+        self.streams.opening.insert(leg.connection(), opening);
+        for message in said {
+            self.reach_entrance(leg, message);
+        }
     }
 
     fn reach_entrance(&mut self, leg: Leg, bytes: Bytes) {
@@ -288,6 +348,13 @@ impl World {
             ToClient::Send { connection, bytes } => {
                 let Some((leg, shown)) = self.streams.legs.get(&connection) else { return };
                 let (leg, shown) = (*leg, shown.clone());
+                if let Some(opening) = self.streams.opening.get(&connection) {
+                    if let Some(opened) = opened(opening, &bytes) {
+                        self.streams.opening.remove(&connection);
+                        self.stream(OnStream::OpenedAtDoor { leg, opened });
+                    }
+                    return;
+                }
                 let message =
                     Message::parse(bytes.clone()).expect("servers write what can be read");
                 let redirect =
@@ -303,6 +370,7 @@ impl World {
             ToClient::Close { connection } => {
                 if let Some((leg, _)) = self.streams.legs.remove(&connection) {
                     self.streams.ended.insert(leg);
+                    self.streams.opening.remove(&connection);
                     self.stream(OnStream::ServerGone { leg, refused: true });
                 }
             }
