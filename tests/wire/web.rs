@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use frontdoor::net::websocket::Message;
+use frontdoor::net::websocket::{CloseCode, CloseFrame, Message};
 use frontdoor::ucsap::login::{ntlm_authenticate, ntlm_negotiate};
 use frontdoor::ucserver::ClientSettings;
 use serde_json::{Value, json};
@@ -164,6 +164,21 @@ fn what_is_no_session_is_none_and_nobody_uses_anothers() {
     assert_eq!(ended.status, 200);
     assert!(second.code().is_none(), "it ends with its session");
     assert_eq!(web.get(&format!("/ws/client/asnX?ucsessionid={session}"), &[]).status, 400);
+}
+
+#[test]
+fn a_client_that_says_goodbye_is_told_so_too_and_its_session_goes_on() {
+    let (_servers, _door, web) = pool();
+    let session = log_in(&web, "anna");
+    let mut events = web.events(&session);
+    events.say(&invoke(1, "asnGetLoggedInContactV2", &json!({})));
+    assert_eq!(events.hear()["result"]["invokeID"], 1);
+    let goodbye = CloseFrame { code: CloseCode::Normal, reason: "done".into() };
+    events.send(Message::Close(Some(goodbye)));
+    assert_eq!(events.code(), Some(1_000));
+    let mut events = web.events(&session);
+    events.say(&invoke(2, "asnGetLoggedInContactV2", &json!({})));
+    assert_eq!(events.hear()["result"]["invokeID"], 2);
 }
 
 #[test]

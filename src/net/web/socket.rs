@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt, StreamExt as _};
 use tokio::time::{Instant, interval_at, timeout};
 
 use crate::door::Input;
@@ -50,7 +50,16 @@ pub(super) async fn serve(gateway: Rc<Gateway>, session: Rc<Session>, mut socket
         }
     }
     session.let_go(taker);
-    let _gone = timeout(limits.body_patience, socket.close(None)).await;
+    let _gone = timeout(limits.body_patience, part(&mut socket)).await;
+}
+
+/// Says goodbye, or answers one, and waits for the peer's: whoever hangs up with octets unread may take
+/// back what was sent.
+async fn part(socket: &mut Accepted) {
+    // Not `WebSocketStream::close`: it sends nothing once a peer has said goodbye, not even the answer.
+    if SinkExt::close(socket).await.is_ok() {
+        while let Some(Ok(_)) = socket.next().await {}
+    }
 }
 
 /// What a client says is text, one message in each; BER is not spoken here.
