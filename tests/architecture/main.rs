@@ -166,7 +166,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 /// What people wrote: no lock file, no bytes from the wire.
 fn texts() -> Vec<PathBuf> {
     let mut files = files_below(root());
-    let written = ["rs", "toml", "md", "json", "xml", "yml", "csv", "sh", "service"];
+    let written = ["rs", "toml", "md", "json", "xml", "yml", "csv", "sh", "service", "mjs", "html"];
     files.retain(|path| {
         let suffix = path.extension().unwrap_or_default();
         suffix.is_empty() || written.iter().any(|known| suffix == *known)

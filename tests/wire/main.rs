@@ -8,10 +8,12 @@
 
 mod admin;
 mod admin_hostile;
+mod browsers;
 mod canary;
 mod clients;
 mod commands;
 mod crash;
+mod curl;
 mod demo;
 mod detection;
 mod fetch;
@@ -24,6 +26,7 @@ mod hostile_streams;
 mod incarnations;
 mod kamailio;
 mod kamailio_sipp;
+mod node;
 mod openapi;
 mod orders;
 mod overload;

@@ -13,17 +13,27 @@ use serde_json::{Value, json};
 
 use crate::harness::{Door, LOCALHOST, PATIENCE, Server, Setup, Web, free, get, soon};
 
-const CREATE: &str = "/ws/client/createsession?clientappid=9";
-const MONITOR: &str = "/ws/client/asnCtiLineMonitorStart";
+pub(crate) const CREATE: &str = "/ws/client/createsession?clientappid=9";
+pub(crate) const MONITOR: &str = "/ws/client/asnCtiLineMonitorStart";
 
-fn pool() -> (Vec<Server>, Door, Web) {
-    let servers: Vec<Server> = ["ucs1", "ucs2"]
-        .map(|name| Server::start_with(name, free(LOCALHOST), &["--clients", "127.0.0.1:0"]))
-        .into();
-    let door = Setup::with(&servers).start();
+/// Two servers that serve clients.
+pub(crate) fn servers() -> Vec<Server> {
+    let start = |name| Server::start_with(name, free(LOCALHOST), &["--clients", "127.0.0.1:0"]);
+    ["ucs1", "ucs2"].map(start).into()
+}
+
+/// A door that knows that both are up.
+pub(crate) fn door(setup: &Setup) -> Door {
+    let door = setup.start();
     for name in ["ucs1", "ucs2"] {
         door.server_in(name, "up");
     }
+    door
+}
+
+fn pool() -> (Vec<Server>, Door, Web) {
+    let servers = servers();
+    let door = door(&Setup::with(&servers));
     let web = Web::at(door.web.unwrap());
     (servers, door, web)
 }
@@ -36,17 +46,25 @@ fn log_in(web: &Web, user: &str) -> String {
     web.get(CREATE, &[("authorization", &basic(user))]).session()
 }
 
-fn seen(server: &mut Server) -> Value {
+pub(crate) fn seen(server: &mut Server) -> Value {
     server.ask(&json!({"clients": {}}), "clients")
 }
 
+/// Somebody who may use ProCall Web: they belong to a server already.
+pub(crate) fn assigned(door: &Door, user: &str) {
+    let web = Web::at(door.web.unwrap());
+    let session = log_in(&web, user);
+    let ended = web.get(&format!("/ws/client/destroysession?ucsessionid={session}"), &[]);
+    assert_eq!(ended.status, 200);
+}
+
 /// The server where somebody is logged in.
-fn holder(servers: &mut [Server]) -> usize {
+pub(crate) fn holder(servers: &mut [Server]) -> usize {
     let here = |server: &mut Server| seen(server)["logins"].as_u64() > Some(0);
     soon("somebody is logged in", || servers.iter_mut().position(here))
 }
 
-fn line_of(user: &str) -> Value {
+pub(crate) fn line_of(user: &str) -> Value {
     json!({"u8sLinePhoneNumber": ClientSettings::line_of(user)})
 }
 
@@ -302,15 +320,8 @@ fn what_is_not_http_as_it_should_be_reaches_no_server_and_no_neighbour() {
 /// Nothing that is shown by HTTP is in the most talkative log, on a page, or in the store.
 #[test]
 fn what_is_shown_by_http_stays_with_the_door() {
-    let servers: Vec<Server> = ["ucs1", "ucs2"]
-        .map(|name| Server::start_with(name, free(LOCALHOST), &["--clients", "127.0.0.1:0"]))
-        .into();
-    let mut setup = Setup::with(&servers);
-    setup.table("log", "filter = \"trace\"\n");
-    let mut door = setup.start();
-    for name in ["ucs1", "ucs2"] {
-        door.server_in(name, "up");
-    }
+    let servers = servers();
+    let mut door = door(Setup::with(&servers).table("log", "filter = \"trace\"\n"));
     let web = Web::at(door.web.unwrap());
     let until = std::time::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
     let token = ClientSettings::jwt("canary", until);

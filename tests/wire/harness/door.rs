@@ -12,8 +12,8 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::harness::{
-    FRONTDOOR, Kamailio, LOCALHOST, Namespace, PATIENCE, Process, Server, free, get, now, released,
-    soon,
+    FRONTDOOR, Kamailio, LOCALHOST, Namespace, PATIENCE, Process, Secret, Server, free, get, now,
+    released, soon,
 };
 
 /// Users asked for at once.
@@ -39,6 +39,8 @@ pub(crate) struct Setup {
     phones: IpAddr,
     servers: Vec<Peer>,
     upstream: Vec<(&'static str, IpAddr)>,
+    /// Chain and key in files, where the WebService is to be reached by TLS as well.
+    secret: Option<(PathBuf, PathBuf)>,
     tables: Vec<(&'static str, String)>,
 }
 
@@ -52,6 +54,7 @@ impl Setup {
             phones: LOCALHOST,
             servers: Vec::new(),
             upstream: Vec::new(),
+            secret: None,
             tables: Vec::new(),
         };
         setup
@@ -138,6 +141,12 @@ impl Setup {
         self
     }
 
+    /// The WebService is there by TLS as well, and shows this certificate.
+    pub(crate) fn secured(&mut self, secret: &Secret) -> &mut Self {
+        self.secret = Some((secret.chain(), secret.key()));
+        self
+    }
+
     /// Replaces a table of the configuration.
     pub(crate) fn table(&mut self, name: &'static str, lines: &str) -> &mut Self {
         self.tables.retain(|(other, _)| *other != name);
@@ -167,13 +176,17 @@ impl Setup {
             self.servers.iter().any(|peer| entrance(peer).is_some()).then(|| free(LOCALHOST))
         };
         let (clients, web) = (is_any(|peer| peer.clients), is_any(|peer| peer.web));
+        let web_tls = self.secret.as_ref().map(|_| free(LOCALHOST));
+        let entrances =
+            [("clients", "tcp", clients), ("web", "http", web), ("web-tls", "https", web_tls)];
         let config = directory.path().join("frontdoor.toml");
-        std::fs::write(&config, self.text(phones, (clients, web), admin)).unwrap();
+        std::fs::write(&config, self.text(phones, &entrances, admin)).unwrap();
         let log = directory.path().join("door.log");
         File::create(&log).unwrap();
         let program = self.program.clone();
+        let process = None;
         let mut door =
-            Door { program, process: None, directory, config, log, phones, clients, web, admin };
+            Door { program, process, directory, config, log, phones, clients, web, web_tls, admin };
         door.restart_in(namespace);
         door
     }
@@ -181,20 +194,22 @@ impl Setup {
     fn text(
         &self,
         phones: SocketAddr,
-        (clients, web): (Option<SocketAddr>, Option<SocketAddr>),
+        entrances: &[(&str, &str, Option<SocketAddr>)],
         admin: SocketAddr,
     ) -> String {
         let mut text = String::new();
         for transport in ["udp", "tcp"] {
             listener(&mut text, "listen", &format!("phones-{transport}"), transport, phones);
         }
-        if let Some(clients) = clients {
-            listener(&mut text, "listen", "clients", "tcp", clients);
-            text.push_str("plane = \"client\"\n");
+        for (name, transport, address) in entrances {
+            if let Some(address) = address {
+                listener(&mut text, "listen", name, transport, *address);
+                text.push_str("plane = \"client\"\n");
+            }
         }
-        if let Some(web) = web {
-            listener(&mut text, "listen", "web", "http", web);
-            text.push_str("plane = \"client\"\n");
+        if let Some((chain, key)) = &self.secret {
+            let (chain, key) = (chain.display(), key.display());
+            write!(text, "[[certificates]]\nchain = \"{chain}\"\nkey = \"{key}\"\n").unwrap();
         }
         for (number, (transport, ip)) in self.upstream.iter().enumerate() {
             listener(&mut text, "upstream", &format!("servers-{number}"), transport, free(*ip));
@@ -245,6 +260,8 @@ pub(crate) struct Door {
     pub(crate) clients: Option<SocketAddr>,
     /// Its WebService, if servers have one.
     pub(crate) web: Option<SocketAddr>,
+    /// The same by TLS, where that was set up.
+    pub(crate) web_tls: Option<SocketAddr>,
     pub(crate) admin: SocketAddr,
 }
 

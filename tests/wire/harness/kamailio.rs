@@ -3,21 +3,15 @@
 use std::fs::OpenOptions;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{PATIENCE, Process, now, soon, within};
-
-/// Ends with standard input, and everything in its process group with it: what outlives a test that
-/// was killed itself must not stay.
-const UNTIL_STDIN_ENDS: &str = r#""$@" </dev/null & read -r _; kill -KILL 0"#;
+use crate::harness::{Group, PATIENCE, now, soon, within};
 
 /// How long it may take to answer one question: far less than a second, unless it starts.
 const RPC_PATIENCE: Duration = Duration::from_secs(2);
@@ -31,12 +25,7 @@ pub(crate) struct Kamailio {
     pub(crate) sip: SocketAddr,
     defines: Vec<String>,
     directory: TempDir,
-    running: Option<Running>,
-}
-
-struct Running {
-    process: Process,
-    _stdin: ChildStdin,
+    running: Option<Group>,
 }
 
 /// A contact in its `usrloc`.
@@ -85,9 +74,9 @@ impl Kamailio {
         let directory = self.directory.path();
         let rpc = format!("RPC=\"{}\"", directory.join("rpc.sock").display());
         let log = OpenOptions::new().create(true).append(true).open(directory.join("log")).unwrap();
-        let mut command = Command::new("sh");
+        let mut command = Group::command("kamailio");
         command
-            .args(["-c", UNTIL_STDIN_ENDS, "sh", "kamailio", "-DD", "-E", "-m", "64", "-M", "8"])
+            .args(["-DD", "-E", "-m", "64", "-M", "8"])
             .arg("-f")
             .arg(config)
             .arg("-Y")
@@ -96,13 +85,9 @@ impl Kamailio {
             .arg(directory)
             .args(["-A", &rpc, "-A", &format!("ADDRESS={}", self.sip)])
             .args(self.defines.iter().flat_map(|define| ["-A", define.as_str()]))
-            .process_group(0)
-            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log);
-        let mut process = Process::start(&mut command);
-        let stdin = process.take_stdin();
-        self.running = Some(Running { process, _stdin: stdin });
+        self.running = Some(Group::start(&mut command));
     }
 
     /// SIGKILL to all its processes; when that was.
@@ -117,7 +102,7 @@ impl Kamailio {
     /// Stops all its processes, which keep what they know, or lets them go on.
     pub(crate) fn freeze(&self, frozen: bool) {
         let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
-        killpg(self.running.as_ref().unwrap().group(), signal).unwrap();
+        self.running.as_ref().unwrap().signal(signal);
     }
 
     /// What its `usrloc` holds, sorted.
@@ -219,19 +204,6 @@ impl Kamailio {
 
     fn silent(&self, method: &str) -> ! {
         panic!("{} does not answer {method}; its log:\n{}", self.name, self.log())
-    }
-}
-
-impl Running {
-    /// Its own process group: the shell that waits for our end, and Kamailio's processes.
-    fn group(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.process.id()).unwrap())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _gone = killpg(self.group(), Signal::SIGKILL);
     }
 }
 

@@ -1,11 +1,12 @@
 //! Child processes that never outlive the test.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::harness::within;
@@ -13,10 +14,18 @@ use crate::harness::within;
 /// The program under test.
 pub(crate) const FRONTDOOR: &str = env!("CARGO_BIN_EXE_frontdoor");
 
+/// Ends with standard input, and everything in its process group with it: what outlives a test that
+/// was killed itself must not stay.
+const UNTIL_STDIN_ENDS: &str = r#""$@" </dev/null & read -r _; kill -KILL 0"#;
+
+/// Where cargo builds, and where `tests/run` puts what it brings for tests.
+pub(crate) fn target() -> PathBuf {
+    Path::new(FRONTDOOR).parent().and_then(Path::parent).unwrap().to_owned()
+}
+
 /// The same as `tests/run` built it for release: for tests that need its full speed.
 pub(crate) fn released() -> String {
-    let target = Path::new(FRONTDOOR).parent().and_then(Path::parent).unwrap();
-    let program = target.join("release").join("frontdoor");
+    let program = target().join("release").join("frontdoor");
     assert!(program.is_file(), "{} is not there: cargo build --release", program.display());
     program.to_str().unwrap().to_owned()
 }
@@ -86,6 +95,44 @@ impl Drop for Process {
         // It may have ended already.
         let _ended = self.child.kill();
         let _status = self.child.wait();
+    }
+}
+
+/// A program that starts others, in a process group of its own; dropping it kills them all.
+pub(crate) struct Group {
+    process: Process,
+    _stdin: ChildStdin,
+}
+
+impl Group {
+    /// To be given arguments and streams, and started.
+    pub(crate) fn command(program: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", UNTIL_STDIN_ENDS, "sh", program]).process_group(0);
+        command.stdin(Stdio::piped());
+        command
+    }
+
+    /// Starts what [`Group::command`] began.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut process = Process::start(command);
+        let stdin = process.take_stdin();
+        Self { process, _stdin: stdin }
+    }
+
+    /// To the program, all it has started, and the shell that waits for our end.
+    pub(crate) fn signal(&self, signal: Signal) {
+        killpg(self.id(), signal).unwrap();
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.process.id()).unwrap())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _gone = killpg(self.id(), Signal::SIGKILL);
     }
 }
 
