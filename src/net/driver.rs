@@ -209,6 +209,8 @@ pub(super) struct Driver<C> {
     pub(super) pushed: Option<mpsc::Receiver<Pushed>>,
     /// The WebService, where it is served.
     pub(super) web: Option<Web>,
+    /// Flows of the WebService that are over for want of room, and of which the core does not know yet.
+    pub(super) untold: Vec<Flow>,
     /// Writes without answer yet.
     pub(super) writes_waiting: usize,
     /// Who waits for an order to be durable, by ticket; each has a write under way.
@@ -309,7 +311,7 @@ impl<C: Core> Driver<C> {
                     self.input(Input::Fetched { server, document });
                 }
                 Some(pushed) = next_push(&mut self.pushed) => self.take_push(pushed),
-                Some(input) = Web::next(&mut self.web) => self.take_web(input),
+                input = Web::next(&mut self.web) => self.take_web(input),
                 Some(query) = self.asked.recv() => self.answer(query),
                 _ = publish.tick() => self.publish_now = true,
                 () = &mut shutdown => break,
@@ -331,7 +333,12 @@ impl<C: Core> Driver<C> {
     }
 
     /// What the WebService says, as much of it as has come, so that the others have their turn.
-    fn take_web(&mut self, first: Input) {
+    fn take_web(&mut self, first: Option<Input>) {
+        let Some(first) = first else {
+            tracing::error!("the WebService has ended by itself: restart the door");
+            self.web = None;
+            return;
+        };
         self.input(first);
         for _ in 1..INPUTS_BETWEEN_DEADLINES {
             let Some(next) = self.web.as_mut().and_then(Web::take) else { break };
@@ -343,7 +350,7 @@ impl<C: Core> Driver<C> {
     fn tell_web(&mut self, what: ToWeb) {
         let flow = what.flow();
         if self.web.as_mut().is_some_and(|web| !web.tell(what)) {
-            self.core.handle(Clock.now(), Input::Closed { flow, refused: false });
+            self.untold.push(flow);
         }
     }
 
@@ -439,6 +446,15 @@ impl<C: Core> Driver<C> {
     }
 
     fn drain(&mut self) {
+        loop {
+            self.drain_once();
+            // Only when everything is told may the core be handed something again.
+            let Some(flow) = self.untold.pop() else { return };
+            self.core.handle(Clock.now(), Input::Closed { flow, refused: false });
+        }
+    }
+
+    fn drain_once(&mut self) {
         while let Some(output) = self.core.poll() {
             match output {
                 Output::Send { flow, bytes } if flow.listener == ListenerId::WEB => {

@@ -98,7 +98,9 @@ impl Net {
     /// Says which listener, where, and what to do.
     pub fn bind(settings: Settings) -> Result<Self, BindError> {
         let Settings { listeners, limits, certificates, health_urls, health_push, web } = settings;
-        raise_descriptor_limit(limits.connections);
+        // Every session of the WebService has a connection on either side.
+        let by_web = if web.listeners.is_empty() { 0 } else { web.limits.connections * 2 };
+        raise_descriptor_limit(limits.connections.saturating_add(by_web));
         let sockets = Sockets::bind_with(&listeners, limits, certificates.as_ref())?;
         let push = |settings: PushSettings| {
             let address = settings.address;
@@ -156,6 +158,7 @@ impl Net {
             health,
             pushed,
             web,
+            untold: Vec::new(),
             writes_waiting: 0,
             ordered: HashMap::new(),
             behind: false,

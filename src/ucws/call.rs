@@ -67,6 +67,13 @@ pub fn argument(message: &Message) -> Vec<u8> {
     message.body().map(|body| body.octets_as_sent().to_vec()).unwrap_or_default()
 }
 
+/// The query of a call whose argument is in the body: without the argument that was there.
+pub fn query_without_argument(query: &str) -> String {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    let own = pairs.filter(|(name, _)| OWN.contains(&name.as_ref()));
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(own).finish()
+}
+
 /// What a server has answered by HTTP, as the ROSE message it stands for.
 pub fn to_rose(id: i64, answer: &Answer) -> Bytes {
     let unreadable = || {

@@ -43,11 +43,17 @@ impl Request {
         pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
-    /// The session it names, in a header or in the query.
-    pub fn session(&self) -> Option<String> {
-        let header = self.header("x-ucsessionid").map(str::to_owned);
-        let named = header.or_else(|| self.parameter("x-ucsessionid"));
-        named.or_else(|| self.parameter("ucsessionid"))
+    /// Whether the client wants no 401, which a browser would answer by asking its user.
+    pub fn wants_no_401(&self) -> bool {
+        self.header("x-no401").is_some() || self.parameter("no401").is_some()
+    }
+
+    /// The function that the answer is to be handed to (JSONP).
+    pub fn callback(&self) -> Option<String> {
+        let named = self.parameter("callback").or_else(|| self.parameter("jsonp"))?;
+        let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"_$.".contains(&octet);
+        let is_name = (1..=128).contains(&named.len()) && named.bytes().all(fits);
+        is_name.then_some(named)
     }
 }
 
@@ -67,6 +73,8 @@ pub struct Answer {
     pub headers: Vec<(String, Vec<u8>)>,
     /// All of it.
     pub body: Bytes,
+    /// The door has written it, and no server.
+    pub is_ours: bool,
 }
 
 impl Answer {
@@ -74,7 +82,16 @@ impl Answer {
     pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
         let kind = b"application/json;charset=utf-8".to_vec();
         let headers = vec![("content-type".to_owned(), kind)];
-        Self { status, headers, body: body.into() }
+        Self { status, headers, body: body.into(), is_ours: true }
+    }
+
+    /// The same, handed to a function (JSONP): a page takes it for a script, which has to succeed.
+    #[must_use]
+    pub fn handed_to(self, function: &str) -> Self {
+        let body = [function.as_bytes(), b"(", &self.body, b");"].concat();
+        let kind = b"application/javascript;charset=utf-8".to_vec();
+        let headers = vec![("content-type".to_owned(), kind)];
+        Self { status: 200, headers, body: body.into(), is_ours: self.is_ours }
     }
 
     /// The same with one more header.

@@ -76,7 +76,12 @@ impl Opening {
 
     /// Names the exchange that this is a step of, where it may take several.
     pub fn exchange(&self) -> Option<String> {
-        exchange(&self.request)
+        exchange(&self.request).filter(|_| self.has_steps())
+    }
+
+    /// Whether it may take several steps.
+    pub const fn has_steps(&self) -> bool {
+        matches!(self.credentials, Credentials::Ntlm(_) | Credentials::Kerberos(_))
     }
 
     /// Whether another server may be shown the same.
@@ -93,28 +98,28 @@ fn exchange(request: &Request) -> Option<String> {
     named.or_else(|| request.parameter("epid")).filter(|it| !it.is_empty())
 }
 
-/// In the order in which one form stands above another: what is said on purpose above what a browser
-/// adds by itself.
+/// One form, or none.
 fn credentials(request: &Request) -> Result<Credentials, Unusable> {
-    let token = request.header("x-uctoken").map(str::to_owned);
-    let (token, user) = (token.or_else(|| request.parameter("token")), request.parameter("user"));
-    if token.is_some() && user.is_some() {
+    let in_headers = |name: &str| request.headers.iter().filter(|(other, _)| other == name).count();
+    let in_query = |name: &str| {
+        form_urlencoded::parse(request.query().as_bytes()).filter(|(key, _)| key == name).count()
+    };
+    let shown = [in_headers("x-uctoken"), in_headers("authorization"), in_query("token")];
+    if shown.into_iter().sum::<usize>() + in_query("user") > 1 || in_query("pass") > 1 {
         // Nobody knows which of them a server would take.
-        return Err(Unusable("there are a token and a user"));
+        return Err(Unusable("it is shown more than once who somebody is"));
     }
-    if let Some(token) = token {
+    let token = request.header("x-uctoken").map(str::to_owned);
+    if let Some(token) = token.or_else(|| request.parameter("token")) {
         return Ok(Credentials::Bearer(Private::new(token)));
     }
-    if let Some(user) = user {
+    if let Some(user) = request.parameter("user") {
         let user = Zeroizing::new(user);
         let password = Zeroizing::new(request.parameter("pass").unwrap_or_default());
         return Ok(Credentials::Basic(Private::new(format!("{}:{}", *user, *password))));
     }
     let mut lines = request.headers.iter().filter(|(name, _)| name == "authorization");
     let Some((_, line)) = lines.next() else { return Ok(Credentials::None) };
-    if lines.next().is_some() {
-        return Err(Unusable("there are several Authorization headers"));
-    }
     const UNREADABLE: Unusable = Unusable("Authorization cannot be read");
     let line = std::str::from_utf8(line).map_err(|_| UNREADABLE)?;
     let (scheme, shown) = line.trim().split_once(' ').unwrap_or((line, ""));
@@ -184,8 +189,6 @@ mod tests {
             (plain, &token, Some("anna"), true),
             (in_query, &[], Some("anna"), true),
             ("/c?token=a.eyJzdWIiOiJhbm5hIn0.b", &[], Some("anna"), true),
-            // What is said on purpose counts.
-            ("/c?user=bert&pass=x", &basic, Some("bert"), true),
             (plain, &ntlm, None, false),
             (plain, &negotiated, None, false),
             (plain, &ticket, None, false),
@@ -211,7 +214,15 @@ mod tests {
             assert!(opening("/c", headers, "").is_err(), "{headers:?}");
         }
         assert!(opening("/c", &[], "{").is_err());
-        assert!(opening("/c?user=a&token=b", &[], "").is_err());
+        for (target, headers) in [
+            ("/c?user=a&token=b", &[][..]),
+            ("/c?user=a&user=b", &[]),
+            ("/c?user=a", &[("authorization", "Basic YTpi")]),
+            ("/c?token=a", &[("x-uctoken", "b")]),
+            ("/c", &[("x-uctoken", "a"), ("x-uctoken", "b")]),
+        ] {
+            assert!(opening(target, headers, "").is_err(), "{target} {headers:?}");
+        }
     }
 
     #[test]
@@ -220,12 +231,12 @@ mod tests {
         let opening = opening("/c?clientappid=15", &[("x-epid", "e1")], body).unwrap();
         let Negotiation { device, version, app, .. } = &opening.client;
         assert_eq!((&**device, &**version, *app), ("e1", "2603.0", 15));
-        assert_eq!(opening.exchange().as_deref(), Some("e1"));
+        assert_eq!(opening.exchange(), None, "it has no steps");
     }
 
     #[test]
     fn nothing_that_is_shown_is_printed() {
-        let shown = [("authorization", "Basic YW5uYTpodW50ZXIy"), ("x-uctoken", "hunter2")];
+        let shown = [("authorization", "Basic YW5uYTpodW50ZXIy")];
         let opening = opening("/c?pass=hunter2", &shown, "").unwrap();
         let printed = format!("{opening:?}");
         assert!(!printed.contains("hunter2") && !printed.contains("YW5u"), "{printed}");

@@ -17,25 +17,43 @@ pub enum Route<'a> {
     Direct(&'a str),
     /// Something that any server can answer: public presence, ProCall Web.
     Any,
+    /// Nothing: it looks like one of the others, and a server might take it for that.
+    Nothing,
 }
 
 impl<'a> Route<'a> {
     /// That of a path.
     pub fn of(path: &'a str) -> Self {
-        if path == "/controller/client/ucws" {
+        let plain = path.strip_suffix('/').unwrap_or(path);
+        if plain == "/controller/client/ucws" {
             return Self::Controller;
         }
-        if let Some(operation) = path.strip_prefix("/ws/direct/").filter(|it| is_name(it)) {
+        if let Some(operation) = plain.strip_prefix("/ws/direct/").filter(|it| is_name(it)) {
             return Self::Direct(operation);
         }
-        match path.strip_prefix("/ws/client/") {
-            Some("createsession" | "createsession/") => Self::Create,
-            Some("destroysession" | "destroysession/") => Self::Destroy,
-            Some("websocket" | "websocket/") => Self::Socket,
+        match plain.strip_prefix("/ws/client/") {
+            Some("createsession") => Self::Create,
+            Some("destroysession") => Self::Destroy,
+            Some("websocket") => Self::Socket,
             Some(operation) if is_name(operation) => Self::Call(operation),
+            _ if is_private(path) => Self::Nothing,
             _ => Self::Any,
         }
     }
+}
+
+/// Whether a server that is lenient about paths might see something in it that is the door's to decide:
+/// whoever is shown a password there is to be shown it by the door.
+fn is_private(path: &str) -> bool {
+    const PRIVATE: [[&str; 2]; 3] = [["ws", "client"], ["ws", "direct"], ["controller", "client"]];
+    let plain = percent_encoding::percent_decode_str(path).decode_utf8_lossy().to_lowercase();
+    let parts = plain.split(['/', '\\']).map(|part| part.split(';').next().unwrap_or_default());
+    let mut parts = parts.map(str::trim).filter(|part| !part.is_empty() && *part != ".");
+    if parts.clone().any(|part| part == "..") {
+        return true;
+    }
+    let first = [parts.next().unwrap_or_default(), parts.next().unwrap_or_default()];
+    PRIVATE.contains(&first)
 }
 
 /// Whether an operation could be called so.
@@ -59,15 +77,26 @@ mod tests {
             ("/ws/client/websocket/", Route::Socket),
             ("/ws/client/asnCtiMakeCall", Route::Call("asnCtiMakeCall")),
             ("/ws/direct/asnGetUserToken", Route::Direct("asnGetUserToken")),
-            ("/ws/direct/", Route::Any),
-            ("/ws/client/asn/../x", Route::Any),
-            ("/ws/client/", Route::Any),
+            ("/ws/client/asnCtiMakeCall/", Route::Call("asnCtiMakeCall")),
+            ("/ws/direct/", Route::Nothing),
+            ("/ws/client/asn/../x", Route::Nothing),
+            ("/ws/client/", Route::Nothing),
+            ("/ws/client//createsession", Route::Nothing),
+            ("/WS/Client/createsession", Route::Nothing),
+            ("/ws/client/%63reatesession", Route::Nothing),
+            ("/ws/%63lient/createsession", Route::Nothing),
+            ("/ws/client/createsession;x", Route::Nothing),
+            ("/ws/./client/createsession", Route::Nothing),
+            ("//ws\\client/createsession", Route::Nothing),
+            ("/procall/../ws/client/createsession", Route::Nothing),
+            ("/ws/clients", Route::Any),
+            ("/ws/client.js", Route::Any),
             ("/ws/public/contacts", Route::Any),
             ("/", Route::Any),
             ("", Route::Any),
         ] {
             assert_eq!(Route::of(path), route, "{path}");
         }
-        assert_eq!(Route::of(&format!("/ws/client/{}", "a".repeat(129))), Route::Any);
+        assert_eq!(Route::of(&format!("/ws/client/{}", "a".repeat(129))), Route::Nothing);
     }
 }

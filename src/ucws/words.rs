@@ -42,9 +42,9 @@ pub fn not_connected(details: &str, seconds: Option<u64>) -> Answer {
 
 /// What was shown was meant for another server: the client shows itself anew, which it does by itself
 /// when it is challenged.
-pub fn show_again(scheme: &'static str) -> Answer {
+pub fn show_again(scheme: &'static str, no_401: bool) -> Answer {
     let mut answer = logon_error(detail::NEGOTIATION_REQUIRED, "begin to log in again");
-    answer.status = 401;
+    answer.status = if no_401 { 400 } else { 401 };
     answer.with("www-authenticate", scheme)
 }
 

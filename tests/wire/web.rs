@@ -260,6 +260,45 @@ fn the_rest_streams_through_and_says_where_it_came_from() {
     assert_eq!(web.ask("TRACE", "/", &[], "").status, 405);
 }
 
+#[test]
+fn what_only_looks_like_a_route_of_the_web_service_reaches_no_server() {
+    let (_servers, _door, web) = pool();
+    let shown = basic("anna");
+    for path in [
+        "/ws/client//createsession",
+        "/WS/Client/createsession",
+        "/ws/client/%63reatesession",
+        "/ws/client/createsession;x",
+        "/procall/../ws/client/createsession",
+    ] {
+        assert_eq!(web.get(path, &[("authorization", &shown)]).status, 404, "{path}");
+    }
+    let put = web.ask("PUT", CREATE, &[("authorization", &shown)], "");
+    assert_eq!(put.status, 405);
+    let twice = web.get(&format!("{CREATE}&user=bert"), &[("authorization", &shown)]);
+    assert_eq!(twice.status, 400, "it is not clear who it is");
+}
+
+#[test]
+fn what_nobody_answers_is_done_with_at_once_and_goodbye_ends_the_session() {
+    let (mut servers, _door, web) = pool();
+    let session = log_in(&web, "anna");
+    let named = [("x-ucsessionid", &*session)];
+    let home = holder(&mut servers);
+    for sign in ["asnTransportKeepAlive", "asnKeepAlive"] {
+        let answer = web.ask("POST", &format!("/ws/client/{sign}"), &named, "{}");
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"{}"[..]), "{sign}");
+    }
+    // Refusals of the door's own are scripts for whoever wants one.
+    let script = web.get("/controller/client/ucws?callback=take", &[]);
+    assert!(script.body.starts_with(b"take({\"redirect\""), "{script:?}");
+    let script = web.get("/ws/client/asnX?jsonp=take", &[]);
+    assert!(script.status == 200 && script.body.starts_with(b"take({\"reject\""), "{script:?}");
+    assert_eq!(web.get("/ws/client/asnLogoff", &named).status, 200);
+    soon("nobody is logged in", || (seen(&mut servers[home])["logins"] == 0).then_some(()));
+    assert_eq!(web.ask("POST", "/ws/client/asnKeepAlive", &named, "{}").status, 400);
+}
+
 /// Sends octets as they are; what comes until the end.
 fn raw(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -306,7 +345,8 @@ fn what_is_not_http_as_it_should_be_reaches_no_server_and_no_neighbour() {
     let nothing_but_brackets = "[".repeat(9_999_999);
     for text in ["hello", "{", "[]", "{\"invoke\":{}}", &nothing_but_brackets] {
         let mut socket = web.events(&session);
-        socket.say(text);
+        // Of what is too long not everything is taken.
+        socket.try_send(Message::Text(text.into()));
         assert!(socket.next().is_none_or(|it| matches!(it, Message::Close(_))), "{text:.20}");
     }
     let mut socket = web.events(&session);

@@ -38,7 +38,12 @@ impl Door {
             }
             return;
         }
-        let Some(connection) = self.client_connection(flow) else { return };
+        let connection = match flow.listener {
+            // There it is opened, and what comes after its end is nothing.
+            ListenerId::WEB => self.clients.by_connection.get(&flow.connection).copied(),
+            _ => self.client_connection(flow),
+        };
+        let Some(connection) = connection else { return };
         if self.is_securing(connection) {
             self.stats.client_injections += 1;
             return self.close_client(connection);
@@ -199,9 +204,10 @@ impl Door {
             let host = public.rsplit_once(':').map_or(public, |(host, _)| host);
             name.is_some_and(|name| name.eq_ignore_ascii_case(host))
         };
-        let servers = self.settings.servers.iter();
-        let mut named = servers.map(|server| server.public.as_deref().is_some_and(is_of));
-        let reached = named.position(|named| named).and_then(|place| u16::try_from(place).ok());
+        // A name that is several servers' says nothing: their ports do (`stands_for`).
+        let servers = (0..).zip(&self.settings.servers);
+        let mut named = servers.filter(|(_, it)| it.public.as_deref().is_some_and(is_of));
+        let reached = named.next().filter(|_| named.next().is_none()).map(|(place, _)| place);
         let known = self.clients.by_connection.get(&flow.connection).copied();
         let connection = match reached {
             Some(_) => known.or_else(|| self.client_connection(flow)),
@@ -209,7 +215,7 @@ impl Door {
         };
         let connection = connection.and_then(|id| self.clients.connections.get_mut(id));
         let Some(connection) = connection else { return };
-        connection.reached = reached.map(ServerId).or(connection.reached);
+        connection.reached = connection.reached.or_else(|| reached.map(ServerId));
         if connection.security == Security::Securing {
             connection.security = Security::Secured;
         }

@@ -127,7 +127,13 @@ impl Door {
     /// Health hears of a leg that its server's host refused, and that of one that was lost later,
     /// which need not be more than one session's end, it had better look.
     pub(super) fn observe_lost_leg(&mut self, now: Now, number: u64, refused: bool) {
-        let Some((id, Way { server, .. })) = self.clients.way_of_leg(number) else { return };
+        let Some((id, Way { server, entrance, .. })) = self.clients.way_of_leg(number) else {
+            return;
+        };
+        if entrance == Entrance::Web {
+            // The plane is asked by its other entrance: what is wrong with this one says nothing of it.
+            return;
+        }
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         let Some((_, leg)) = session.leg_mut(number) else { return };
         let seen =

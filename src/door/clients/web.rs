@@ -130,9 +130,11 @@ impl Door {
             (Refusal::For(number, words), ..) => words::logon_error(number, words),
             (Refusal::Busy, ..) => words::not_connected("try again later", seconds),
             (Refusal::Again, Purpose::Call(_), _) => words::not_connected(OUTCOME_UNKNOWN, None),
-            (Refusal::Again, Purpose::Session, Credentials::Ntlm(_)) => words::show_again("NTLM"),
+            (Refusal::Again, Purpose::Session, Credentials::Ntlm(_)) => {
+                words::show_again("NTLM", opening.request.wants_no_401())
+            }
             (Refusal::Again, Purpose::Session, Credentials::Kerberos(_)) => {
-                words::show_again("Negotiate")
+                words::show_again("Negotiate", opening.request.wants_no_401())
             }
             (Refusal::Again | Refusal::Elsewhere(_), ..) => {
                 words::not_connected("try again at once", Some(1))

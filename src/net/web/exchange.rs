@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request as HttpRequest, Response, StatusCode, Uri, http};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::ucws::{Answer, Request, call};
@@ -36,23 +37,28 @@ pub(super) enum NoBody {
     Broken,
 }
 
-/// Takes a whole body.
+/// As many times the patience with its next octets a whole body may take.
+const WHOLE: u32 = 4;
+
+/// Takes a whole body, of which the next octets may take so long.
 pub(super) async fn collect<B>(body: B, octets: usize, patience: Duration) -> Result<Bytes, NoBody>
 where
-    B: HttpBody,
-    B::Data: Send,
+    B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<BodyError>,
 {
-    match timeout(patience, Limited::new(body, octets).collect()).await {
+    let body = Patient::new(Limited::new(body, octets), patience);
+    // Octet by octet it could take for ever.
+    match timeout(patience * WHOLE, body.collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLong),
+        Ok(Err(error)) if error.is::<TooSlow>() => Err(NoBody::TooSlow),
         Ok(Err(_)) => Err(NoBody::Broken),
         Err(_) => Err(NoBody::TooSlow),
     }
 }
 
 /// Headers that are of one hop alone (RFC 9110 §7.6.1).
-const HOP: [HeaderName; 8] = [
+const HOP: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -60,21 +66,32 @@ const HOP: [HeaderName; 8] = [
     header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
-    header::CONTENT_LENGTH,
 ];
 
-/// What says where a request came from: ours, in place of what anybody wrote there.
-const FORWARDED: [&str; 4] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+/// What a client says of how it wants an answer that is taken whole, and read, and renamed.
+const NOT_FOR_WHOLE: [HeaderName; 8] = [
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_RANGE,
+];
+
+/// What says where a request came from, or meant to go: ours alone, whatever anybody wrote there; and
+/// whatever begins with `x-forwarded-`.
+const FORWARDED: [&str; 5] = ["forwarded", "via", "x-real-ip", "x-original-url", "x-rewrite-url"];
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct From {
+pub(super) struct Origin {
     pub(super) remote: SocketAddr,
     pub(super) is_secure: bool,
 }
 
-impl From {
+impl Origin {
     pub(super) const fn scheme(&self) -> &'static str {
         if self.is_secure { "https" } else { "http" }
     }
@@ -88,6 +105,7 @@ pub(super) fn strip_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != header::HOST && *name != header::AUTHORIZATION)
         .collect();
     for name in named.iter().chain(&HOP) {
         headers.remove(name);
@@ -95,8 +113,12 @@ pub(super) fn strip_hop(headers: &mut HeaderMap) {
 }
 
 /// Says where a request came from (RFC 7239, and what was in use before).
-pub(super) fn tell_origin(headers: &mut HeaderMap, from: From) {
-    for name in FORWARDED {
+pub(super) fn tell_origin(headers: &mut HeaderMap, from: Origin) {
+    let is_foreign = |name: &&HeaderName| {
+        FORWARDED.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
+    };
+    let foreign: Vec<HeaderName> = headers.keys().filter(is_foreign).cloned().collect();
+    for name in foreign {
         headers.remove(name);
     }
     let host = headers.get(header::HOST).cloned();
@@ -123,11 +145,13 @@ pub(super) fn tell_origin(headers: &mut HeaderMap, from: From) {
 }
 
 /// A request as the core keeps it: for servers, without what is of this hop alone.
-pub(super) fn request_of(head: &http::request::Parts, body: Bytes, from: From) -> Request {
+pub(super) fn request_of(head: &http::request::Parts, body: Bytes, from: Origin) -> Request {
     let mut headers = head.headers.clone();
     strip_hop(&mut headers);
-    // What is answered is read, and the session in it renamed: it has to come as it is.
-    headers.remove(header::ACCEPT_ENCODING);
+    for name in NOT_FOR_WHOLE {
+        headers.remove(name);
+    }
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     tell_origin(&mut headers, from);
     let written = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), value.as_bytes().to_vec())
@@ -163,6 +187,8 @@ pub(super) fn call_for_server(request: &Request, argument: Vec<u8>) -> Request {
     let is_as_sent =
         argument == call.body || (call.body.is_empty() && argument == call::of_query(request));
     if !is_as_sent {
+        let query = call::query_without_argument(call.query());
+        call.target = format!("{}?{query}", call.path());
         call.method = "POST".to_owned();
         call.body = argument;
         call.headers.retain(|(name, _)| name != "content-type");
@@ -178,17 +204,18 @@ pub(super) async fn answer_of<B>(
     patience: Duration,
 ) -> Result<Answer, NoBody>
 where
-    B: HttpBody,
-    B::Data: Send,
+    B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<BodyError>,
 {
     let (mut head, body) = response.into_parts();
     strip_hop(&mut head.headers);
+    head.headers.remove(header::CONTENT_LENGTH);
     let headers = head.headers.iter();
     let headers =
         headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
     let (status, headers) = (head.status.as_u16(), headers.collect());
-    Ok(Answer { status, headers, body: collect(body, octets, patience).await? })
+    let body = collect(body, octets, patience).await?;
+    Ok(Answer { status, headers, body, is_ours: false })
 }
 
 /// An answer for a client.
@@ -204,18 +231,51 @@ pub(super) fn response_of(answer: Answer) -> Response<Body> {
     response
 }
 
-/// A body of which the next octets may take so long, and no longer.
+/// Whether a request proves who asks by the connection it comes by (RFC 4559).
+pub(super) fn is_bound_to_connection(headers: &HeaderMap) -> bool {
+    headers.get_all(header::AUTHORIZATION).iter().any(|value| {
+        let scheme = value.as_bytes().split(|octet| *octet == b' ').next().unwrap_or_default();
+        [&b"ntlm"[..], b"negotiate"].iter().any(|it| scheme.eq_ignore_ascii_case(it))
+    })
+}
+
+/// The name of the session that a request names, in a header or in the query.
+pub(super) fn session_in(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let named = headers.get("x-ucsessionid").and_then(|value| value.to_str().ok());
+    let in_query = || {
+        let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+        let mut named = pairs.filter(|(name, _)| name == "x-ucsessionid" || name == "ucsessionid");
+        named.next().map(|(_, value)| value.into_owned())
+    };
+    named.map(|name| name.trim().to_owned()).or_else(in_query)
+}
+
+/// The next octets of a body took too long.
+#[derive(Debug, thiserror::Error)]
+#[error("the next octets took too long")]
+struct TooSlow;
+
+/// A body of which the next octets may take so long, and no longer. While nobody asks for them, no
+/// time passes.
 pub(super) struct Patient<B> {
     body: B,
     patience: Duration,
-    until: Pin<Box<Sleep>>,
+    until: Option<Pin<Box<Sleep>>>,
     /// Whether it was whole so far.
     is_broken: Arc<AtomicBool>,
+    /// Kept as long as the body is.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl<B> Patient<B> {
     pub(super) fn new(body: B, patience: Duration) -> Self {
-        Self { body, patience, until: Box::pin(sleep(patience)), is_broken: Arc::default() }
+        Self { body, patience, until: None, is_broken: Arc::default(), place: None }
+    }
+
+    /// The same with a place that is taken until the last octet has left.
+    pub(super) fn at(mut self, place: OwnedSemaphorePermit) -> Self {
+        self.place = Some(place);
+        self
     }
 
     /// Whose fault it is if this cannot be sent: set once the body has failed.
@@ -238,20 +298,21 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(frame) => {
-                let patience = self.patience;
-                self.until.set(sleep(patience));
+                self.until = None;
                 if matches!(frame, Some(Err(_))) {
                     self.is_broken.store(true, Ordering::Relaxed);
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
-            Poll::Pending => match self.until.as_mut().poll(context) {
-                Poll::Ready(()) => {
-                    self.is_broken.store(true, Ordering::Relaxed);
-                    Poll::Ready(Some(Err("the next octets took too long".into())))
+            Poll::Pending => {
+                let patience = self.patience;
+                let until = self.until.get_or_insert_with(|| Box::pin(sleep(patience)));
+                if until.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
                 }
-                Poll::Pending => Poll::Pending,
-            },
+                self.is_broken.store(true, Ordering::Relaxed);
+                Poll::Ready(Some(Err(TooSlow.into())))
+            }
         }
     }
 

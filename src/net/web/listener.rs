@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::net::web::exchange::From;
+use crate::net::web::exchange::Origin;
 use crate::net::web::{Counts, Gateway};
 use crate::sip::source_of;
 
@@ -31,9 +31,9 @@ const UNREAD: Duration = Duration::from_secs(60);
 /// Silence after which the kernel asks whether the peer is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// Places for connections.
+/// Places for connections, of all listeners.
 #[derive(Default)]
-struct Places {
+pub(super) struct Places {
     all: Cell<usize>,
     by_source: RefCell<HashMap<IpAddr, usize>>,
 }
@@ -73,6 +73,7 @@ impl Drop for Place {
 pub(super) async fn serve(
     gateway: Rc<Gateway>,
     listener: net::TcpListener,
+    places: Rc<Places>,
     secrets: Option<Arc<ServerConfig>>,
 ) {
     let listener = match TcpListener::from_std(listener) {
@@ -84,7 +85,7 @@ pub(super) async fn serve(
     };
     let limits = gateway.settings.limits;
     let most = (limits.connections, limits.connections_per_source);
-    let (places, acceptor) = (Rc::new(Places::default()), secrets.map(TlsAcceptor::from));
+    let acceptor = secrets.map(TlsAcceptor::from);
     loop {
         let Ok((stream, remote)) = listener.accept().await else {
             sleep(ACCEPT_REST).await;
@@ -109,7 +110,7 @@ async fn begin(
     acceptor: Option<TlsAcceptor>,
 ) {
     prepare(&stream);
-    let from = From { remote, is_secure: acceptor.is_some() };
+    let from = Origin { remote, is_secure: acceptor.is_some() };
     match acceptor {
         None => talk(gateway, stream, from).await,
         Some(acceptor) => match timeout(HANDSHAKE, acceptor.accept(stream)).await {
@@ -120,7 +121,7 @@ async fn begin(
 }
 
 /// What the kernel sees to: a peer that is gone, or does not read.
-fn prepare(stream: &TcpStream) {
+pub(super) fn prepare(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4);
     // Where the system does not offer one of them, the connection lives without.
@@ -129,7 +130,7 @@ fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
 }
 
-async fn talk<S>(gateway: &Rc<Gateway>, stream: S, from: From)
+async fn talk<S>(gateway: &Rc<Gateway>, stream: S, from: Origin)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {

@@ -54,6 +54,7 @@ use crate::net::published::Handle;
 use crate::net::sockets::BindError;
 use crate::net::web::exchange::Body;
 use crate::net::web::leg::Order;
+use crate::net::web::listener::Places;
 use crate::net::web::session::Session;
 use crate::sip::Flow;
 use crate::ucws::Opening;
@@ -110,8 +111,10 @@ pub struct WebLimits {
     /// How long the headers of a request may take, the first after connecting, and the next after an
     /// answer.
     pub header_patience: Duration,
-    /// How long the next octets of a body may take.
+    /// How long the next octets of a body may take that is taken whole, or sent by a client.
     pub body_patience: Duration,
+    /// The same of an answer that streams through: a server may be in no hurry.
+    pub stream_patience: Duration,
     /// How long a server may take to answer.
     pub answer_patience: Duration,
     /// How long a session is kept of which nothing is heard, and that has no WebSocket.
@@ -130,12 +133,13 @@ impl Default for WebLimits {
             connections_per_source: 2_000,
             sessions: 100_000,
             streams: 2_000,
-            message: 10 * 1024 * 1024,
+            message: 4 * 1024 * 1024,
             opening: 64 * 1024,
             headers: 96 * 1024,
             queue: 1024 * 1024,
             header_patience: Duration::from_secs(30),
             body_patience: Duration::from_secs(30),
+            stream_patience: Duration::from_secs(300),
             answer_patience: Duration::from_secs(60),
             idle: Duration::from_secs(600),
             step_patience: Duration::from_secs(60),
@@ -232,9 +236,11 @@ pub(super) fn start(
         let local = LocalSet::new();
         let gateway = Rc::new(Gateway::new(settings, sender, handle, shared));
         local.block_on(&runtime, async move {
+            let places = Rc::new(Places::default());
             for (listener, listen) in listeners {
                 let secrets = secrets.clone().filter(|_| listen.is_secure);
-                tokio::task::spawn_local(listener::serve(Rc::clone(&gateway), listener, secrets));
+                let (gateway, places) = (Rc::clone(&gateway), Rc::clone(&places));
+                tokio::task::spawn_local(listener::serve(gateway, listener, places, secrets));
             }
             tokio::task::spawn_local(session::sweep(Rc::clone(&gateway)));
             gateway.listen_to_core(told).await;
@@ -309,6 +315,8 @@ struct Gateway {
     counts: Arc<Counts>,
     random: &'static dyn SecureRandom,
     client: Client<HttpConnector, Body>,
+    /// For what proves who asks by the connection it comes by (RFC 4559): nobody else may ask by it.
+    client_once: Client<HttpConnector, Body>,
     connections: Cell<u64>,
     sessions: RefCell<Sessions>,
     legs: RefCell<HashMap<u64, mpsc::Sender<Order>>>,
@@ -339,12 +347,15 @@ impl Gateway {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_PATIENCE));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(POOLED_FOR)
-            .pool_max_idle_per_host(POOLED_MAX)
-            .pool_timer(TokioTimer::new())
-            .http1_max_buf_size(settings.limits.headers)
-            .build(connector);
+        let client = |idle: usize| {
+            Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(POOLED_FOR)
+                .pool_max_idle_per_host(idle)
+                .pool_timer(TokioTimer::new())
+                .http1_max_buf_size(settings.limits.headers)
+                .build(connector.clone())
+        };
+        let (client, client_once) = (client(POOLED_MAX), client(0));
         Self {
             inputs,
             settings,
@@ -352,6 +363,7 @@ impl Gateway {
             counts,
             random: aws_lc_rs::default_provider().secure_random,
             client,
+            client_once,
             connections: Cell::new(CONNECTIONS_FROM),
             sessions: RefCell::default(),
             legs: RefCell::default(),
@@ -430,4 +442,4 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 /// Connections to one server that are kept for the next request, and for how long: shorter than servers
 /// keep them.
 const POOLED_MAX: usize = 32;
-const POOLED_FOR: Duration = Duration::from_secs(15);
+const POOLED_FOR: Duration = Duration::from_secs(4);

@@ -1,5 +1,6 @@
-//! What streams through: ProCall Web's pages, public presence, whatever no session of ours is needed for.
+//! What streams through: ProCall Web's pages, public presence, whatever no decision is needed for.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,14 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::{Request as HttpRequest, Response, StatusCode, Uri};
+use hyper::{HeaderMap, Request as HttpRequest, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 use tokio::time::timeout;
 
-use crate::door::PlaneStatus;
+use crate::door::{PlaneStatus, ServerStatus};
 use crate::net::web::exchange::{
-    Body, From, Patient, request_of, response_of, strip_hop, tell_origin, whole,
+    Body, Origin, Patient, is_bound_to_connection, response_of, session_in, strip_hop, tell_origin,
+    whole,
 };
 use crate::net::web::{Counts, Gateway};
 use crate::net::websocket::is_asked_for;
@@ -30,27 +32,34 @@ impl Gateway {
     pub(super) async fn stream(
         self: &Rc<Self>,
         mut request: HttpRequest<Incoming>,
-        from: From,
+        from: Origin,
     ) -> Response<Body> {
         let Ok(place) = Arc::clone(&self.streams).try_acquire_owned() else {
             return self.refuse(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way");
         };
-        let Some(server) = self.server_for(&request, from) else {
+        let named = session_in(request.headers(), request.uri());
+        let session = named.and_then(|name| self.session_named(&name));
+        let at = session.and_then(|it| Some((it.id.clone(), it.at.borrow().clone()?)));
+        let server = at.as_ref().map(|(_, (server, _))| *server);
+        let Some(server) = server.or_else(|| self.any_server(from.remote.ip())) else {
             Counts::one(&self.counts.unanswered);
             return response_of(words::not_connected("no server is there", Some(10)));
         };
         Counts::one(&self.counts.streamed);
         let turns = is_asked_for(request.headers()).then(|| hyper::upgrade::on(&mut request));
-        let Some((request, fault)) = self.rewritten(request, server, from, turns.is_some()) else {
+        let names = at.as_ref().map(|(ours, (_, theirs))| (&**ours, &**theirs));
+        let passed = self.rewritten(request, (server, names), from, turns.is_some());
+        let Some((request, fault)) = passed else {
             return self.refuse(StatusCode::BAD_REQUEST, "this cannot be passed on");
         };
         let limits = self.settings.limits;
-        let mut response = match timeout(limits.answer_patience, self.client.request(request)).await
-        {
+        let bound = is_bound_to_connection(request.headers());
+        let client = if bound { &self.client_once } else { &self.client };
+        let mut response = match timeout(limits.answer_patience, client.request(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) if fault.load(Ordering::Relaxed) => {
-                return self
-                    .refuse(StatusCode::BAD_REQUEST, "the body cannot be read, or took too long");
+                let words = "the body cannot be read, or took too long";
+                return self.refuse(StatusCode::BAD_REQUEST, words);
             }
             Ok(Err(_)) | Err(_) => {
                 Counts::one(&self.counts.unanswered);
@@ -66,30 +75,27 @@ impl Gateway {
                 }
                 drop(place);
             });
-            let (head, _) = response.into_parts();
-            return Response::from_parts(head, whole(""));
+            return response.map(|_| whole(""));
         }
-        let (mut head, body) = response.into_parts();
-        strip_hop(&mut head.headers);
-        let body = Patient::new(body, limits.body_patience);
-        let body = body.map_frame(move |frame| {
-            // The place is taken until the last octet has left.
-            let _taken = &place;
-            frame
-        });
-        Response::from_parts(head, body.boxed_unsync())
+        strip_hop(response.headers_mut());
+        response.map(|body| Patient::new(body, limits.stream_patience).at(place).boxed_unsync())
     }
 
-    /// The request as a server gets it, and whether its body has failed.
+    /// The request as a server gets it, and whether its body has failed. `names`: what the client calls
+    /// its session, and what the server does.
     fn rewritten(
         &self,
         request: HttpRequest<Incoming>,
-        server: SocketAddr,
-        from: From,
+        (server, names): (SocketAddr, Option<(&str, &str)>),
+        from: Origin,
         turns: bool,
     ) -> Option<(HttpRequest<Body>, Arc<AtomicBool>)> {
         let (mut head, body) = request.into_parts();
-        let target = head.uri.path_and_query().map_or("/", |it| it.as_str());
+        let mut target = head.uri.path_and_query().map_or("/", |it| it.as_str()).to_owned();
+        if let Some((ours, theirs)) = names {
+            target = target.replace(ours, theirs);
+            rename(&mut head.headers, ours, theirs);
+        }
         head.uri = format!("http://{server}{target}").parse::<Uri>().ok()?;
         strip_hop(&mut head.headers);
         if turns {
@@ -102,38 +108,35 @@ impl Gateway {
         Some((HttpRequest::from_parts(head, body.boxed_unsync()), fault))
     }
 
-    /// A server that serves: that of the session a request names, else the same one for the same source.
-    fn server_for(&self, request: &HttpRequest<Incoming>, from: From) -> Option<SocketAddr> {
-        let mut named = HttpRequest::new(()).into_parts().0;
-        named.uri = request.uri().clone();
-        named.headers = request.headers().clone();
-        let named = request_of(&named, hyper::body::Bytes::new(), from).session();
-        let session = named.and_then(|name| self.session_named(&name));
-        let stuck = session.and_then(|session| session.server.get());
-        stuck.or_else(|| self.any_server(from.remote.ip()))
-    }
-
     /// The same for the same source as long as the same serve.
-    pub(super) fn any_server(&self, source: IpAddr) -> Option<SocketAddr> {
-        let snapshot = self.handle.snapshot();
+    fn any_server(&self, source: IpAddr) -> Option<SocketAddr> {
+        let snapshot = self.handle.snapshot()?;
         let serves = |name: &Arc<str>| {
-            let status = snapshot.as_ref().map(|snapshot| &snapshot.status);
-            let known = status.and_then(|it| it.servers.iter().find(|it| it.name == *name));
-            let is_dead =
-                |plane: &PlaneStatus| &*plane.plane == "client" && &*plane.state == "dead";
-            known.is_some_and(|server| {
-                SERVING.contains(&&*server.state) && !server.planes.iter().any(is_dead)
-            })
+            snapshot.status.servers.iter().any(|server| server.name == *name && is_serving(server))
         };
-        let source = source_of(source);
-        let weight = |name: &str| {
-            use std::hash::{Hash as _, Hasher as _};
-            let mut hasher = std::hash::DefaultHasher::new();
-            (source, name).hash(&mut hasher);
+        let weight = |name: &Arc<str>| {
+            let mut hasher = DefaultHasher::new();
+            (source_of(source), name).hash(&mut hasher);
             hasher.finish()
         };
         let there = self.settings.servers.iter().filter_map(|(name, web)| Some((name, (*web)?)));
         let serving = there.filter(|(name, _)| serves(name));
         serving.max_by_key(|(name, _)| weight(name)).map(|(_, web)| web)
+    }
+}
+
+fn is_serving(server: &ServerStatus) -> bool {
+    let is_dead = |it: &PlaneStatus| &*it.plane == "client" && &*it.state == "dead";
+    SERVING.contains(&&*server.state) && !server.planes.iter().any(is_dead)
+}
+
+fn rename(headers: &mut HeaderMap, ours: &str, theirs: &str) {
+    for value in headers.values_mut() {
+        if let Ok(text) = value.to_str()
+            && text.contains(ours)
+            && let Ok(renamed) = HeaderValue::try_from(text.replace(ours, theirs))
+        {
+            *value = renamed;
+        }
     }
 }

@@ -2,18 +2,20 @@
 
 use std::rc::Rc;
 
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
-use hyper::http::request::Parts;
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request as HttpRequest, Response, StatusCode};
+use tokio::time::timeout;
 
 use crate::door::{Input, WebAnswer};
-use crate::net::web::exchange::{Body, From, NoBody, collect, request_of, response_of};
+use crate::net::web::exchange::{
+    Body, NoBody, Origin, collect, request_of, response_of, session_in,
+};
 use crate::net::web::session::Session;
 use crate::net::web::{Counts, Gateway, socket};
 use crate::net::websocket;
-use crate::ucsap::Operation;
-use crate::ucsap::login::Credentials;
+use crate::ucsap::{Class, Message, Operation};
 use crate::ucws::route::Route;
 use crate::ucws::{Answer, Opening, Purpose, Request, call, words};
 
@@ -25,34 +27,86 @@ impl Gateway {
     pub(super) async fn respond(
         self: &Rc<Self>,
         request: HttpRequest<Incoming>,
-        from: From,
+        from: Origin,
     ) -> Response<Body> {
         Counts::one(&self.counts.requests);
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return self.refuse(StatusCode::METHOD_NOT_ALLOWED, "this method is not served here");
         }
-        if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
-            return self.refuse(StatusCode::BAD_REQUEST, "there are several Host headers");
+        if !names_one_host(&request) {
+            return self.refuse(StatusCode::BAD_REQUEST, "it is not clear which host is meant");
+        }
+        let path = request.uri().path().to_owned();
+        let (method, route) = (request.method(), Route::of(&path));
+        let is_asked = matches!(*method, Method::GET | Method::POST);
+        match route {
+            Route::Any => return self.stream(request, from).await,
+            // Whether a page of elsewhere may ask is the servers' to say (CORS).
+            _ if *method == Method::OPTIONS => return self.stream(request, from).await,
+            Route::Nothing => return self.refuse(StatusCode::NOT_FOUND, "there is nothing here"),
+            _ if !is_asked => {
+                return self.refuse(StatusCode::METHOD_NOT_ALLOWED, "write GET or POST");
+            }
+            Route::Socket => return self.become_socket(request),
+            Route::Controller
+            | Route::Create
+            | Route::Destroy
+            | Route::Call(_)
+            | Route::Direct(_) => {}
         }
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let is_read = matches!(*request.method(), Method::GET | Method::POST);
-        let path = request.uri().path().to_owned();
-        let route = if is_read { Route::of(&path) } else { Route::Any };
-        let answer = match route {
-            Route::Any => return self.stream(request, from).await,
-            Route::Socket => return self.become_socket(request, from),
-            Route::Controller => controller(&request.into_parts().0, from),
-            Route::Destroy => self.destroy(request, from).await,
-            Route::Create => self.open(request, from, Purpose::Session).await,
-            Route::Direct(operation) => {
+        let (answer, function) = self.answer(route, request, from).await;
+        let is_ours = answer.is_ours;
+        let answer = match function.filter(|_| is_ours) {
+            Some(function) => answer.handed_to(&function),
+            None => answer,
+        };
+        let mut response = response_of(answer);
+        if is_ours {
+            mark_as_ours(response.headers_mut(), origin);
+        }
+        response
+    }
+
+    /// What is answered, and the function to which that is to be handed.
+    async fn answer(
+        self: &Rc<Self>,
+        route: Route<'_>,
+        request: HttpRequest<Incoming>,
+        from: Origin,
+    ) -> (Answer, Option<String>) {
+        let named = session_in(request.headers(), request.uri());
+        let session = named.and_then(|name| self.session_named(&name));
+        // Of a stranger nothing long is taken.
+        let is_known_call = matches!(route, Route::Call(_)) && session.is_some();
+        let limits = &self.settings.limits;
+        let octets = if is_known_call { limits.message } else { limits.opening };
+        let request = match self.take(request, from, octets).await {
+            Ok(request) => request,
+            Err(answer) => return (answer, None),
+        };
+        let function = request.callback();
+        let answer = match (route, session) {
+            (Route::Controller, _) => controller(&request, from),
+            (Route::Create, _) => self.open(request, from, Purpose::Session).await,
+            (Route::Direct(operation), _) => {
                 let operation = Operation::named(operation.as_bytes());
                 self.open(request, from, Purpose::Call(operation)).await
             }
-            Route::Call(operation) => self.call(operation, request, from).await,
+            (Route::Destroy, Some(session)) => {
+                self.end(&session).await;
+                Answer::json(200, "{}")
+            }
+            (Route::Call(operation), Some(session)) => {
+                self.call(operation, request, &session).await
+            }
+            (Route::Destroy | Route::Call(_), None) => words::no_session(),
+            // Answered before.
+            (Route::Socket | Route::Any | Route::Nothing, _) => {
+                words::refused(404, "there is nothing here")
+            }
         };
-        let mut response = response_of(answer);
-        allow_origin(&mut response, origin);
-        response
+        (answer, function)
     }
 
     pub(super) fn refuse(&self, status: StatusCode, words: &str) -> Response<Body> {
@@ -64,7 +118,7 @@ impl Gateway {
     async fn take(
         &self,
         request: HttpRequest<Incoming>,
-        from: From,
+        from: Origin,
         octets: usize,
     ) -> Result<Request, Answer> {
         let (head, body) = request.into_parts();
@@ -83,20 +137,7 @@ impl Gateway {
     }
 
     /// Somebody shows who they are: the core decides where they belong, and their server what they get.
-    async fn open(
-        self: &Rc<Self>,
-        request: HttpRequest<Incoming>,
-        from: From,
-        purpose: Purpose,
-    ) -> Answer {
-        let octets = match purpose {
-            Purpose::Session => self.settings.limits.opening,
-            Purpose::Call(_) => self.settings.limits.message,
-        };
-        let request = match self.take(request, from, octets).await {
-            Ok(request) => request,
-            Err(answer) => return answer,
-        };
+    async fn open(self: &Rc<Self>, request: Request, from: Origin, purpose: Purpose) -> Answer {
         let opening = match Opening::read(request, purpose) {
             Ok(opening) => opening,
             Err(why) => {
@@ -104,8 +145,7 @@ impl Gateway {
                 return words::unusable(why);
             }
         };
-        let goes_on =
-            matches!(opening.credentials, Credentials::Ntlm(_) | Credentials::Kerberos(_));
+        let has_steps = opening.has_steps();
         let Some(session) = self.session_to_open(from.remote, opening.exchange()) else {
             return words::not_connected("too many sessions", Some(10));
         };
@@ -115,69 +155,81 @@ impl Gateway {
         let answer = answer.await;
         care.session = None;
         match answer {
-            Ok(WebAnswer::In(answer)) => {
-                self.let_in(&session);
-                answer
-            }
+            Ok(WebAnswer::In(answer)) if self.let_in(&session) => answer,
             Ok(WebAnswer::Out(answer)) => {
-                let is_step = goes_on && answer.status == 401;
-                if !(is_step && self.rest(&session)) {
+                // One more step may follow, which finds it.
+                if !(has_steps && answer.status != 200 && self.rest(&session)) {
                     self.end(&session).await;
                 }
                 answer
             }
-            Err(_) => words::not_connected("the front door is busy", Some(10)),
+            Ok(WebAnswer::In(_)) | Err(_) => {
+                words::not_connected("the front door is busy", Some(10))
+            }
         }
-    }
-
-    async fn destroy(self: &Rc<Self>, request: HttpRequest<Incoming>, from: From) -> Answer {
-        let request = match self.take(request, from, self.settings.limits.opening).await {
-            Ok(request) => request,
-            Err(answer) => return answer,
-        };
-        let session = request.session().and_then(|name| self.session_named(&name));
-        let Some(session) = session else { return words::no_session() };
-        self.end(&session).await;
-        Answer::json(200, "{}")
     }
 
     async fn call(
         self: &Rc<Self>,
         operation: &str,
-        request: HttpRequest<Incoming>,
-        from: From,
+        request: Request,
+        session: &Rc<Session>,
     ) -> Answer {
-        let request = match self.take(request, from, self.settings.limits.message).await {
-            Ok(request) => request,
-            Err(answer) => return answer,
-        };
-        let session = request.session().and_then(|name| self.session_named(&name));
-        let Some(session) = session else { return words::no_session() };
+        let class = Operation::named(operation.as_bytes()).class();
         let request = Rc::new(request);
+        if class == Class::Event {
+            return self.pass_sign(operation, &request, session).await;
+        }
         let Some((id, answer)) = session.begin_call(Rc::clone(&request), CALLS_MAX) else {
             return words::refused(503, "too many calls of this session are under way");
         };
         match call::invoke(id, operation, &request) {
             Ok(message) => self.say(Input::Rose { flow: session.flow, message }).await,
-            Err(why) => return words::unusable(why),
+            Err(why) => {
+                session.drop_call(id);
+                return words::unusable(why);
+            }
         }
-        let answer = answer.await;
+        // The core holds a call back for a while, and its server may take its time after that.
+        let patience = self.settings.limits.answer_patience * 2;
+        let answered = timeout(patience, answer).await;
+        session.drop_call(id);
         session.touch();
-        answer.unwrap_or_else(|_| words::no_session())
+        match answered {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => words::no_session(),
+            Err(_) => words::refused(504, "it was not answered in time"),
+        }
+    }
+
+    /// What nobody answers, such as a sign of life; goodbye is the session's end.
+    async fn pass_sign(
+        self: &Rc<Self>,
+        operation: &str,
+        request: &Request,
+        session: &Rc<Session>,
+    ) -> Answer {
+        if Operation::named(operation.as_bytes()) == Operation::LOGOFF {
+            self.end(session).await;
+            return Answer::json(200, "{}");
+        }
+        match call::invoke(Message::EVENT_ID, operation, request) {
+            Ok(message) => {
+                self.say(Input::Rose { flow: session.flow, message }).await;
+                Answer::json(200, "{}")
+            }
+            Err(why) => words::unusable(why),
+        }
     }
 
     /// A request becomes the WebSocket of its session.
-    fn become_socket(
-        self: &Rc<Self>,
-        mut request: HttpRequest<Incoming>,
-        from: From,
-    ) -> Response<Body> {
-        let named = request_of(&head_of(&request), hyper::body::Bytes::new(), from).session();
+    fn become_socket(self: &Rc<Self>, mut request: HttpRequest<Incoming>) -> Response<Body> {
+        let named = session_in(request.headers(), request.uri());
         let Some(session) = named.and_then(|name| self.session_named(&name)) else {
             Counts::one(&self.counts.refused);
             return response_of(words::no_session());
         };
-        match websocket::accept(&mut request, self.settings.limits.message) {
+        let response = match websocket::accept(&mut request, self.settings.limits.message) {
             Ok((response, socket)) => {
                 let gateway = Rc::clone(self);
                 tokio::task::spawn_local(async move {
@@ -185,15 +237,14 @@ impl Gateway {
                         socket::serve(gateway, session, socket).await;
                     }
                 });
-                let (head, body) = response.into_parts();
-                Response::from_parts(head, body_of(body))
+                response
             }
             Err(why) => {
                 Counts::one(&self.counts.refused);
-                let (head, body) = why.response().into_parts();
-                Response::from_parts(head, body_of(body))
+                why.response()
             }
-        }
+        };
+        response.map(|body| body.map_err(|never| match never {}).boxed_unsync())
     }
 }
 
@@ -212,39 +263,32 @@ impl Drop for Care<'_> {
     }
 }
 
-fn body_of(body: http_body_util::Full<hyper::body::Bytes>) -> Body {
-    use http_body_util::BodyExt as _;
-    body.map_err(|never| match never {}).boxed_unsync()
-}
-
-/// What is asked, without the body.
-fn head_of(request: &HttpRequest<Incoming>) -> Parts {
-    let mut head = HttpRequest::new(()).into_parts().0;
-    head.method = request.method().clone();
-    head.uri = request.uri().clone();
-    head.headers = request.headers().clone();
-    head
+/// Two readers must not take a request for one to different hosts (RFC 9112 §3.2).
+fn names_one_host(request: &HttpRequest<Incoming>) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, other) = (hosts.next(), hosts.next());
+    let written = request.uri().authority().map(|it| it.as_str().as_bytes());
+    let same = |written: &[u8]| host.is_some_and(|host| host.as_bytes() == written);
+    other.is_none() && written.is_none_or(same)
 }
 
 /// The door stands for every WebService behind it: a client stays here.
-fn controller(head: &Parts, from: From) -> Answer {
-    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+fn controller(request: &Request, from: Origin) -> Answer {
     let is_host = |host: &&str| {
         let fits = |octet: u8| octet.is_ascii_alphanumeric() || b".-:[]".contains(&octet);
         !host.is_empty() && host.bytes().all(fits)
     };
-    match host.filter(is_host) {
+    match request.header("host").filter(is_host) {
         Some(host) => words::controller(from.scheme(), host),
         None => words::refused(400, "Host is missing, or is no name of a host"),
     }
 }
 
-/// What the door answers itself may be read by the page that asked, as what servers answer may.
-fn allow_origin(response: &mut Response<Body>, origin: Option<HeaderValue>) {
-    let headers = response.headers_mut();
-    if let Some(origin) = origin
-        && !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
-    {
+/// What the door answers itself may be read by the page that asked, and is kept by nobody. What servers
+/// answer is theirs to allow.
+fn mark_as_ours(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
     }

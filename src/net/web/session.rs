@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval};
 use crate::door::{Input, WebAnswer};
 use crate::net::web::{Counts, Gateway};
 use crate::sip::{ConnectionId, Flow, ListenerId, Transport};
-use crate::ucsap::Message;
+use crate::ucsap::{Kind, Message};
 use crate::ucws::{Answer, Request, call};
 
 /// How often it is looked which sessions nobody uses any more.
@@ -42,8 +42,8 @@ pub(super) struct Session {
     /// Something waits for the WebSocket, or it is over.
     news: Notify,
     heard: Cell<Instant>,
-    /// Where its server is.
-    pub(super) server: Cell<Option<SocketAddr>>,
+    /// Where its server is, and what that calls it.
+    pub(super) at: RefCell<Option<(SocketAddr, String)>>,
     over: Cell<bool>,
 }
 
@@ -87,12 +87,16 @@ impl Session {
 
     /// A message for the client: the answer to a call, or something for its WebSocket.
     pub(super) fn hear(&self, gateway: &Gateway, bytes: Bytes) {
-        if !self.calls.borrow().is_empty()
+        if self.next_call.get() > call::IDS_FROM
             && let Ok(message) = Message::parse(bytes.clone())
-            && let Some(call) = message.id().and_then(|id| self.calls.borrow_mut().remove(&id))
+            && message.kind() != Kind::Invoke
+            && let Some(id) = message.id().filter(|id| *id >= call::IDS_FROM)
         {
-            let answer = call.answered.unwrap_or_else(|| call::from_rose(&message));
-            let _gone = call.reply.send(answer);
+            // Whoever made the call may have given it up.
+            if let Some(call) = self.calls.borrow_mut().remove(&id) {
+                let answer = call.answered.unwrap_or_else(|| call::from_rose(&message));
+                let _gone = call.reply.send(answer);
+            }
             return;
         }
         let mut events = self.events.borrow_mut();
@@ -115,7 +119,13 @@ impl Session {
         events.waiting.push_back(text);
         drop(events);
         self.news.notify_waiters();
-        self.news.notify_one();
+    }
+
+    /// What a WebSocket could not take is for the next.
+    pub(super) fn give_back(&self, event: Bytes) {
+        let mut events = self.events.borrow_mut();
+        events.octets += event.len();
+        events.waiting.push_front(event);
     }
 
     /// From now on this WebSocket takes what comes, and no other.
@@ -178,7 +188,12 @@ impl Session {
 
     /// Whether any call is under way: then messages are looked at to find which they are of.
     pub(super) fn has_calls(&self) -> bool {
-        !self.calls.borrow().is_empty()
+        self.calls.borrow().values().any(|call| !call.reply.is_closed())
+    }
+
+    /// A call that was not made after all.
+    pub(super) fn drop_call(&self, id: i64) {
+        self.calls.borrow_mut().remove(&id);
     }
 
     /// A server has answered a call; the core will say what becomes of that.
@@ -208,6 +223,8 @@ impl Gateway {
         remote: SocketAddr,
         exchange: Option<String>,
     ) -> Option<Rc<Session>> {
+        // One source's exchanges are not another's, whatever they are called.
+        let exchange = exchange.map(|name| format!("{} {name}", remote.ip()));
         let resting = exchange.as_ref().and_then(|exchange| {
             let mut sessions = self.sessions.borrow_mut();
             let resting = sessions.by_exchange.get(exchange).is_some_and(|it| !it.is_opening());
@@ -237,7 +254,7 @@ impl Gateway {
             events: RefCell::default(),
             news: Notify::new(),
             heard: Cell::new(Instant::now()),
-            server: Cell::default(),
+            at: RefCell::default(),
             over: Cell::default(),
         });
         let mut sessions = self.sessions.borrow_mut();
@@ -253,16 +270,22 @@ impl Gateway {
         Some(octets.iter().map(|octet| format!("{octet:02X}")).collect())
     }
 
-    /// From now on its client may use it.
-    pub(super) fn let_in(&self, session: &Rc<Session>) {
+    /// From now on its client may use it, unless it is over already.
+    pub(super) fn let_in(&self, session: &Rc<Session>) -> bool {
+        if session.is_over() {
+            return false;
+        }
         let mut sessions = self.sessions.borrow_mut();
         sessions.by_id.insert(session.id.clone(), Rc::clone(session));
         session.touch();
+        true
     }
 
     /// Its login takes one more step, which finds it.
     pub(super) fn rest(&self, session: &Rc<Session>) -> bool {
-        let Some(exchange) = session.exchange.clone() else { return false };
+        let Some(exchange) = session.exchange.clone().filter(|_| !session.is_over()) else {
+            return false;
+        };
         let mut sessions = self.sessions.borrow_mut();
         session.touch();
         sessions.by_exchange.insert(exchange, Rc::clone(session));
@@ -292,7 +315,6 @@ impl Gateway {
         drop(session.opening.borrow_mut().take());
         session.calls.borrow_mut().clear();
         session.news.notify_waiters();
-        session.news.notify_one();
     }
 
     /// The same, by the client's wish or for want of one: the core hears of it.

@@ -11,6 +11,7 @@ use crate::net::web::session::Session;
 use crate::net::web::{Counts, Gateway};
 use crate::net::websocket::{Accepted, Error, Message, Utf8Bytes};
 use crate::ucsap;
+use crate::ucws::call;
 
 /// Serves a WebSocket until it, or its session, is over.
 pub(super) async fn serve(gateway: Rc<Gateway>, session: Rc<Session>, mut socket: Accepted) {
@@ -37,7 +38,8 @@ pub(super) async fn serve(gateway: Rc<Gateway>, session: Rc<Session>, mut socket
             }
             event = session.next_event(taker) => {
                 let Some(event) = event else { break };
-                if !tell(&gateway, &mut socket, event).await {
+                if !tell(&gateway, &mut socket, event.clone()).await {
+                    session.give_back(event);
                     break;
                 }
             }
@@ -75,7 +77,10 @@ fn octets_of(message: Message) -> Result<Option<Bytes>, ()> {
 async fn say(gateway: &Gateway, session: &Session, message: Bytes) -> bool {
     session.touch();
     let is_json = message.first().is_some_and(|octet| matches!(octet, b'{' | b'['));
-    if !is_json || ucsap::Message::parse(message.clone()).is_err() {
+    let parsed = ucsap::Message::parse(message.clone()).ok().filter(|_| is_json);
+    // Ids from there on are those of calls by HTTP.
+    let fits = |it: &ucsap::Message| it.id().is_none_or(|id| id < call::IDS_FROM);
+    if session.is_over() || !parsed.as_ref().is_some_and(fits) {
         Counts::one(&gateway.counts.refused);
         return false;
     }
