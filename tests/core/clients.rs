@@ -644,3 +644,28 @@ fn a_listener_may_stand_for_a_server_and_without_a_public_address_everybody_is_c
         assert_eq!(matches!(outcome, LoginOutcome::Redirect(_)), redirected, "{outcome:?}");
     }
 }
+
+#[test]
+fn a_name_that_several_servers_share_says_nothing_and_a_listener_more_than_a_name() {
+    let mut plan = redirecting(2);
+    for (server, port) in plan.settings.servers.iter_mut().zip(7301..) {
+        server.public = Some(format!("door.example.com:{port}").into());
+    }
+    let mut desk = plan.open();
+    let mut client = Client::new(1, Encoding::Ber);
+    let outcome = log_in_by(&mut desk, &mut client, "door.example.com", "anna");
+    assert!(matches!(outcome, LoginOutcome::Succeeded { .. }), "{outcome:?}");
+    // Whoever comes where a listener stands for the right server is served, whatever name they ask for.
+    let home = desk.current("anna");
+    let mut plan = redirecting(2);
+    plan.settings.clients.stands_for = vec![(CLIENTS, ServerId(home as u16))];
+    let mut desk = plan.open();
+    let first = desk.web_client_of(9, "anna");
+    desk.client_hangs_up(&first);
+    assert_eq!(desk.current("anna"), home);
+    let mut client = Client::new(1, Encoding::Ber);
+    desk.negotiate(&mut client);
+    desk.handshake_for(&client, &format!("ucs{}.example.com", 2 - home));
+    let outcome = desk.log_in(&mut client, "anna");
+    assert!(matches!(outcome, LoginOutcome::Succeeded { .. }), "{outcome:?}");
+}
