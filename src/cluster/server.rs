@@ -35,6 +35,8 @@ pub struct Server {
     pub clients: Option<SocketAddr>,
     /// Where its WebService is, by plain HTTP; `None`: nowhere.
     pub web: Option<SocketAddr>,
+    /// What its WebService calls it (`ucsid`); without, its name.
+    pub ucsid: Option<Arc<str>>,
     /// An address of the door that stands for it: what clients are told who have to go elsewhere, as
     /// `host:port` or `host`.
     pub public: Option<Arc<str>>,

@@ -169,7 +169,11 @@ impl Config {
                 servers: self
                     .servers
                     .iter()
-                    .map(|server| (Arc::clone(&server.name), server.web))
+                    .map(|server| net::WebServer {
+                        name: Arc::clone(&server.name),
+                        address: server.web,
+                        ucsid: Arc::clone(server.ucsid.as_ref().unwrap_or(&server.name)),
+                    })
                     .collect(),
                 limits: net::WebLimits {
                     connections: self.streams.connections,

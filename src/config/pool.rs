@@ -253,6 +253,7 @@ fn server(
         planes: clients.map_or(Planes::SIP, |_| Planes::SIP.with(Plane::Client)),
         clients,
         web,
+        ucsid: raw.ucsid.as_deref().map(Arc::from),
         public: public(raw, wrong),
         capacity: capacity?,
         version,

@@ -85,6 +85,7 @@ pub(super) struct RawServer {
     pub(super) sip: Option<Spanned<SipAddress>>,
     pub(super) clients: Option<Spanned<Address>>,
     pub(super) web: Option<Spanned<Address>>,
+    pub(super) ucsid: Option<String>,
     pub(super) public: Option<Spanned<String>>,
     pub(super) capacity: Option<Spanned<u32>>,
     pub(super) version: Option<Spanned<String>>,

@@ -626,7 +626,7 @@ fn the_defaults_in_the_shipped_file_are_the_defaults() {
                 "web",
             ]
             .iter()
-            .chain(&["public", "chain", "key", "stands_for"])
+            .chain(&["public", "ucsid", "chain", "key", "stands_for"])
             .any(|k| line.starts_with(&format!("{k} = ")))
                 && *line != "[[certificates]]"
         })

@@ -270,6 +270,7 @@ mod tests {
             transport: Transport::Udp,
             clients: None,
             web: None,
+            ucsid: None,
             public: None,
             planes: Planes::SIP,
             capacity: 1,

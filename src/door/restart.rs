@@ -73,7 +73,7 @@ pub(super) fn start(settings: Settings, loaded: Loaded, now: Now) -> Door {
         transactions,
         lanes,
         admission: Admission::new(&limits),
-        clients: Clients::new(&settings.clients, settings.servers.len()),
+        clients: Clients::new(&settings.clients, settings.servers.len(), settings.seed),
         waiting: Slots::new(limits.waiting, 0),
         turns: HashMap::default(),
         repeats: Repeats::new(rng.u64(..)),

@@ -60,7 +60,7 @@ pub use limits::{Limits, UcsapLimits};
 pub use published::{Handle, Snapshot, USERS_PAGE_LIMIT, Unanswered};
 pub use pushed::Settings as PushSettings;
 pub use sockets::{BindError, Listen, Sockets};
-pub use web::{WebLimits, WebListen, WebSettings};
+pub use web::{WebLimits, WebListen, WebServer, WebSettings};
 
 /// What the shell is told at start.
 #[derive(Clone, Debug, Default)]

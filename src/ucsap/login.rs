@@ -158,6 +158,14 @@ impl Credentials {
     }
 }
 
+/// The token in the result of `asnGetUserTokenV2`.
+///
+/// # Errors
+/// It is not there.
+pub fn token_handed_out(result: &Value<'_>) -> Result<Private<String>, Malformed> {
+    Ok(Private::new(result.required(&Member::nth("sToken", 0))?.text()?.into_owned()))
+}
+
 /// The user a JWT names (RFC 7519 §3, §4.1.2). Its signature is the server's to check.
 fn claim_of(token: &str) -> Option<String> {
     let payload = token.split('.').nth(1)?;

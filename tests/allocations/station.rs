@@ -122,6 +122,7 @@ pub(crate) fn settings() -> Settings {
         transport: Transport::Udp,
         clients: None,
         web: None,
+        ucsid: None,
         public: None,
         planes: Planes::SIP,
         capacity: 1000,

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use frontdoor::cluster::{ServerId, Version};
-use frontdoor::door::{ClientFailover, Command, LegacyClients, SessionStatus, UnknownUsers};
+use frontdoor::door::{
+    ClientFailover, Command, LegacyClients, SessionStatus, UnknownUsers, WebAnswer,
+};
 use frontdoor::sip::ConnectionId;
 use frontdoor::ucsap::login::{Credentials, LoginOutcome, detail};
 use frontdoor::ucsap::{Encoding, Kind, Member, Message, Operation, Piece, cti};
 use frontdoor::ucserver::{ClientHome, ClientSettings, Mood};
+use frontdoor::ucws::Purpose;
 
 use crate::client::call_to;
 use crate::desk::clients::{CLIENTS, Client, entrance};
+use crate::desk::web::with_token;
 use crate::desk::{Ask, Desk, Plan, plan};
 
 pub(crate) const ENCODINGS: [Encoding; 2] = [Encoding::Ber, Encoding::Json];
@@ -668,4 +672,64 @@ fn a_name_that_several_servers_share_says_nothing_and_a_listener_more_than_a_nam
     desk.handshake_for(&client, &format!("ucs{}.example.com", 2 - home));
     let outcome = desk.log_in(&mut client, "anna");
     assert!(matches!(outcome, LoginOutcome::Succeeded { .. }), "{outcome:?}");
+}
+
+/// A token that says nothing of whose it is, handed out at home.
+fn token_of(desk: &mut Desk, client: &mut Client) -> String {
+    let login = Piece::Sequence(vec![(Member::tagged("iType", 0), Piece::Integer(1))]);
+    let answer = desk.invoke(client, Operation::GET_USER_TOKEN, &login);
+    let body = answer.body().unwrap();
+    let token = body.required(&Member::nth("sToken", 0)).unwrap().text().unwrap().into_owned();
+    assert!(!token.contains('.'), "it is no JWT: {token}");
+    token
+}
+
+#[test]
+fn a_token_leads_to_the_server_of_whom_it_was_handed_out_to() {
+    let mut desk = pool(4).open();
+    for (number, user) in (1..).zip(["anna", "bert", "cleo", "dora", "emil"]) {
+        let (mut client, _) = desk.client_of(number, Encoding::Ber, user);
+        let token = token_of(&mut desk, &mut client);
+        desk.client_hangs_up(&client);
+        // By another device, by either entrance.
+        let mut other = Client::new(100 + number, Encoding::Json);
+        desk.negotiate(&mut other);
+        let answer = desk.invoke(&mut other, Operation::LOGIN, &Credentials::bearer(&token));
+        assert_eq!(answer.kind(), Kind::Result, "{user}");
+        let outcome = LoginOutcome::read(&answer.body().unwrap()).unwrap();
+        assert!(matches!(outcome, LoginOutcome::Succeeded { .. }), "{user}: {outcome:?}");
+        let web = Client::by_web(number);
+        desk.open(&web, with_token(&token), Purpose::Session);
+        assert!(matches!(desk.answer_by_web(&web), Some(WebAnswer::In(_))), "{user}");
+        let home = desk.current(user);
+        assert_eq!(desk.logins(home).iter().filter(|it| *it == user).count(), 2);
+        desk.client_hangs_up(&other);
+        desk.client_hangs_up(&web);
+    }
+}
+
+#[test]
+fn a_token_of_a_dead_server_is_refused_in_the_protocols_own_words_and_its_session_ends() {
+    let mut plan = pool(3);
+    plan.settings.clients.close_spread = Duration::from_secs(2);
+    let mut desk = plan.open();
+    let (mut client, _) = desk.client_of(1, Encoding::Ber, "anna");
+    let token = token_of(&mut desk, &mut client);
+    let web = Client::by_web(1);
+    desk.open(&web, with_token(&token), Purpose::Session);
+    assert!(matches!(desk.answer_by_web(&web), Some(WebAnswer::In(_))));
+    let home = desk.current("anna");
+    desk.set_mood(home, Mood::Dead);
+    desk.pass(Duration::from_secs(6));
+    let now = other_than(&desk, home, "anna");
+    // Whoever has a password goes on; the token is nothing to the server that is there now.
+    assert!(desk.closed_at(&client).is_none() && desk.closed_at(&web).is_some());
+    let again = Client::by_web(2);
+    desk.open(&again, with_token(&token), Purpose::Session);
+    assert!(matches!(desk.answer_by_web(&again), Some(WebAnswer::Out(it)) if it.status == 400));
+    let mut other = Client::new(2, Encoding::Json);
+    desk.negotiate(&mut other);
+    let answer = desk.invoke(&mut other, Operation::LOGIN, &Credentials::bearer(&token));
+    assert_eq!(error_detail(&answer), detail::INVALID_USER);
+    assert_eq!(desk.logins(now), ["anna"]);
 }

@@ -204,6 +204,7 @@ pub(crate) fn settings(servers: usize, capacity: u32) -> Settings {
         transport: Transport::Udp,
         clients: None,
         web: None,
+        ucsid: None,
         public: None,
         planes: Planes::SIP,
         capacity,

@@ -299,6 +299,28 @@ fn what_nobody_answers_is_done_with_at_once_and_goodbye_ends_the_session() {
     assert_eq!(web.ask("POST", "/ws/client/asnKeepAlive", &named, "{}").status, 400);
 }
 
+#[test]
+fn whoever_names_a_server_of_the_pool_is_served_where_their_user_is() {
+    let (mut servers, _door, web) = pool();
+    for user in ["anna", "bert", "cleo"] {
+        for ucsid in ["ucs1", "ucs2", "local"] {
+            let shown = [("authorization", &*basic(user)), ("x-ucsid", ucsid)];
+            let session = web.get(CREATE, &shown).session();
+            let called = format!("/ws/client/asnGetLoggedInContactV2?ucsid={ucsid}");
+            let named = [("x-ucsessionid", &*session), ("x-ucsid", ucsid)];
+            assert_eq!(web.ask("POST", &called, &named, "{}").status, 200, "{user} {ucsid}");
+            let public = web.get(&format!("/ws/public/contacts?ucsid={ucsid}"), &[]);
+            assert_eq!(public.status, 200, "{ucsid}");
+            web.get("/ws/client/destroysession", &named);
+        }
+    }
+    let elsewhere = [("authorization", &*basic("anna")), ("x-ucsid", "nobodys")];
+    let refused = web.get(CREATE, &elsewhere);
+    assert_eq!((refused.status, &refused.json()["error"]["iErrorDetail"]), (502, &json!(119)));
+    let nobody = |server: &mut Server| (seen(server)["logins"] == 0).then_some(());
+    servers.iter_mut().for_each(|server| soon("nobody is left behind", || nobody(server)));
+}
+
 /// Sends octets as they are; what comes until the end.
 fn raw(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();

@@ -514,6 +514,7 @@ fn server(index: usize) -> Server {
         transport: Transport::Udp,
         clients: None,
         web: None,
+        ucsid: None,
         public: None,
         planes: Planes::SIP,
         capacity: 100,

@@ -217,6 +217,7 @@ mod tests {
             transport: Transport::Udp,
             clients: None,
             web: None,
+            ucsid: None,
             public: None,
             planes: Planes::SIP,
             capacity: 1_000,

@@ -175,7 +175,12 @@ fn the_web_service_has_listeners_of_its_own_and_numbers_after_all_others() {
     let listeners: Vec<_> =
         net.web.listeners.iter().map(|it| (&*it.name, it.address.port(), it.is_secure)).collect();
     assert_eq!(listeners, [("http", 7224, false), ("https", 7225, true)]);
-    assert_eq!(net.web.servers[0].1, Some("10.0.0.1:7224".parse().unwrap()));
+    let server = &net.web.servers[0];
+    assert_eq!(server.address, Some("10.0.0.1:7224".parse().unwrap()));
+    assert_eq!(&*server.ucsid, "ucs1", "it is called as here, unless that is written otherwise");
+    let named = served.replacen("capacity", "ucsid = \"local\"\ncapacity", 1);
+    let config = Config::parse(Path::new("door.toml"), &named).unwrap();
+    assert_eq!(&*config.net_settings().web.servers[0].ucsid, "local");
     let secret = with_clients("transport = \"https\"\naddress = \"0.0.0.0:7225\"", "");
     assert!(refusal(&secret).contains("TLS needs a certificate"), "{}", refusal(&secret));
 }

@@ -16,6 +16,7 @@ use crate::door::slots::SlotId;
 use crate::door::{Door, Misdirection, UnknownUsers};
 use crate::now::Now;
 use crate::placement;
+use crate::private::Private;
 use crate::ucsap::login::{self, Credentials, LoginOutcome, detail};
 use crate::ucsap::negotiate::APP_PROCALL_WEB;
 use crate::ucsap::{Kind, Message, Operation, Problem};
@@ -52,7 +53,11 @@ impl Door {
     }
 
     pub(super) fn begin_login(&mut self, now: Now, id: SlotId, login: Login) {
-        let claimed = login.claimed.as_deref().and_then(|name| self.user_with_login(name));
+        let named = login.claimed.as_deref().and_then(|name| self.user_with_login(name));
+        // A token may name nobody, and have been handed out to somebody who is known.
+        let token = login.token.as_ref().filter(|_| login.claimed.is_none());
+        let claimed =
+            named.or_else(|| token.and_then(|it| self.clients.tokens.user_of(it.reveal())));
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.login = Some(login);
         let before = session.user.take();
@@ -274,9 +279,10 @@ impl Door {
         answer: LoginAnswer,
     ) {
         match outcome {
-            Some(LoginOutcome::Succeeded { user, .. }) => {
+            Some(LoginOutcome::Succeeded { user, token }) => {
                 self.take_next_leg(id, which);
                 self.logged_in(now, id, answer, user);
+                self.note_token(id, token);
             }
             Some(LoginOutcome::Redirect(to)) => self.redirect_login(now, id, which, &to),
             Some(LoginOutcome::Methods | LoginOutcome::NextStep | LoginOutcome::Busy { .. })
@@ -446,6 +452,15 @@ impl Door {
         if let Some(user) = user {
             self.redirects.arrived(user);
             self.remember_device(id, user);
+        }
+    }
+
+    /// A server has handed out a token to a session's user.
+    pub(super) fn note_token(&mut self, id: SlotId, token: Option<Private<String>>) {
+        let most = self.settings.clients.limits.tokens;
+        let user = self.clients.sessions.get(id).and_then(|session| session.user);
+        if let (Some(token), Some(user)) = (token, user) {
+            self.clients.tokens.remember(token.reveal(), user, most);
         }
     }
 

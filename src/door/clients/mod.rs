@@ -20,6 +20,7 @@
 //! | `web` | sessions of the WebService: shown and answered otherwise, carried alike |
 //! | `probe` | whether servers serve clients |
 //! | `session`, `wishes` | what is known of a session, and what its client wants for good |
+//! | `tokens` | whose tokens are that servers have handed out |
 //! | `settings` | what the plane is told at start |
 
 mod due;
@@ -33,6 +34,7 @@ mod relay;
 mod restore;
 mod session;
 mod settings;
+mod tokens;
 mod web;
 mod wishes;
 
@@ -45,6 +47,7 @@ use crate::cluster::ServerId;
 use crate::directory::UserId;
 use crate::door::clients::probe::Probes;
 use crate::door::clients::session::{Session, Way};
+use crate::door::clients::tokens::Tokens;
 use crate::door::pacer::Pacer;
 use crate::door::slots::{SlotId, Slots};
 use crate::sip::{ConnectionId, Flow};
@@ -70,6 +73,7 @@ pub(crate) struct Clients {
     /// Lanes in which somebody has given a place up; emptied after every input.
     freed: Vec<ServerId>,
     devices: Devices,
+    tokens: Tokens,
     probes: Probes,
     /// Connections that were closed last, the oldest first.
     closed: VecDeque<ConnectionId>,
@@ -132,7 +136,7 @@ impl Devices {
 }
 
 impl Clients {
-    pub(crate) fn new(settings: &ClientSettings, servers: usize) -> Self {
+    pub(crate) fn new(settings: &ClientSettings, servers: usize, seed: u64) -> Self {
         let lane =
             || Lane { pacer: Pacer::new(settings.pace), queue: VecDeque::new(), woken: false };
         Self {
@@ -146,6 +150,7 @@ impl Clients {
             lanes: std::iter::repeat_with(lane).take(servers).collect(),
             freed: Vec::new(),
             devices: Devices::default(),
+            tokens: Tokens::new(seed),
             probes: Probes::new(servers),
             closed: VecDeque::new(),
         }

@@ -5,8 +5,8 @@ use crate::door::clients::front::NOBODY_THERE;
 use crate::door::clients::session::{Held, Negotiated, Pending, Stage, Which};
 use crate::door::slots::SlotId;
 use crate::now::Now;
-use crate::ucsap::login::detail;
-use crate::ucsap::{Class, Kind, Message, Problem, cti, negotiate};
+use crate::ucsap::login::{self, detail};
+use crate::ucsap::{Class, Kind, Message, Operation, Problem, cti, negotiate};
 
 impl Door {
     /// A client asks something that is its server's to answer.
@@ -130,6 +130,12 @@ impl Door {
         message: &Message,
     ) {
         let most = self.settings.clients.limits.wishes;
+        if message.kind() == Kind::Result
+            && asked.is_some_and(|asked| asked.operation() == Operation::GET_USER_TOKEN)
+        {
+            let token = message.body().and_then(|body| login::token_handed_out(&body).ok());
+            self.note_token(id, token);
+        }
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         if message.kind() == Kind::Result
             && let Some(asked) = asked

@@ -80,6 +80,8 @@ pub struct ClientLimits {
     pub held: usize,
     /// Devices whose users are remembered.
     pub devices: usize,
+    /// Tokens whose users are remembered.
+    pub tokens: usize,
 }
 
 impl Default for ClientSettings {
@@ -113,6 +115,7 @@ impl Default for ClientLimits {
             pending: 256,
             held: 64,
             devices: 200_000,
+            tokens: 200_000,
         }
     }
 }

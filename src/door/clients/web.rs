@@ -13,9 +13,10 @@ use crate::door::clients::session::{
 use crate::door::slots::SlotId;
 use crate::door::{Door, Output};
 use crate::now::Now;
+use crate::private::Private;
 use crate::sip::Flow;
 use crate::ucsap::login::{Credentials, LoginOutcome};
-use crate::ucws::{Answer, Opened, Opening, Purpose, words};
+use crate::ucws::{Answer, Opened, Opening, Purpose, call, words};
 
 /// What an [`Opening`] is answered.
 #[derive(Clone, Debug)]
@@ -28,6 +29,18 @@ pub enum WebAnswer {
 
 /// What whoever made a call hears that may have been carried out.
 const OUTCOME_UNKNOWN: &str = "the server failed before it answered: look whether it was done";
+
+/// The token that is handed out to a call without a session.
+fn token_in(login: &Login, answer: &Answer) -> Option<Private<String>> {
+    let Shown::Web(opening) = &login.shown else { return None };
+    // Whatever its operation is called: there is an older name.
+    if opening.purpose == Purpose::Session || answer.status != 200 {
+        return None;
+    }
+    let handed: serde_json::Value =
+        serde_json::from_slice(answer.body.get(call::json_of(&answer.body)?)?).ok()?;
+    Some(Private::new(handed.get("sToken")?.as_str()?.to_owned()))
+}
 
 impl Door {
     /// Somebody wants a session, or one call without.
@@ -93,11 +106,16 @@ impl Door {
             self.stats.rose_strays += 1;
             return;
         }
+        let login = self.clients.sessions.get(id).and_then(|session| session.login.as_ref());
         let (outcome, answer) = match opened {
             Opened::Session { answer, user } => {
                 (Some(LoginOutcome::Succeeded { user, token: None }), answer)
             }
-            Opened::Answered(answer) => (None, answer),
+            Opened::Answered(answer) => {
+                let token = login.and_then(|login| token_in(login, &answer));
+                self.note_token(id, token);
+                (None, answer)
+            }
             Opened::Unavailable(answer) => (Some(LoginOutcome::Busy { seconds: 0 }), answer),
         };
         match stage {

@@ -231,6 +231,22 @@ pub(super) fn response_of(answer: Answer) -> Response<Body> {
     response
 }
 
+/// A target whose query names another UCServer, where `theirs` says how it is to be named.
+pub(super) fn with_ucsid<'a>(target: &str, theirs: impl Fn(&str) -> Option<&'a str>) -> String {
+    let is_named = |name: &str| name == "ucsid" || name == "x-ucsid";
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    if !pairs.clone().any(|(name, value)| is_named(&name) && theirs(&value).is_some()) {
+        return target.to_owned();
+    }
+    let mut changed = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in pairs {
+        let named = if is_named(&name) { theirs(&value) } else { None };
+        changed.append_pair(&name, named.unwrap_or(&value));
+    }
+    format!("{path}?{}", changed.finish())
+}
+
 /// Whether a request proves who asks by the connection it comes by (RFC 4559).
 pub(super) fn is_bound_to_connection(headers: &HeaderMap) -> bool {
     headers.get_all(header::AUTHORIZATION).iter().any(|value| {

@@ -19,7 +19,7 @@ use tokio_tungstenite::WebSocketStream;
 
 use crate::door::Input;
 use crate::net::web::exchange::{
-    NoBody, answer_of, call_for_server, for_server, is_bound_to_connection,
+    NoBody, answer_of, call_for_server, for_server, is_bound_to_connection, with_ucsid,
 };
 use crate::net::web::session::{Session, renamed};
 use crate::net::web::{CONNECT_PATIENCE, Counts, Gateway, listener};
@@ -87,8 +87,12 @@ pub(super) async fn run(
     opening: Arc<Opening>,
     mut orders: mpsc::Receiver<Order>,
 ) {
-    let ucsid = opening.request.header("x-ucsid").map(str::to_owned);
-    let ucsid = ucsid.or_else(|| opening.request.parameter("ucsid"));
+    let said = opening.request.header("x-ucsid").map(str::to_owned);
+    let said = said.or_else(|| opening.request.parameter("ucsid"));
+    let ucsid = said.map(|said| match gateway.ucsid_at(flow.remote, &said) {
+        Some(theirs) => theirs.to_owned(),
+        None => said,
+    });
     let mut leg = Leg { gateway, flow, session, id: String::new(), ucsid };
     if let Err(why) = leg.live(opening, &mut orders).await {
         leg.gateway.legs.borrow_mut().remove(&number);
@@ -133,7 +137,7 @@ impl Leg {
 
     /// Shows a server what was shown.
     async fn create(mut self, opening: Arc<Opening>) -> Result<Created, Unanswered> {
-        let answer = self.ask(&opening.request).await?;
+        let answer = self.ask(&self.theirs(opening.request.clone())).await?;
         if opening.purpose != Purpose::Session || answer.status != 200 {
             let opened = match answer.status {
                 502..=504 => Opened::Unavailable(answer),
@@ -333,9 +337,19 @@ impl Leg {
         self.gateway.say(Input::Rose { flow: self.flow, message }).await;
     }
 
-    /// With the server's name for the session in place of the client's.
+    /// With the server's name for the session in place of the client's, and for itself.
     fn theirs(&self, mut request: Request) -> Request {
+        let at = |said: &str| self.gateway.ucsid_at(self.flow.remote, said);
+        request.target = with_ucsid(&request.target, at);
+        for (_, value) in request.headers.iter_mut().filter(|(name, _)| name == "x-ucsid") {
+            if let Some(theirs) = std::str::from_utf8(value).ok().and_then(|said| at(said.trim())) {
+                *value = theirs.as_bytes().to_vec();
+            }
+        }
         let (ours, theirs) = (self.session.id.as_str(), self.id.as_str());
+        if theirs.is_empty() {
+            return request;
+        }
         request.target = request.target.replace(ours, theirs);
         rename(&mut request.headers, ours, theirs);
         let octets = std::mem::take(&mut request.body);

@@ -77,13 +77,24 @@ pub struct WebListen {
     pub is_secure: bool,
 }
 
+/// A server of the pool.
+#[derive(Clone, Debug)]
+pub struct WebServer {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where its WebService is; `None`: nowhere.
+    pub address: Option<SocketAddr>,
+    /// What its WebService calls it (`ucsid`).
+    pub ucsid: Arc<str>,
+}
+
 /// The WebService.
 #[derive(Clone, Debug, Default)]
 pub struct WebSettings {
     /// Where it listens.
     pub listeners: Vec<WebListen>,
-    /// Names of the servers, and where the WebService of each is.
-    pub servers: Vec<(Arc<str>, Option<SocketAddr>)>,
+    /// The pool.
+    pub servers: Vec<WebServer>,
     /// Its bounds.
     pub limits: WebLimits,
 }
@@ -369,6 +380,15 @@ impl Gateway {
             legs: RefCell::default(),
             streams,
         }
+    }
+
+    /// What a server is to be called where a client has named one of the pool (`ucsid`): whichever it
+    /// means, the door decides where it is served. Any other name is the server's to understand.
+    fn ucsid_at(&self, server: SocketAddr, said: &str) -> Option<&str> {
+        let servers = &self.settings.servers;
+        let is_meant = servers.iter().any(|known| *known.ucsid == *said);
+        let there = servers.iter().find(|known| known.address == Some(server))?;
+        (is_meant && *there.ucsid != *said).then_some(&*there.ucsid)
     }
 
     /// Says something to the core; waits while it is behind.

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::door::{PlaneStatus, ServerStatus};
 use crate::net::web::exchange::{
     Body, Origin, Patient, is_bound_to_connection, response_of, session_in, strip_hop, tell_origin,
-    whole,
+    whole, with_ucsid,
 };
 use crate::net::web::{Counts, Gateway};
 use crate::net::websocket::is_asked_for;
@@ -96,6 +96,7 @@ impl Gateway {
             target = target.replace(ours, theirs);
             rename(&mut head.headers, ours, theirs);
         }
+        target = with_ucsid(&target, |said| self.ucsid_at(server, said));
         head.uri = format!("http://{server}{target}").parse::<Uri>().ok()?;
         strip_hop(&mut head.headers);
         if turns {
@@ -119,9 +120,9 @@ impl Gateway {
             (source_of(source), name).hash(&mut hasher);
             hasher.finish()
         };
-        let there = self.settings.servers.iter().filter_map(|(name, web)| Some((name, (*web)?)));
-        let serving = there.filter(|(name, _)| serves(name));
-        serving.max_by_key(|(name, _)| weight(name)).map(|(_, web)| web)
+        let servers = self.settings.servers.iter().filter(|server| server.address.is_some());
+        let serving = servers.filter(|server| serves(&server.name));
+        serving.max_by_key(|server| weight(&server.name))?.address
     }
 }
 

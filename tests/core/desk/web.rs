@@ -39,6 +39,11 @@ pub(crate) fn with_password(user: &str, device: &str) -> Request {
     with_authorization(&format!("Basic {pair}"), device)
 }
 
+/// A request with a token.
+pub(crate) fn with_token(token: &str) -> Request {
+    with_authorization(&format!("Bearer {token}"), "")
+}
+
 pub(crate) fn with_authorization(line: &str, device: &str) -> Request {
     Request {
         method: "POST".into(),

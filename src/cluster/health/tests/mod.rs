@@ -265,6 +265,7 @@ fn server(place: usize, usage: HealthDocumentUse) -> Server {
         transport: Transport::Udp,
         clients: None,
         web: None,
+        ucsid: None,
         public: None,
         planes: Planes::SIP,
         capacity: 1_000,
