@@ -38,7 +38,7 @@ const OWN: [&str; 14] = [
 pub fn invoke(id: i64, operation: &str, request: &Request) -> Result<Bytes, Unusable> {
     let has_body = !request.body.iter().all(u8::is_ascii_whitespace);
     let argument = if has_body { request.body.clone() } else { of_query(request) };
-    if serde_json::from_slice::<IgnoredAny>(&argument).is_err() {
+    if !is_json(&argument) {
         return Err(Unusable("the body is no JSON"));
     }
     let mut bytes = Vec::with_capacity(argument.len() + 96);
@@ -101,11 +101,14 @@ pub fn to_rose(id: i64, answer: &Answer) -> Bytes {
     unreadable()
 }
 
+/// What is skipped is not looked at for whether it is text, so that is asked besides.
+fn is_json(octets: &[u8]) -> bool {
+    std::str::from_utf8(octets).is_ok() && serde_json::from_slice::<IgnoredAny>(octets).is_ok()
+}
+
 /// Where the JSON of a body is: all of it, or what is handed to a function (JSONP).
 pub fn json_of(body: &[u8]) -> Option<Range<usize>> {
-    let is_json = |span: &Range<usize>| {
-        body.get(span.clone()).is_some_and(|it| serde_json::from_slice::<IgnoredAny>(it).is_ok())
-    };
+    let is_json = |span: &Range<usize>| body.get(span.clone()).is_some_and(is_json);
     let inner = || {
         let start = body.iter().position(|octet| *octet == b'(')? + 1;
         let end = body.iter().rposition(|octet| *octet == b')')?;
@@ -182,6 +185,9 @@ mod tests {
         let members: serde_json::Value = serde_json::from_slice(&argument(&message)).unwrap();
         assert_eq!(members, json!({"iType": 1, "text": "007 a", "x": "007"}));
         assert!(invoke(IDS_FROM, "asnX", &request("/", "{")).is_err());
+        let mut no_text = request("/", "");
+        no_text.body = b"{\"a\":\"\xFF\"}".to_vec();
+        assert!(invoke(IDS_FROM, "asnX", &no_text).is_err());
     }
 
     #[test]

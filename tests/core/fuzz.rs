@@ -46,6 +46,11 @@ fn ucsap() {
     play("ucsap", targets::ucsap::run, &[], 20_000);
 }
 
+#[test]
+fn ucws() {
+    play("ucws", targets::ucws::run, &[], 20_000);
+}
+
 fn play(target: &str, run: fn(&[u8]), fixtures: &[&str], runs: u64) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let seeds = format!("fuzz/seeds/{target}");
