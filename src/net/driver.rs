@@ -209,8 +209,6 @@ pub(super) struct Driver<C> {
     pub(super) pushed: Option<mpsc::Receiver<Pushed>>,
     /// The WebService, where it is served.
     pub(super) web: Option<Web>,
-    /// Flows of the WebService that are over for want of room, and of which the core does not know yet.
-    pub(super) untold: Vec<Flow>,
     /// Writes without answer yet.
     pub(super) writes_waiting: usize,
     /// Who waits for an order to be durable, by ticket; each has a write under way.
@@ -346,11 +344,9 @@ impl<C: Core> Driver<C> {
         }
     }
 
-    /// Tells the WebService; a flow for which there is no room is over for the core, too.
     fn tell_web(&mut self, what: ToWeb) {
-        let flow = what.flow();
-        if self.web.as_mut().is_some_and(|web| !web.tell(what)) {
-            self.untold.push(flow);
+        if let Some(web) = &mut self.web {
+            web.tell(what);
         }
     }
 
@@ -449,7 +445,7 @@ impl<C: Core> Driver<C> {
         loop {
             self.drain_once();
             // Only when everything is told may the core be handed something again.
-            let Some(flow) = self.untold.pop() else { return };
+            let Some(flow) = self.web.as_mut().and_then(Web::next_lost) else { return };
             self.core.handle(Clock.now(), Input::Closed { flow, refused: false });
         }
     }

@@ -158,7 +158,6 @@ impl Net {
             health,
             pushed,
             web,
-            untold: Vec::new(),
             writes_waiting: 0,
             ordered: HashMap::new(),
             behind: false,

@@ -11,6 +11,12 @@ pub(super) fn members(bytes: &[u8], object: Range<usize>) -> Members<'_> {
     Members { within: Within::open(bytes, object, b'{') }
 }
 
+/// The value of the member of an object with this name.
+pub(super) fn member(bytes: &[u8], object: Range<usize>, name: &str) -> Option<Range<usize>> {
+    let is_it = |key: Range<usize>| text(bytes, key).is_some_and(|it| it == name);
+    members(bytes, object).find(|(key, _)| is_it(key.clone())).map(|(_, value)| value)
+}
+
 /// The items of an array.
 pub(super) fn items(bytes: &[u8], array: Range<usize>) -> Items<'_> {
     Items { within: Within::open(bytes, array, b'[') }

@@ -174,10 +174,7 @@ fn claim_of(token: &str) -> Option<String> {
         return None;
     }
     let named = |name: &str| {
-        let is_it =
-            |key: std::ops::Range<usize>| json::text(&claims, key).is_some_and(|it| it == name);
-        let mut members = json::members(&claims, 0..claims.len());
-        let (_, value) = members.find(|(key, _)| is_it(key.clone()))?;
+        let value = json::member(&claims, 0..claims.len(), name)?;
         json::text(&claims, value).map(Into::into)
     };
     ["preferred_username", "upn", "sub"].into_iter().find_map(named)

@@ -32,12 +32,19 @@ mod piece;
 mod properties;
 mod value;
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 pub use message::{Encoding, Envelope, Kind, Message, Problem};
 pub use operation::{Class, Operation};
 pub use piece::{Piece, Style};
 pub use value::{Member, Value};
+
+/// Where the member of an object with this name has its value, in octets that were found to be JSON.
+pub fn member_of_json(octets: &[u8], name: &str) -> Option<Range<usize>> {
+    json::member(octets, 0..octets.len(), name)
+}
 
 /// Octets that cannot be read as what they should be; the peer's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

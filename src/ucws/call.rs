@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::ucsap::login::detail;
-use crate::ucsap::{Encoding, Envelope, Kind, Message, Style};
+use crate::ucsap::{Encoding, Envelope, Kind, Message, Style, member_of_json};
 use crate::ucws::{Answer, Request, Unusable};
 
 /// Ids of calls by HTTP begin here; no client numbers its own invokes so high.
@@ -81,22 +81,18 @@ pub fn to_rose(id: i64, answer: &Answer) -> Bytes {
         envelope.error(id, detail::INTERNAL, "the server's answer cannot be read")
     };
     let value = json_of(&answer.body).and_then(|span| answer.body.get(span)).unwrap_or_default();
-    let whole = |before: String, after: &str| {
-        let mut bytes = before.into_bytes();
-        bytes.extend_from_slice(value);
-        bytes.extend_from_slice(after.as_bytes());
-        Bytes::from(bytes)
+    // What the server has written stays as it is, numbers above all.
+    let around = |before: String, value: &[u8], after: &str| {
+        Bytes::from([before.as_bytes(), value, after.as_bytes()].concat())
     };
-    let error = serde_json::from_slice::<serde_json::Value>(value).ok();
-    let error = error.as_ref().and_then(|it| it.get("error"));
-    if let Some(error) = error {
-        let written = json!({"error": {"invokedID": id, "error_value": 0, "error": error}});
-        return written.to_string().into();
+    if let Some(error) = member_of_json(value, "error").and_then(|span| value.get(span)) {
+        let before = format!(r#"{{"error":{{"invokedID":{id},"error_value":0,"error":"#);
+        return around(before, error, "}}");
     }
     if answer.status == 200 && !value.is_empty() {
         let before =
             format!(r#"{{"result":{{"invokeID":{id},"result":{{"resultValue":0,"result":"#);
-        return whole(before, "}}}");
+        return around(before, value, "}}}");
     }
     unreadable()
 }

@@ -358,6 +358,15 @@ fn what_is_not_http_as_it_should_be_reaches_no_server_and_no_neighbour() {
         let answer = raw(host, &request);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{request:?}: {answer}");
     }
+    // Two lengths at once: the chunks count (RFC 9112 §6.1), for the server as well, and nothing that
+    // follows is heard.
+    let both = format!(
+        "POST /procall/echo HTTP/1.1\r\nHost: {host}\r\nContent-Length: 60\r\n\
+         Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+    );
+    let answer = raw(host, &both);
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    assert!(answer.contains("\r\nhi") && !answer.contains("smuggled"), "{answer}");
     let long = format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", "a".repeat(200_000));
     let answer = raw(host, &long);
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");

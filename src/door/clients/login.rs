@@ -49,15 +49,29 @@ impl Door {
             return self.tell_problem(id, message, Problem::ResourceLimitation);
         }
         let until = now.uptime + self.settings.clients.patience;
-        self.begin_login(now, id, Login::new(argument.octets_as_sent(), invoke, &shown, until));
+        let claimed = self.user_shown(&shown);
+        let login = Login::new(argument.octets_as_sent(), invoke, &shown, until);
+        self.begin_login(now, id, login, claimed);
     }
 
-    pub(super) fn begin_login(&mut self, now: Now, id: SlotId, login: Login) {
-        let named = login.claimed.as_deref().and_then(|name| self.user_with_login(name));
-        // A token may name nobody, and have been handed out to somebody who is known.
-        let token = login.token.as_ref().filter(|_| login.claimed.is_none());
-        let claimed =
-            named.or_else(|| token.and_then(|it| self.clients.tokens.user_of(it.reveal())));
+    /// Whose credentials these are, as far as they say so.
+    pub(super) fn user_shown(&self, shown: &Credentials) -> Option<UserId> {
+        match (shown.claimed_user(), shown) {
+            (Some(name), _) => self.user_with_login(&name),
+            // A token may name nobody, and have been handed out to somebody who is known.
+            (None, Credentials::Bearer(token)) => self.clients.tokens.user_of(token.reveal()),
+            (None, _) => None,
+        }
+    }
+
+    /// `claimed`: whose login it is, as far as that is known.
+    pub(super) fn begin_login(
+        &mut self,
+        now: Now,
+        id: SlotId,
+        login: Login,
+        claimed: Option<UserId>,
+    ) {
         let Some(session) = self.clients.sessions.get_mut(id) else { return };
         session.login = Some(login);
         let before = session.user.take();

@@ -129,8 +129,6 @@ pub(crate) struct Login {
     pub(crate) id: i64,
     /// Who it says they are.
     pub(crate) claimed: Option<String>,
-    /// The token that it is, where it is one.
-    pub(crate) token: Option<Private<String>>,
     pub(crate) can_be_replayed: bool,
     /// A client that asks only how it may log in.
     pub(crate) asks_only: bool,
@@ -180,15 +178,6 @@ impl Login {
             shown: kept,
             id,
             claimed: shown.claimed_user(),
-            token: match shown {
-                Credentials::Bearer(token) => Some(token.clone()),
-                Credentials::None
-                | Credentials::Basic(_)
-                | Credentials::Ntlm(_)
-                | Credentials::Kerberos(_)
-                | Credentials::OpenId
-                | Credentials::Other => None,
-            },
             can_be_replayed: shown.can_be_replayed(),
             asks_only: matches!(shown, Credentials::None),
             answer: None,

@@ -16,6 +16,7 @@ use crate::now::Now;
 use crate::private::Private;
 use crate::sip::Flow;
 use crate::ucsap::login::{Credentials, LoginOutcome};
+use crate::ucsap::member_of_json;
 use crate::ucws::{Answer, Opened, Opening, Purpose, call, words};
 
 /// What an [`Opening`] is answered.
@@ -33,13 +34,14 @@ const OUTCOME_UNKNOWN: &str = "the server failed before it answered: look whethe
 /// The token that is handed out to a call without a session.
 fn token_in(login: &Login, answer: &Answer) -> Option<Private<String>> {
     let Shown::Web(opening) = &login.shown else { return None };
-    // Whatever its operation is called: there is an older name.
-    if opening.purpose == Purpose::Session || answer.status != 200 {
+    // There is an older operation of that name, without the version. Other answers may be long, and are
+    // nothing to be read here.
+    if !opening.request.path().starts_with("/ws/direct/asnGetUserToken") || answer.status != 200 {
         return None;
     }
-    let handed: serde_json::Value =
-        serde_json::from_slice(answer.body.get(call::json_of(&answer.body)?)?).ok()?;
-    Some(Private::new(handed.get("sToken")?.as_str()?.to_owned()))
+    let handed = answer.body.get(call::json_of(&answer.body)?)?;
+    let token = handed.get(member_of_json(handed, "sToken")?)?;
+    Some(Private::new(serde_json::from_slice(token).ok()?))
 }
 
 impl Door {
@@ -65,7 +67,8 @@ impl Door {
             connection: None,
             tried: 0,
         });
-        self.begin_login(now, id, Login::by_web(opening, until));
+        let claimed = self.user_shown(&opening.credentials);
+        self.begin_login(now, id, Login::by_web(opening, until), claimed);
     }
 
     /// The session that a flow stands for; a new one, if there is room.

@@ -169,7 +169,7 @@ pub(super) fn request_of(head: &http::request::Parts, body: Bytes, from: Origin)
 /// # Errors
 /// It cannot be written.
 pub(super) fn for_server(
-    request: &Request,
+    mut request: Request,
     server: SocketAddr,
 ) -> Result<HttpRequest<Body>, http::Error> {
     let uri: Uri = format!("http://{server}{}", request.target).parse()?;
@@ -178,7 +178,7 @@ pub(super) fn for_server(
     for (name, value) in &request.headers {
         built = built.header(name.as_str(), value.as_slice());
     }
-    built.body(whole(request.body.clone()))
+    built.body(whole(std::mem::take(&mut request.body)))
 }
 
 /// A call to a server: as the client made it, with the argument the core wants it to have.

@@ -137,7 +137,7 @@ impl Leg {
 
     /// Shows a server what was shown.
     async fn create(mut self, opening: Arc<Opening>) -> Result<Created, Unanswered> {
-        let answer = self.ask(&self.theirs(opening.request.clone())).await?;
+        let answer = self.ask(self.theirs(opening.request.clone())).await?;
         if opening.purpose != Purpose::Session || answer.status != 200 {
             let opened = match answer.status {
                 502..=504 => Opened::Unavailable(answer),
@@ -191,7 +191,7 @@ impl Leg {
     /// Asks whose a session is that was created by something that does not say.
     async fn ask_who(&self) -> Option<String> {
         let request = self.request("asnGetLoggedInContactV2", "POST", b"{}");
-        let answer = self.ask(&request).await.ok().filter(|answer| answer.status == 200)?;
+        let answer = self.ask(request).await.ok().filter(|answer| answer.status == 200)?;
         let contact: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
         Some(contact.get("u8sLoggedInUser")?.as_str()?.to_owned())
     }
@@ -216,7 +216,7 @@ impl Leg {
     }
 
     /// One request and its answer, whole.
-    async fn ask(&self, request: &Request) -> Result<Answer, Unanswered> {
+    async fn ask(&self, request: Request) -> Result<Answer, Unanswered> {
         let limits = self.gateway.settings.limits;
         let request = for_server(request, self.flow.remote).map_err(|_| Unanswered::Broken)?;
         let bound = is_bound_to_connection(request.headers());
@@ -305,7 +305,7 @@ impl Leg {
 
     /// The call that a message is, if it is one.
     fn call_in(&self, bytes: &Bytes) -> Option<(i64, Request)> {
-        if !self.session.has_calls() {
+        if !self.session.is_owed_answers() {
             return None;
         }
         let message = ucsap::Message::parse(bytes.clone()).ok()?;
@@ -316,7 +316,7 @@ impl Leg {
 
     /// Makes a call, and tells the core what it came to.
     async fn call(self, id: i64, request: Request) {
-        let message = match self.ask(&self.theirs(request)).await {
+        let message = match self.ask(self.theirs(request)).await {
             Ok(answer) => {
                 let answer = self.ours(answer);
                 let message = call::to_rose(id, &answer);
@@ -371,7 +371,7 @@ impl Leg {
         }
         self.session.at.borrow_mut().take_if(|(_, id)| *id == self.id);
         let request = self.request("destroysession", "GET", b"");
-        let _gone = timeout(GOODBYE, self.ask(&request)).await;
+        let _gone = timeout(GOODBYE, self.ask(request)).await;
     }
 }
 

@@ -193,6 +193,8 @@ pub(super) struct Web {
     inputs: mpsc::Receiver<Input>,
     /// What could not be told for want of room: those flows are over.
     untold: HashSet<Flow>,
+    /// Those of them of which the core does not know yet.
+    lost: Vec<Flow>,
     counts: Arc<Counts>,
 }
 
@@ -257,7 +259,7 @@ pub(super) fn start(
             gateway.listen_to_core(told).await;
         });
     })?;
-    Ok(Web { outputs, inputs, untold: HashSet::new(), counts })
+    Ok(Web { outputs, inputs, untold: HashSet::new(), lost: Vec::new(), counts })
 }
 
 impl Web {
@@ -274,18 +276,19 @@ impl Web {
         self.inputs.try_recv().ok()
     }
 
-    /// Tells the thread. Where there is no room the flow is over: `false`, once.
-    pub(super) fn tell(&mut self, what: ToWeb) -> bool {
+    /// Tells the thread. Where there is no room the flow is over ([`Web::next_lost`]).
+    pub(super) fn tell(&mut self, what: ToWeb) {
         let flow = what.flow();
-        if self.untold.contains(&flow) {
-            return true;
+        if !self.untold.contains(&flow) && self.outputs.try_send(what).is_err() {
+            Counts::one(&self.counts.shed);
+            self.untold.insert(flow);
+            self.lost.push(flow);
         }
-        if self.outputs.try_send(what).is_ok() {
-            return true;
-        }
-        Counts::one(&self.counts.shed);
-        self.untold.insert(flow);
-        false
+    }
+
+    /// A flow that is over for want of room; each once.
+    pub(super) fn next_lost(&mut self) -> Option<Flow> {
+        self.lost.pop()
     }
 
     /// Tells what could not be told, as far as there is room now.

@@ -193,7 +193,6 @@ impl Gateway {
         // The core holds a call back for a while, and its server may take its time after that.
         let patience = self.settings.limits.answer_patience * 2;
         let answered = timeout(patience, answer).await;
-        session.drop_call(id);
         session.touch();
         match answered {
             Ok(Ok(answer)) => answer,

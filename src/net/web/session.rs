@@ -87,7 +87,7 @@ impl Session {
 
     /// A message for the client: the answer to a call, or something for its WebSocket.
     pub(super) fn hear(&self, gateway: &Gateway, bytes: Bytes) {
-        if self.next_call.get() > call::IDS_FROM
+        if self.is_owed_answers()
             && let Ok(message) = Message::parse(bytes.clone())
             && message.kind() != Kind::Invoke
             && let Some(id) = message.id().filter(|id| *id >= call::IDS_FROM)
@@ -163,14 +163,17 @@ impl Session {
         }
     }
 
-    /// Notes a call; its number, and where its answer comes. It is forgotten when that is dropped.
+    /// Notes a call; its number, and where its answer comes. Until that has come it is known, so that it
+    /// is taken for nothing else, even if whoever made the call has gone.
     pub(super) fn begin_call(
         &self,
         request: Rc<Request>,
         most: usize,
     ) -> Option<(i64, oneshot::Receiver<Answer>)> {
         let mut calls = self.calls.borrow_mut();
-        calls.retain(|_, call| !call.reply.is_closed());
+        if calls.len() >= most {
+            calls.retain(|_, call| !call.reply.is_closed());
+        }
         if calls.len() >= most {
             return None;
         }
@@ -186,8 +189,13 @@ impl Session {
         Some(Rc::clone(&self.calls.borrow().get(&id)?.request))
     }
 
-    /// Whether any call is under way: then messages are looked at to find which they are of.
-    pub(super) fn has_calls(&self) -> bool {
+    /// Whether any call is not answered: then messages are looked at to find which they are of.
+    pub(super) fn is_owed_answers(&self) -> bool {
+        !self.calls.borrow().is_empty()
+    }
+
+    /// Whether somebody waits for the answer to a call.
+    fn has_calls(&self) -> bool {
         self.calls.borrow().values().any(|call| !call.reply.is_closed())
     }
 

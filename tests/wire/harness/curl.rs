@@ -1,10 +1,14 @@
 //! curl: requests by a client that somebody else has written.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::process::Command;
 
+use hyper::HeaderMap;
+use hyper::header::HeaderName;
 use serde_json::Value;
 
+use crate::harness::web::Reply;
 use crate::harness::{PATIENCE, Secret, run};
 
 /// What it is to tell of an answer on its standard error, the body being on its standard output.
@@ -20,10 +24,8 @@ pub(crate) struct Curl {
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Fetched {
-    pub(crate) status: u64,
     pub(crate) version: String,
-    headers: Value,
-    pub(crate) body: Vec<u8>,
+    reply: Reply,
 }
 
 impl Curl {
@@ -68,29 +70,23 @@ impl Curl {
         }
         let told: Value =
             serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
-        Ok(Fetched {
-            status: told["status"].as_u64().unwrap(),
-            version: told["version"].as_str().unwrap().to_owned(),
-            headers: told["headers"].clone(),
-            body: output.stdout,
-        })
+        let mut headers = HeaderMap::new();
+        for (name, lines) in told["headers"].as_object().unwrap() {
+            for line in lines.as_array().unwrap() {
+                let name: HeaderName = name.parse().unwrap();
+                headers.append(name, line.as_str().unwrap().parse().unwrap());
+            }
+        }
+        let status = told["status"].as_u64().unwrap().try_into().unwrap();
+        let reply = Reply { status, headers, body: output.stdout.into() };
+        Ok(Fetched { version: told["version"].as_str().unwrap().to_owned(), reply })
     }
 }
 
-impl Fetched {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
+impl Deref for Fetched {
+    type Target = Reply;
 
-    /// The session that was made.
-    pub(crate) fn session(&self) -> String {
-        assert_eq!(self.status, 200, "{self:?}");
-        self.json()["sessionid"].as_str().unwrap().to_owned()
-    }
-
-    /// All lines of a header.
-    pub(crate) fn header(&self, name: &str) -> Vec<&str> {
-        let lines = self.headers[name].as_array();
-        lines.into_iter().flatten().map(|line| line.as_str().unwrap()).collect()
+    fn deref(&self) -> &Reply {
+        &self.reply
     }
 }
