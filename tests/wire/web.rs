@@ -261,6 +261,50 @@ fn the_rest_streams_through_and_says_where_it_came_from() {
 }
 
 #[test]
+fn what_names_a_session_goes_to_its_server_under_the_name_it_has_there() {
+    let (mut servers, _door, web) = pool();
+    for user in ["anna", "bert", "cleo", "dora"] {
+        let session = log_in(&web, user);
+        let named = [("x-ucsessionid", &*session)];
+        let home = holder(&mut servers);
+        let echo = web.ask("POST", "/procall/echo", &named, "");
+        let theirs = echo.header("x-echo-x-ucsessionid")[0].to_owned();
+        assert_ne!(theirs, session, "nobody is told the door's name for it");
+        let there = Web::at(servers[home].web.unwrap());
+        let asked = there.ask(
+            "POST",
+            "/ws/client/asnGetLoggedInContactV2",
+            &[("x-ucsessionid", &theirs)],
+            "{}",
+        );
+        assert_eq!(asked.status, 200, "{user}: it is the name it has there");
+        assert_eq!(web.get("/ws/client/destroysession", &named).status, 200);
+        soon("it is over there", || (seen(&mut servers[home])["logins"] == 0).then_some(()));
+    }
+}
+
+#[test]
+fn a_client_that_goes_before_its_session_is_there_leaves_none_behind() {
+    let (mut servers, _door, web) = pool();
+    servers.iter_mut().for_each(|server| server.mood("slow:800"));
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(web.address).unwrap();
+        let (shown, host) = (basic("anna"), web.address);
+        let request =
+            format!("GET {CREATE} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {shown}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        // Its server is asked by then, and has not answered.
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        assert!(stream.read(&mut [0]).is_err());
+    }
+    let let_in = |server: &mut Server| seen(server)["logins_ever"].as_u64().unwrap();
+    soon("all were let in", || (servers.iter_mut().map(let_in).sum::<u64>() == 4).then_some(()));
+    for server in &mut servers {
+        soon("nobody is logged in", || (seen(server)["logins"] == 0).then_some(()));
+    }
+}
+
+#[test]
 fn what_only_looks_like_a_route_of_the_web_service_reaches_no_server() {
     let (_servers, _door, web) = pool();
     let shown = basic("anna");

@@ -340,3 +340,133 @@ where
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::channel::Channel;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_take_its_time_but_not_between_its_octets_nor_for_ever() {
+        for (pause, pieces, taken) in [
+            (PATIENCE / 2, 3, Ok(())),
+            (PATIENCE * 2, 3, Err(NoBody::TooSlow)),
+            // Octet by octet, each in time.
+            (PATIENCE / 2, 100, Err(NoBody::TooSlow)),
+            (PATIENCE / 10, 30, Err(NoBody::TooLong)),
+        ] {
+            let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
+            tokio::spawn(async move {
+                for _ in 0..pieces {
+                    sleep(pause).await;
+                    // Whoever has had enough does not listen any more.
+                    let _enough = sender.send_data(Bytes::from_static(b"x")).await;
+                }
+            });
+            let began = Instant::now();
+            let most = if taken == Err(NoBody::TooLong) { 20 } else { 1_000 };
+            let body = collect(body, most, PATIENCE).await;
+            assert_eq!(body.map(|_| ()), taken, "{pause:?} {pieces}");
+            assert!(began.elapsed() <= PATIENCE * WHOLE, "{pause:?} {pieces}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_nobody_asks_for_octets_no_time_passes_and_whose_fault_it_was_is_known() {
+        let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
+        let mut body = Patient::new(body, PATIENCE);
+        let fault = body.fault();
+        sender.send_data(Bytes::from_static(b"x")).await.unwrap();
+        assert!(body.frame().await.unwrap().is_ok());
+        // The reader is slow: that is not the writer's fault.
+        sleep(PATIENCE * 3).await;
+        let writer = async {
+            sleep(PATIENCE / 2).await;
+            sender.send_data(Bytes::from_static(b"y")).await
+        };
+        let (read, _) = tokio::join!(body.frame(), writer);
+        assert!(read.unwrap().is_ok() && !fault.load(Ordering::Relaxed));
+        assert!(body.frame().await.unwrap().is_err(), "nothing comes any more");
+        assert!(fault.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn what_is_of_one_hop_does_not_go_on_and_nobody_says_for_us_where_it_came_from() {
+        let mut seen = headers(&[
+            ("host", "door.example:7224"),
+            ("connection", "keep-alive, x-own, authorization"),
+            ("x-own", "1"),
+            ("authorization", "Basic x"),
+            ("upgrade", "h2c"),
+            ("transfer-encoding", "chunked"),
+            ("x-forwarded-for", "203.0.113.1"),
+            ("x-forwarded-port", "1"),
+            ("x-real-ip", "203.0.113.1"),
+            ("forwarded", "for=203.0.113.1"),
+            ("accept", "text/html"),
+        ]);
+        strip_hop(&mut seen);
+        let remote = SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 4711));
+        tell_origin(&mut seen, Origin { remote, is_secure: true });
+        let mut names: Vec<&str> = seen.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "accept",
+                "authorization",
+                "forwarded",
+                "host",
+                "x-forwarded-for",
+                "x-forwarded-host",
+                "x-forwarded-proto"
+            ]
+        );
+        let forwarded = "for=\"[2001:db8::1]\";proto=https;host=\"door.example:7224\"";
+        assert_eq!(seen["forwarded"], forwarded);
+        assert_eq!(
+            (&seen["x-forwarded-for"], &seen["x-forwarded-proto"]),
+            (&HeaderValue::from_static("2001:db8::1"), &HeaderValue::from_static("https"))
+        );
+    }
+
+    #[test]
+    fn a_session_is_named_in_a_header_or_in_the_query() {
+        for (lines, uri, named) in [
+            (&[("x-ucsessionid", " A ")][..], "/x?ucsessionid=B", Some("A")),
+            (&[], "/x?x-ucsessionid=B%31", Some("B1")),
+            (&[], "/x?a=b&ucsessionid=C", Some("C")),
+            (&[], "/x", None),
+        ] {
+            let found = session_in(&headers(lines), &uri.parse().unwrap());
+            assert_eq!(found.as_deref(), named, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_server_of_the_pool_is_named_as_the_one_that_is_asked_is_called() {
+        let theirs = |said: &str| (said == "ucs1").then_some("a b");
+        for (target, changed) in [
+            ("/x?ucsid=ucs1&y=%2B", "/x?ucsid=a+b&y=%2B"),
+            ("/x?ucsid=local&y=%2b", "/x?ucsid=local&y=%2b"),
+            ("/x?other=ucs1", "/x?other=ucs1"),
+            ("/x", "/x"),
+        ] {
+            assert_eq!(with_ucsid(target, theirs), changed);
+        }
+    }
+}
